@@ -1,0 +1,204 @@
+"""The bundle format, version 1.
+
+A bundle is a folder. ``manifest.json`` names everything in it; nothing else is trusted::
+
+    engines/demo/
+        manifest.json
+        encoder.onnx  mapping.onnx  synthesis.onnx  synthesis-toon.onnx
+        detector.onnx  landmarks.onnx
+        latent.npz  directions.npz  MODEL_CARD.md
+        compiled/                     optional: faster variants for one machine (see `doppelgan compile`)
+
+The manifest is UTF-8 JSON with exactly the fields of :class:`Manifest`:
+
+``format``, ``version``     ``"doppelgan-bundle"``, ``1``
+``name``, ``description``, ``license``, ``created``   for people; ``created`` is an ISO 8601 date
+``n_styles``, ``w_dim``, ``z_dim``   shape of a W+ code [n_styles, w_dim]; length of z (0: no mapping)
+``image_size``              side R of a synthesized picture, pixels
+``crop_size``               side S of the encoder's crop, pixels (0: no encoder)
+``encoder``                 how codes come about, see :class:`EncoderInfo`
+``generators``              style -> synthesis network: ``{"photo": "synthesis", "toon": "synthesis-toon"}``
+``networks``                name -> :class:`Network`: file, sha256, tensors, precision, parity
+``files``                   name -> :class:`DataFile`: ``latent``, ``directions``, ``card``
+``directions``              name -> :class:`DirectionInfo`; arrays live in the ``directions`` file
+``sources``                 the files that the bundle was made from, with sha256 and layout
+
+Networks and their tensors (all float32 unless the network's ``precision`` says otherwise, fixed shapes,
+batch 1):
+
+=====================  =======================================================  ======================
+network                inputs                                                   outputs
+=====================  =======================================================  ======================
+``encoder``            ``crop`` [1,3,S,S] RGB -1..1 (ReStyle: [1,6,S,S]) and    ``codes`` [1,n,w], the
+                       optionally ``landmarks`` [1,468,3] in crop pixels        average already added
+                                                                                (ReStyle: a residue)
+``mapping``            ``z`` [1,z_dim] standard normal                          ``w`` [1,w_dim]
+``synthesis*``         ``codes`` [1,n_styles,w_dim]                             ``image`` [1,3,R,R] RGB,
+                                                                                -1..1, not clipped
+``detector``           see ``track.py``                                         face boxes and scores
+``landmarks``          see ``track.py``                                         468 points and presence
+=====================  =======================================================  ======================
+
+``latent.npz`` holds float32 arrays: ``latent_avg`` [n_styles,w_dim]; optionally ``w_std`` [w_dim], the
+spread of W; ``motion_basis`` [k,w_dim], orthonormal rows that span what pose and expression change;
+``samples`` [m,n_styles,w_dim], codes of invented people.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from .errors import BundleError
+
+FORMAT = "doppelgan-bundle"
+VERSION = 1
+
+
+class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tensor at a network's border."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One measured comparison of a network with what it was made from."""
+
+    step: str  # "torch float32 -> onnxruntime", "original float32 -> fp16" ...
+    max_abs: float
+    relative_l2: float
+    tolerance: float  # on relative_l2
+    psnr_db: float | None = None  # images only
+    samples: int = 1
+
+
+class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One engine of the bundle."""
+
+    file: str
+    sha256: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    precision: str = "float32"
+    parity: tuple[Parity, ...] = ()
+    gflop: float | None = None  # of one run; one multiply-add is two operations
+
+
+class EncoderInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How the encoder network is used."""
+
+    kind: str  # the checkpoint's encoder_type, or "demo"
+    loop: Literal["one-pass", "restyle"] = "one-pass"
+    steps: int = 1  # of the ReStyle loop
+
+
+class DataFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file that is no network."""
+
+    file: str
+    sha256: str
+
+
+class DirectionInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What people need to know of a direction; its arrays are in ``directions.npz``."""
+
+    kind: Literal["offset", "component"] = "offset"
+    range: tuple[float, float] = (-1.0, 1.0)
+    unit: str = ""
+    ends: tuple[str, str] = ("less", "more")
+    rows: tuple[int, int] | None = None  # first, last (exclusive); None: all
+    note: str = ""
+
+
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A file that the bundle was made from."""
+
+    file: str
+    sha256: str
+    layout: str
+    license: str = ""
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """manifest.json; fields as documented at the top of this module."""
+
+    # First, and always written although they have defaults: they are what tells a bundle from any JSON.
+    format: str
+    version: int
+    name: str
+    n_styles: int
+    w_dim: int
+    image_size: int
+    networks: dict[str, Network]
+    generators: dict[str, str]
+    files: dict[str, DataFile]
+    crop_size: int = 0
+    z_dim: int = 0
+    description: str = ""
+    license: str = ""
+    created: str = ""
+    encoder: EncoderInfo | None = None
+    directions: dict[str, DirectionInfo] = {}
+    sources: tuple[Source, ...] = ()
+
+
+def read_manifest(data: bytes, where: str) -> Manifest:
+    """Decode and check ``manifest.json``. Raises BundleError naming ``where`` and the offending field."""
+    try:
+        head = msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{where}: expected JSON, got {error}; export the bundle again") from None
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        found = head.get("format") if isinstance(head, dict) else type(head).__name__
+        raise BundleError(f"{where}: expected format {FORMAT!r}, got {found!r}; is this a doppelgan bundle?")
+    if head.get("version") != VERSION:
+        raise BundleError(
+            f"{where}: expected version {VERSION}, got {head.get('version')!r}; "
+            "export the bundle with this release, or update doppelgan"
+        )
+    try:
+        manifest = msgspec.convert(head, Manifest)
+    except msgspec.ValidationError as error:
+        raise BundleError(f"{where}: not a valid manifest: {error}; export the bundle again") from None
+    _check(manifest, where)
+    return manifest
+
+
+def write_manifest(manifest: Manifest) -> bytes:
+    """The manifest as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def _check(manifest: Manifest, where: str) -> None:
+    """Cross-field rules that types cannot say."""
+    code = (1, manifest.n_styles, manifest.w_dim)
+    image = (1, 3, manifest.image_size, manifest.image_size)
+    for style, name in manifest.generators.items():
+        network = manifest.networks.get(name)
+        if network is None:
+            raise BundleError(f"{where}: generator {style!r} names network {name!r}, which is not there")
+        _expect(where, name, network.inputs, "codes", code)
+        _expect(where, name, network.outputs, "image", image)
+    if manifest.encoder is not None:
+        network = manifest.networks.get("encoder")
+        if network is None:
+            raise BundleError(f"{where}: has encoder settings but no network 'encoder'")
+        channels = 6 if manifest.encoder.loop == "restyle" else 3
+        _expect(where, "encoder", network.inputs, "crop", (1, channels, manifest.crop_size, manifest.crop_size))
+        _expect(where, "encoder", network.outputs, "codes", code)
+    if "mapping" in manifest.networks:
+        _expect(where, "mapping", manifest.networks["mapping"].inputs, "z", (1, manifest.z_dim))
+        _expect(where, "mapping", manifest.networks["mapping"].outputs, "w", (1, manifest.w_dim))
+    for entry in [*manifest.networks.values(), *manifest.files.values()]:
+        if "/" in entry.file or "\\" in entry.file or entry.file in ("", ".", ".."):
+            raise BundleError(f"{where}: expected a file name inside the bundle, got {entry.file!r}")
+
+
+def _expect(where: str, name: str, tensors: tuple[Tensor, ...], tensor: str, shape: tuple[int, ...]) -> None:
+    found = {t.name: t.shape for t in tensors}
+    if found.get(tensor) != shape:
+        got = list(found[tensor]) if tensor in found else f"only {sorted(found)}"
+        raise BundleError(f"{where}: network {name!r}: expected {tensor} {list(shape)}, got {got}")

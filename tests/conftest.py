@@ -1,0 +1,27 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from . import tiny
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a bundle with networks of known answers; see ``tiny.py``. Read-only."""
+    return tiny.write_bundle(tmp_path_factory.mktemp("engines") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference material beside the checkout; tests that need it say so when it is absent."""
+    folder = Path(os.environ.get("DOPPELGAN_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip("shared conformance material is not beside this checkout")
+    return folder
