@@ -1,0 +1,184 @@
+"""Aligned crops to W+ codes, and what keeps codes steady over a video.
+
+``Encoder``        one pass (pSp, e4e, ours), or ReStyle's loop of residues
+``LatentSmoother`` one-euro filter on codes: calm when still, quick when moving
+``IdentityLock``   the part of a code that pose and expression do not explain is averaged over time
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .backends import Session
+from .errors import BackendError
+from .manifest import EncoderInfo
+from .types import Floats
+
+
+class Encoder:
+    """Callable: RGB float32 [N,3,S,S] in -1..1 -> codes float32 [N, n_styles, w_dim].
+
+    ReStyle (Alaluf et al. 2021): the network sees the crop beside the picture of the code so far and
+    answers with a residue; the first picture is that of the average code.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        info: EncoderInfo,
+        latent_avg: Floats,  # [n_styles, w_dim]
+        generator: Session | None = None,  # needed by ReStyle
+        landmarks: Session | None = None,  # needed where the encoder takes landmarks and none are given
+    ) -> None:
+        self._session = session
+        self._info = info
+        self._average = np.ascontiguousarray(latent_avg[None], np.float32)
+        self._generator = generator
+        self._landmarks = landmarks
+        self.crop_size = session.inputs[0].shape[2]
+        self.takes_landmarks = any(spec.name == "landmarks" for spec in session.inputs)
+        self._average_picture: Floats | None = None  # pooled picture of the average code, made once
+
+    def __call__(
+        self, crops: Floats, *, steps: int | None = None, landmarks: Floats | None = None
+    ) -> Floats:
+        return self.trajectory(crops, steps=steps, landmarks=landmarks)[-1]
+
+    def trajectory(
+        self, crops: Floats, *, steps: int | None = None, landmarks: Floats | None = None
+    ) -> list[Floats]:
+        """Codes after each step of the loop; one entry for a one-pass encoder."""
+        size = self.crop_size
+        if crops.ndim != 4 or crops.shape[1:] != (3, size, size):
+            raise ValueError(f"crops: expected RGB float32 [N,3,{size},{size}], got {list(crops.shape)}")
+        if steps is not None and (self._info.loop == "one-pass" or steps < 1):
+            allowed = "no steps (a one-pass encoder)" if self._info.loop == "one-pass" else "steps >= 1"
+            raise ValueError(f"encode: expected {allowed}, got steps={steps}")
+        crops = np.ascontiguousarray(crops, np.float32)
+        if self.takes_landmarks and landmarks is None:
+            landmarks = self._find_landmarks(crops)
+        runs = [
+            self._one(crops[i : i + 1], None if landmarks is None else landmarks[i : i + 1], steps)
+            for i in range(len(crops))
+        ]
+        return [np.concatenate(step) for step in zip(*runs, strict=True)]
+
+    def _one(self, crop: Floats, landmarks: Floats | None, steps: int | None) -> list[Floats]:
+        if self._info.loop == "one-pass":
+            feeds = {"crop": crop}
+            if self.takes_landmarks and landmarks is not None:
+                feeds["landmarks"] = np.ascontiguousarray(landmarks, np.float32)
+            return [self._session.run(feeds)["codes"]]
+        codes = self._average
+        trajectory = []
+        for _ in range(steps or self._info.steps):
+            pair = np.concatenate([crop, self._picture(codes)], axis=1)
+            codes = codes + self._session.run({"crop": pair})["codes"]
+            trajectory.append(codes)
+        return trajectory
+
+    def _picture(self, codes: Floats) -> Floats:
+        """Picture of ``codes`` at the crop's size."""
+        if codes is self._average and self._average_picture is not None:
+            return self._average_picture
+        assert self._generator is not None, "ReStyle needs the generator"
+        picture = pool(self._generator.run({"codes": codes})["image"], self.crop_size)
+        if codes is self._average:
+            self._average_picture = picture
+        return picture
+
+    def _find_landmarks(self, crops: Floats) -> Floats:
+        if self._landmarks is None:
+            raise BackendError("encode: this encoder takes landmarks; pass them, or use a bundle with trackers")
+        from .track import landmarks_in_crop
+
+        return np.stack([landmarks_in_crop(self._landmarks, crop) for crop in crops])
+
+
+def pool(image: Floats, size: int) -> Floats:
+    """Adaptive average pooling of [N,C,R,R] to [N,C,size,size], R and size powers of two."""
+    side = image.shape[-1]
+    if side == size:
+        return image
+    if side < size:
+        factor = size // side
+        return image.repeat(factor, axis=2).repeat(factor, axis=3)
+    factor = side // size
+    n, c = image.shape[:2]
+    blocks = image.reshape(n, c, size, factor, size, factor)
+    return np.ascontiguousarray(blocks.mean(axis=(3, 5), dtype=np.float32))
+
+
+class LatentSmoother:
+    """One-euro filter (Casiez et al. 2012) over whole codes.
+
+    The cut-off rises with the code's speed, so that a still face is calm and a quick one does not lag.
+    ``min_cutoff_hz``: cut-off at rest; ``beta``: added Hz per unit of speed, in spreads of W per second.
+    """
+
+    def __init__(self, scale: Floats | float, min_cutoff_hz: float = 1.5, beta: float = 1.0) -> None:
+        self._scale = np.maximum(np.asarray(scale, np.float32), 1e-6)
+        self._min_cutoff_hz = min_cutoff_hz
+        self._beta = beta
+        self._code: Floats | None = None
+        self._speed = 0.0
+        self._time_s = 0.0
+
+    def __call__(self, codes: Floats, time_s: float) -> Floats:
+        """codes [1, n_styles, w_dim] at ``time_s`` -> smoothed codes, same shape."""
+        if self._code is None:
+            self._code, self._time_s = codes, time_s
+            return codes
+        step_s = max(time_s - self._time_s, 1e-3)
+        change = (codes - self._code) / self._scale
+        speed = float(np.sqrt(np.mean(change**2))) / step_s
+        self._speed += _weight(1.0, step_s) * (speed - self._speed)
+        weight = _weight(self._min_cutoff_hz + self._beta * self._speed, step_s)
+        self._code = self._code + np.float32(weight) * (codes - self._code)
+        self._time_s = time_s
+        return self._code
+
+
+class IdentityLock:
+    """Keep who it is, let through what moves.
+
+    A code's offset from the average splits into its part inside ``motion_basis`` (pose, expression,
+    gaze: passed on at once) and the rest (appearance: averaged over ``memory_s`` seconds of the face).
+    """
+
+    def __init__(self, motion_basis: Floats, latent_avg: Floats, memory_s: float = 20.0) -> None:
+        if motion_basis.ndim != 2 or motion_basis.shape[1] != latent_avg.shape[1]:
+            raise ValueError(
+                f"motion_basis: expected float32 [k,{latent_avg.shape[1]}], got {list(motion_basis.shape)}"
+            )
+        self._basis = motion_basis
+        self._average = latent_avg
+        self._memory_s = memory_s
+        self._appearance: Floats | None = None
+        self._seen_s = 0.0
+        self._time_s = 0.0
+
+    def __call__(self, codes: Floats, time_s: float) -> Floats:
+        """codes [1, n_styles, w_dim] -> codes with steady appearance."""
+        motion, appearance = self.split(codes)
+        if self._appearance is None:
+            self._appearance = appearance
+        else:
+            step_s = max(time_s - self._time_s, 1e-3)
+            self._seen_s = min(self._seen_s + step_s, self._memory_s)
+            weight = np.float32(step_s / max(self._seen_s, step_s))
+            self._appearance = self._appearance + weight * (appearance - self._appearance)
+        self._time_s = time_s
+        return self._average + motion + self._appearance
+
+    def split(self, codes: Floats) -> tuple[Floats, Floats]:
+        """(motion, appearance) parts of ``codes`` as offsets from the average code."""
+        offset = codes - self._average
+        motion: Floats = (offset @ self._basis.T) @ self._basis
+        return motion, offset - motion
+
+
+def _weight(cutoff_hz: float, step_s: float) -> float:
+    """Weight of the newest sample in a first-order low-pass."""
+    turn = 2 * np.pi * cutoff_hz * step_s
+    return float(turn / (turn + 1))
