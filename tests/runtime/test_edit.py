@@ -1,0 +1,618 @@
+"""Edits of codes: the formulas on numbers worked out by hand, the fast path against its reference, and
+every file format, whole and damaged."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from doppelgan.runtime.edit import (
+    Direction,
+    Editor,
+    apply_edits,
+    mix,
+    orthogonalize,
+    parse_edits,
+    row_groups,
+    select_rows,
+    toward_w,
+    truncate,
+)
+from doppelgan.runtime.errors import EditError
+from doppelgan.runtime.latents_io import load_codes, load_directions, parse_spec, save_codes
+
+N, W = 4, 6  # n_styles, w_dim of the made-up generator
+SHARED = Path(os.environ.get("DOPPELGAN_SHARED", Path(__file__).parents[2].parent / "shared"))
+REAL = SHARED / "conformance" / "directions"
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+def offset(name: str, rng: np.random.Generator, **settings: Any) -> Direction:
+    return Direction(name, rng.standard_normal((N, W)).astype(np.float32), **settings)
+
+
+# Formulas
+
+
+def test_an_offset_is_added_strength_times_on_its_rows_only() -> None:
+    direction = Direction("x", np.ones((N, W), np.float32), (-5, 5), rows=(1, 3))
+    codes = np.zeros((2, N, W), np.float32)
+    edited = Editor([direction], np.zeros((N, W), np.float32)).apply(codes, {"x": 2})
+    assert edited[:, :, 0].tolist() == [[0, 2, 2, 0]] * 2
+    assert not codes.any()
+
+
+def test_a_component_moves_the_coordinate_of_row_0_to_the_strength() -> None:
+    # mean 1, std 2 along the first axis; row 0 is at 7, so its coordinate is (7 - 1) / 2 = 3 sigmas.
+    axis, mean = np.eye(W)[0], np.eye(W)[0]
+    direction = Direction.component("c", axis, mean, 2.0, N, rows=(0, 2), range=(-5, 5))
+    codes = np.zeros((1, N, W), np.float32)
+    codes[0, :, 0] = [7, 10, 20, 30]
+    assert direction.coordinate(codes).tolist() == [3]
+    # (5 - 3) * 2 = +4 on rows 0 and 1
+    edited = Editor([direction], np.zeros((N, W), np.float32)).apply(codes, {"c": 5})
+    assert edited[0, :, 0].tolist() == [11, 14, 20, 30]
+    assert direction.coordinate(edited) == pytest.approx([5])
+    # strength 0 is the average, not "no edit": (0 - 3) * 2 = -6
+    edited = Editor([direction], np.zeros((N, W), np.float32)).apply(codes, {"c": 0})
+    assert edited[0, :, 0].tolist() == [1, 4, 20, 30]
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_fast_path_equals_reference(rng: np.random.Generator, batch: int) -> None:
+    axes = np.linalg.qr(rng.standard_normal((W, W)))[0]
+    directions = [offset(name, rng) for name in "ab"] + [
+        Direction.component(
+            f"c{i}", axes[i], rng.standard_normal(W), 0.5 + i, N, rows=(i, i + 2), range=(-9, 9)
+        )
+        for i in range(2)
+    ]
+    editor = Editor(directions, np.zeros((N, W), np.float32))
+    codes = rng.standard_normal((batch, N, W)).astype(np.float32)
+    before = codes.copy()
+    for edits in ({}, {"a": 0.5}, {"c1": -2.0}, {"b": -1.0, "c0": 3.0, "a": 1.0, "c1": 0.0}, {"a": 0.0}):
+        expected = apply_edits(codes, {editor.directions[name]: value for name, value in edits.items()})
+        edited = editor.apply(codes, edits)
+        np.testing.assert_allclose(edited, expected, atol=2e-5)
+        assert edited.dtype == np.float32
+        assert not np.shares_memory(edited, codes)
+    assert (codes == before).all()
+
+
+def test_changing_a_dict_that_was_applied_takes_effect(rng: np.random.Generator) -> None:
+    editor = Editor([offset("a", rng)], np.zeros((N, W), np.float32))
+    edits, codes = {"a": 1.0}, np.zeros((1, N, W), np.float32)
+    first = editor.apply(codes, edits)
+    edits["a"] = 0.5
+    np.testing.assert_allclose(editor.apply(codes, edits), first / 2)
+
+
+@pytest.mark.parametrize(
+    ("edits", "says"),
+    [
+        ({"smil": 1.0}, "did you mean smile.*it has age, smile"),
+        ({"zzz": 1.0}, "it has age, smile"),
+        ({"age": 3.1}, r"age=3.1: expected -1\.\.1 \(at most 3"),
+        ({"age": float("nan")}, "expected -1..1"),
+    ],
+)
+def test_bad_edits_are_refused(rng: np.random.Generator, edits: dict[str, float], says: str) -> None:
+    editor = Editor([offset("age", rng), offset("smile", rng)], np.zeros((N, W), np.float32))
+    for call in (lambda: editor.check(edits), lambda: editor.apply(np.zeros((1, N, W), np.float32), edits)):
+        with pytest.raises(EditError, match=says):
+            call()
+
+
+def test_beyond_the_range_is_allowed_and_remarked(rng: np.random.Generator) -> None:
+    editor = Editor([offset("age", rng, note="a note")], np.zeros((N, W), np.float32))
+    editor.check({"age": 2.9})
+    assert [said.split(":")[0] for said in editor.remarks({"age": 2.9})] == [
+        "age=2.9 is outside -1..1",
+        "age",
+    ]
+
+
+@pytest.mark.parametrize("shape", [(N, W), (1, N, W + 1), (1, N + 1, W)])
+def test_codes_of_another_shape_are_refused(rng: np.random.Generator, shape: tuple[int, ...]) -> None:
+    with pytest.raises(EditError, match="codes: expected"):
+        Editor([offset("a", rng)], np.zeros((N, W), np.float32)).apply(np.zeros(shape, np.float32), {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"name": "a=b"}, "letters, digits"),
+        ({"offset": np.zeros((N, W))}, "only zeros"),
+        ({"offset": np.full((N, W), np.nan)}, "NaN"),
+        ({"offset": np.ones(W)}, r"expected \[n_styles, w_dim\]"),
+        ({"range": (1, 1)}, "low < high"),
+        ({"rows": (2, N + 1)}, "first < last"),
+        ({"probe": np.ones(W + 1)}, "probe"),
+    ],
+)
+def test_a_direction_checks_itself(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(EditError, match=says):
+        Direction(**{"name": "a", "offset": np.ones((N, W)), **settings})
+
+
+def test_a_direction_survives_the_bundle(rng: np.random.Generator) -> None:
+    component = Direction.component(
+        "c", np.eye(W)[2], np.arange(W), 2.0, N, rows=(1, 2), range=(-9, 9), unit="s"
+    )
+    for made in (offset("a", rng, ends=("x", "y"), note="n"), component):
+        again = Direction.from_arrays(made.name, made.info, made.to_arrays(), N, W)
+        assert again.info == made.info
+        assert (again.offset == made.offset).all()
+        assert again.origin == made.origin
+    with pytest.raises(EditError, match=r"c.probe.*got none"):
+        Direction.from_arrays("c", component.info, {"c": component.offset}, N, W)
+
+
+@pytest.mark.parametrize(
+    ("texts", "edits"),
+    [([], {}), (["age=2", " smile = -1.5"], {"age": 2.0, "smile": -1.5}), (["a=1", "a=2"], {"a": 2.0})],
+)
+def test_parse_edits(texts: list[str], edits: dict[str, float]) -> None:
+    assert parse_edits(texts) == edits
+
+
+@pytest.mark.parametrize("text", ["age", "age=", "=2", "age=old", "age=nan", "age=inf", ""])
+def test_parse_edits_refuses(text: str) -> None:
+    with pytest.raises(EditError, match="NAME=NUMBER"):
+        parse_edits([text])
+
+
+# Dials
+
+
+@pytest.mark.parametrize(
+    ("n_styles", "groups"),
+    [(18, [4, 4, 10]), (14, [4, 4, 6]), (10, [4, 4, 2]), (8, [2, 2, 4]), (4, [1, 1, 2]), (2, [1, 1, 0])],
+)
+def test_row_groups(n_styles: int, groups: list[int]) -> None:
+    assert [last - first for first, last in row_groups(n_styles).values()] == groups
+    assert sum(groups) == n_styles
+
+
+def test_select_rows() -> None:
+    assert select_rows("coarse+fine", 18).nonzero()[0].tolist() == [0, 1, 2, 3, *range(8, 18)]
+    for bad in ("hair", (3, 3), (0, 19)):
+        with pytest.raises(EditError, match="rows"):
+            select_rows(bad, 18)
+    with pytest.raises(EditError, match="none of them"):
+        select_rows("fine", 2)
+
+
+def test_truncation_moves_toward_the_average() -> None:
+    average, codes = np.full((N, W), 1, np.float32), np.full((2, N, W), 3, np.float32)
+    assert (truncate(codes, average, 0.5) == 2).all()
+    assert (truncate(codes, average, 0) == 1).all()
+    assert (truncate(codes, average, 1) == codes).all()
+    assert not np.shares_memory(truncate(codes, average, 1), codes)
+    assert truncate(codes, average, 0.5, (1, 2))[0, :, 0].tolist() == [3, 2, 3, 3]
+    with pytest.raises(EditError):
+        truncate(codes, average, float("nan"))
+
+
+def test_toward_w_shrinks_the_spread_and_keeps_the_mean(rng: np.random.Generator) -> None:
+    codes = rng.standard_normal((3, N, W)).astype(np.float32)
+    for amount in (0, 0.25, 1):
+        moved = toward_w(codes, amount)
+        np.testing.assert_allclose(moved.mean(1), codes.mean(1), atol=1e-6)
+        np.testing.assert_allclose(np.ptp(moved, axis=1), (1 - amount) * np.ptp(codes, axis=1), atol=1e-6)
+    average = rng.standard_normal((N, W)).astype(np.float32)
+    middle = (codes - average).mean(1, keepdims=True) + np.zeros_like(codes)
+    np.testing.assert_allclose(toward_w(codes, 1, average) - average, middle, atol=1e-6)
+    with pytest.raises(EditError):
+        toward_w(codes, 1.5)
+
+
+def test_mix_takes_the_rows_of_the_second() -> None:
+    a, b = np.zeros((2, N, W), np.float32), np.ones((1, N, W), np.float32)
+    assert mix(a, b, "middle+fine")[1, :, 0].tolist() == [0, 1, 1, 1]
+    assert mix(a, b, (1, 2), weight=0.25)[0, :, 0].tolist() == [0, 0.25, 0, 0]
+    assert not a.any()
+    for bad in (
+        np.ones((3, N, W), np.float32),
+        np.ones((1, N + 1, W), np.float32),
+        np.ones((N, W), np.float32),
+    ):
+        with pytest.raises(EditError):
+            mix(a, bad)
+    with pytest.raises(EditError):
+        mix(a, b, weight=2)
+
+
+@pytest.mark.parametrize("mode", ["order", "others"])
+def test_orthogonalized_directions_do_not_share(rng: np.random.Generator, mode: Any) -> None:
+    originals = [offset(name, rng) for name in "abc"]
+    made = orthogonalize(originals, mode)
+    for i, direction in enumerate(made):
+        assert np.linalg.norm(direction.offset) == pytest.approx(
+            np.linalg.norm(originals[i].offset), rel=1e-5
+        )
+        for j, other in enumerate(made if mode == "order" else originals):
+            if i != j:
+                assert np.vdot(direction.offset, other.offset) == pytest.approx(0, abs=1e-4)
+    if mode == "order":
+        np.testing.assert_allclose(made[0].offset, originals[0].offset, rtol=1e-6)
+
+
+def test_orthogonalizing_keeps_rows_and_refuses_blends(rng: np.random.Generator) -> None:
+    a, b = offset("a", rng), offset("b", rng, rows=(1, 3))
+    made = orthogonalize([a, b])[1]
+    assert not made.offset[[0, 3]].any()
+    assert np.vdot(made.offset, a.offset) == pytest.approx(0, abs=1e-4)
+    with pytest.raises(EditError, match="nothing is left"):
+        orthogonalize([a, Direction("twice", 2 * a.offset)])
+    with pytest.raises(EditError, match="component"):
+        orthogonalize([Direction.component("c", np.eye(W)[0], np.zeros(W), 1.0, N)])
+
+
+# Files. Torch files are made here without torch, by a pickler that writes what torch writes.
+
+
+class Global:
+    """Pickles as the bare name ``module.name``."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+
+class Stored:
+    def __init__(self, key: str, kind: str, elements: int, device: str) -> None:
+        self.id = ("storage", Global("torch", kind), key, device, elements)
+
+
+class Tensor:
+    """What torch pickles for a tensor: (storage, offset, sizes, strides)."""
+
+    def __init__(
+        self, key: str, kind: str, elements: int, at: int, sizes: Any, strides: Any, device: str = "cpu"
+    ):
+        self.arguments = (Stored(key, kind, elements, device), at, sizes, strides, False, OrderedDict())
+
+
+class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
+    def persistent_id(self, value: Any) -> Any:
+        return value.id if isinstance(value, Stored) else None
+
+    def save(self, value: Any, save_persistent_id: bool = True) -> None:
+        if isinstance(value, Global):
+            self.write(b"c" + f"{value.module}\n{value.name}\n".encode())
+        elif isinstance(value, Tensor):
+            self.save(Global("torch._utils", "_rebuild_tensor_v2"))
+            self.save(value.arguments)
+            self.write(b"R")
+        else:
+            super().save(value, save_persistent_id)
+
+
+def pickled(value: Any) -> bytes:
+    stream = io.BytesIO()
+    Pickler(stream, 2).dump(value)
+    return stream.getvalue()
+
+
+def torch_zip(path: Path, value: Any, **storages: bytes) -> Path:
+    return raw_zip(path, pickled(value), **storages)
+
+
+def raw_zip(path: Path, data: bytes, **storages: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", data)
+        for key, numbers in storages.items():
+            archive.writestr(f"archive/data/{key}", numbers)
+        archive.writestr("archive/version", "3\n")
+    return path
+
+
+def torch_legacy(path: Path, value: Any, **storages: bytes) -> Path:
+    parts = [pickled(0x1950A86A20F9469CFC6C), pickled(1001), pickled({"little_endian": True})]
+    parts += [pickled(value), pickled(list(storages))]
+    parts += [struct.pack("<q", len(numbers) // 4) + numbers for numbers in storages.values()]
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+NUMBERS = np.arange(1, W + 1, dtype=np.float32)
+LONE = Tensor("k", "FloatStorage", W, 0, (1, W), (W, 1))
+
+
+@pytest.mark.parametrize("write", [torch_zip, torch_legacy])
+def test_one_row_torch_file_fills_all_rows(tmp_path: Path, write: Any) -> None:
+    (direction,) = load_directions(write(tmp_path / "age.pt", LONE, k=NUMBERS.tobytes()), N, W)
+    assert (direction.name, direction.ends, direction.range) == ("age", ("younger", "older"), (-5, 5))
+    assert (direction.offset == NUMBERS).all()
+
+
+def test_offset_strides_and_device_of_a_tensor(tmp_path: Path) -> None:
+    numbers = np.arange(2 + N * W, dtype=np.float32)
+    tensor = Tensor("k", "FloatStorage", 2 + N * W, 2, (1, N, W), (N * W, 1, N), "cuda:0")
+    (direction,) = load_directions(torch_zip(tmp_path / "pose.pt", tensor, k=numbers.tobytes()), N, W)
+    np.testing.assert_array_equal(direction.offset, numbers[2:].reshape(W, N).T)
+
+
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    [
+        ("DoubleStorage", NUMBERS.astype("<f8")),
+        ("HalfStorage", NUMBERS.astype("<f2")),
+        ("BFloat16Storage", (NUMBERS.view(np.uint32) >> 16).astype("<u2")),
+        ("LongStorage", NUMBERS.astype("<i8")),
+    ],
+)
+def test_number_types(tmp_path: Path, kind: str, numbers: np.ndarray) -> None:
+    path = torch_zip(tmp_path / "d.pt", Tensor("k", kind, W, 0, (W,), (1,)), k=numbers.tobytes())
+    assert (load_directions(path, N, W)[0].offset == NUMBERS).all()
+
+
+def test_ganspace_components_are_picked_and_named(tmp_path: Path, rng: np.random.Generator) -> None:
+    k = 3
+    comp = np.linalg.qr(rng.standard_normal((W, W)))[0][:k].astype(np.float32)
+    mean, std = rng.standard_normal(W).astype(np.float32), np.array([3, 2, 1], np.float32)
+    content = {
+        "mean": Tensor("m", "FloatStorage", W, 0, (1, W), (W, 1)),
+        "comp": Tensor("c", "FloatStorage", k * W, 0, (k, 1, W), (1, k, k)),  # strided as the published file
+        "std": Tensor("s", "FloatStorage", k, 0, (k,), (1,)),
+    }
+    path = torch_zip(tmp_path / "pca.pt", content, m=mean.tobytes(), c=comp.T.tobytes(), s=std.tobytes())
+    assert [d.name for d in load_directions(path, N, W)] == ["pca-0", "pca-1", "pca-2"]
+    (direction,) = load_directions(f"eyes={path}:1,2,3", N, W)
+    assert (direction.name, direction.kind, direction.rows) == ("eyes", "component", (2, 3))
+    codes = rng.standard_normal((1, N, W)).astype(np.float32)
+    expected = codes.copy()
+    expected[0, 2] += (7 - (codes[0, 0] - mean) @ comp[1] / 2) * comp[1] * 2
+    edited = Editor([direction], np.zeros((N, W), np.float32)).apply(codes, {"eyes": 7})
+    np.testing.assert_allclose(edited, expected, atol=1e-5)
+    with pytest.raises(EditError, match=r"index 0\.\.2, got 3"):
+        load_directions(f"{path}:3", N, W)
+    with pytest.raises(EditError, match=r"comp \[k,1,7\]"):
+        load_directions(path, N, W + 1)
+
+
+def test_columns_of_eigvec_are_directions(tmp_path: Path) -> None:
+    matrix = np.arange(1, W * W + 1, dtype=np.float32).reshape(W, W)
+    content = {"ckpt": "model.pt", "eigvec": Tensor("e", "FloatStorage", W * W, 0, (W, W), (W, 1))}
+    path = torch_zip(tmp_path / "factor.pt", content, e=matrix.tobytes())
+    (direction,) = load_directions(f"{path}:2", N, W)
+    assert direction.name == "factor-2"
+    assert (direction.offset == matrix[:, 2]).all()
+
+
+def test_numpy_and_safetensors_files(tmp_path: Path) -> None:
+    np.save(tmp_path / "old.npy", NUMBERS.astype(np.float64)[None])
+    (old,) = load_directions(tmp_path / "old.npy", N, W)
+    assert "only for the generator it was trained on" in old.note
+    np.savez(tmp_path / "two.npz", up=NUMBERS, down=-np.tile(NUMBERS, (N, 1)))
+    assert {d.name: d.offset[0, 0] for d in load_directions(tmp_path / "two.npz", N, W)} == {
+        "up": 1,
+        "down": -1,
+    }
+    entry = {"dtype": "F32", "shape": [1, W], "data_offsets": [0, 4 * W]}
+    header = json.dumps({"__metadata__": {"format": "pt"}, "d": entry}).encode()
+    (tmp_path / "d.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + NUMBERS.tobytes())
+    assert (load_directions(tmp_path / "d.safetensors", N, W)[0].offset == NUMBERS).all()
+
+
+@pytest.mark.parametrize("kind", ["layers", "triples"])
+def test_style_space_is_recognized_and_sent_to_export(tmp_path: Path, kind: str) -> None:
+    if kind == "layers":
+        np.savez(tmp_path / "s.npz", **{"0": np.zeros(8), "3": np.ones(8)})
+    else:
+        np.savez(tmp_path / "s.npz", s=np.array([[3, 1, 0.5]]))
+    with pytest.raises(EditError, match="S inputs; doppelgan export"):
+        load_directions(tmp_path / "s.npz", N, W)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a.pt", ("a.pt", None, None, None)),
+        ("x=a.pt", ("a.pt", "x", None, None)),
+        ("a.pt:3", ("a.pt", None, 3, None)),
+        ("x=dir/a.pt:3,7,8", ("dir/a.pt", "x", 3, (7, 8))),
+        ("C:\\a.pt", ("C:\\a.pt", None, None, None)),
+    ],
+)
+def test_parse_spec(text: str, parts: tuple[Any, ...]) -> None:
+    spec = parse_spec(text)
+    assert (str(spec.path), spec.name, spec.index, spec.rows) == parts
+
+
+class Bomb:
+    """Touches a file when a normal unpickler rebuilds it."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("layout", ["zip", "zip, as a tensor's storage", "legacy", "bare"])
+def test_a_pickle_that_would_run_code_runs_nothing(tmp_path: Path, layout: str) -> None:
+    fired, path = tmp_path / "fired", tmp_path / "evil.pt"
+    bomb = pickle.dumps({"direction": Bomb(fired)}, 2)
+    pickle.loads(bomb)
+    assert fired.exists(), "the bomb must be live for this test to mean anything"
+    fired.unlink()
+    if layout == "legacy":
+        head = [pickled(0x1950A86A20F9469CFC6C), pickled(1001), pickled({})]
+        path.write_bytes(b"".join([*head, bomb, pickled([])]))
+    elif layout == "bare":
+        path.write_bytes(bomb)
+    elif layout == "zip":
+        raw_zip(path, bomb)
+    else:
+        raw_zip(path, pickled(LONE).replace(b"ctorch\nFloatStorage\n", b"cos\nsystem\n"), k=NUMBERS.tobytes())
+    with pytest.raises(EditError, match=r"nothing was run|neither the zip nor"):
+        load_directions(path, N, W)
+    assert not fired.exists()
+
+
+def damaged(tmp_path: Path) -> dict[str, Path]:
+    """Malformed twins of the files above."""
+    good = torch_zip(tmp_path / "good.pt", LONE, k=NUMBERS.tobytes()).read_bytes()
+    legacy = torch_legacy(tmp_path / "legacy.pt", LONE, k=NUMBERS.tobytes()).read_bytes()
+    (tmp_path / "half.pt").write_bytes(good[: len(good) // 2])
+    (tmp_path / "half_legacy.pt").write_bytes(legacy[:-5])
+    (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "text.pt").write_text("hello, this is not a tensor")
+    np.save(tmp_path / "whole.npy", NUMBERS)
+    (tmp_path / "half.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:-4])
+    np.save(tmp_path / "object.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    np.save(tmp_path / "words.npy", np.array(["a", "b"]))
+    np.savez(tmp_path / "object.npz", w=np.array([{"a": 1}], object))
+    np.save(tmp_path / "nan.npy", NUMBERS * np.nan)
+    np.save(tmp_path / "zero.npy", NUMBERS * 0)
+    np.save(tmp_path / "wide.npy", np.ones((1, W + 1)))
+    np.save(tmp_path / "rows.npy", np.ones((1, N + 1, W)))
+    np.save(tmp_path / "cube.npy", np.ones((2, N, W)))
+    np.save(tmp_path / "scalar.npy", np.float32(1))
+    far = Tensor("k", "FloatStorage", W, 1, (1, W), (W, 1))
+    huge = Tensor("k", "FloatStorage", W, 0, (1 << 40, W), (0, 1))
+    negative = Tensor("k", "FloatStorage", W, 0, (W,), (-1,))
+    short = Tensor("k", "FloatStorage", W, 0, (W,), (1,))
+    nested: Any = LONE
+    for _ in range(40):
+        nested = [nested, nested]
+    torch_zip(tmp_path / "far.pt", far, k=NUMBERS.tobytes())
+    torch_zip(tmp_path / "huge.pt", huge, k=NUMBERS.tobytes())
+    torch_zip(tmp_path / "negative.pt", negative, k=NUMBERS.tobytes())
+    torch_zip(tmp_path / "short.pt", short, k=NUMBERS.tobytes()[:-4])
+    torch_zip(tmp_path / "lost.pt", short)
+    torch_zip(tmp_path / "nested.pt", nested, k=NUMBERS.tobytes())
+    torch_zip(tmp_path / "nothing.pt", {"a": "text"})
+    raw_zip(tmp_path / "memo.pt", b"\x80\x02h\x05.", k=NUMBERS.tobytes())
+    raw_zip(tmp_path / "stack.pt", b"\x80\x02ttR.")
+    raw_zip(tmp_path / "endless.pt", b"\x80\x02}")
+    header = json.dumps({"d": {"dtype": "F32", "shape": [W], "data_offsets": [0, 4 * W]}}).encode()
+    (tmp_path / "half.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"1234")
+    (tmp_path / "json.safetensors").write_bytes(struct.pack("<Q", 8) + b"{" + b"x" * 20)
+    for whole in ("good.pt", "legacy.pt", "whole.npy"):
+        assert load_directions(tmp_path / whole, N, W)
+        (tmp_path / whole).unlink()
+    return {path.name: path for path in tmp_path.iterdir()}
+
+
+def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
+    files = damaged(tmp_path)
+    assert len(files) > 25
+    for name, path in [*files.items(), ("none.pt", tmp_path / "none.pt"), ("folder", tmp_path)]:
+        for read in (load_directions, load_codes):
+            if (read, name) == (load_codes, "zero.npy") or (read, name) == (load_codes, "cube.npy"):
+                continue  # fine as a code: two people, and the zero code
+            with pytest.raises(EditError) as caught:
+                read(path, N, W)
+            assert "\n" not in str(caught.value), name
+            assert "expected" in str(caught.value), (name, str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("far.pt", "reaches beyond its 6 numbers"),
+        ("huge.pt", "larger than any code"),
+        ("negative.pt", "no valid shape"),
+        ("short.pt", "has 20 bytes instead of 24"),
+        ("lost.pt", "data/k is missing"),
+        ("nested.pt", "nested too deeply"),
+        ("endless.pt", "damaged"),
+        ("text.pt", "neither the zip nor the older stream"),
+        ("half_legacy.pt", "has 19 bytes instead of 24"),
+        ("half.safetensors", "beyond the end"),
+        ("nan.npy", "NaN"),
+        ("rows.npy", r"got \[1, 5, 6\]"),
+    ],
+)
+def test_the_message_names_the_damage(tmp_path: Path, name: str, says: str) -> None:
+    path = damaged(tmp_path)[name]
+    with pytest.raises(EditError, match=says):
+        load_directions(path, N, W)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_an_object_array_that_would_run_code_runs_nothing(tmp_path: Path, suffix: str) -> None:
+    fired, path = tmp_path / "fired", tmp_path / f"evil.{suffix}"
+    array = np.empty(1, object)
+    array[0] = Bomb(fired)
+    (np.save if suffix == "npy" else np.savez)(path, array)
+    with pytest.raises(EditError, match="expected numbers"):
+        load_directions(path, N, W)
+    assert not fired.exists()
+
+
+# Codes
+
+
+@pytest.mark.parametrize(
+    ("shape", "people"), [((W,), 1), ((1, W), 1), ((N, W), 1), ((1, N, W), 1), ((3, N, W), 3), ((3, 1, W), 3)]
+)
+def test_codes_of_w_and_w_plus(tmp_path: Path, rng: np.random.Generator, shape: Any, people: int) -> None:
+    array = rng.standard_normal(shape)
+    np.savez(tmp_path / "projected_w.npz", w=array)
+    codes = load_codes(tmp_path / "projected_w.npz", N, W)
+    assert codes.shape == (people, N, W)
+    assert codes.dtype == np.float32
+    np.testing.assert_allclose(codes[-1, -1], array.reshape(-1, W)[-1].astype(np.float32))
+
+
+def test_a_saved_person_loads_again(tmp_path: Path, rng: np.random.Generator) -> None:
+    codes = rng.standard_normal((2, N, W)).astype(np.float32)
+    save_codes(tmp_path / "me.npz", codes)
+    assert (load_codes(tmp_path / "me.npz", N, W) == codes).all()
+    with pytest.raises(EditError, match="npz"):
+        save_codes(tmp_path / "me.npy", codes)
+    with pytest.raises(EditError, match="cannot be written"):
+        save_codes(tmp_path / "none" / "me.npz", codes)
+
+
+def test_codes_of_another_generator_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "c.npy", np.ones((1, N + 2, W)))
+    with pytest.raises(EditError, match=rf"\[N,{N},{W}\], got \[1, {N + 2}, {W}\]"):
+        load_codes(tmp_path / "c.npy", N, W)
+
+
+# With torch, and real files
+
+
+def test_files_that_torch_wrote(tmp_path: Path, rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch")
+    numbers = rng.standard_normal((N, W)).astype(np.float32)
+    tensor = torch.tensor(numbers)
+    for new in (True, False):
+        for value in (tensor, tensor.T.contiguous().T, torch.nn.Parameter(tensor), {"d": tensor[None]}):
+            torch.save(value, tmp_path / "d.pt", _use_new_zipfile_serialization=new)
+            (direction,) = load_directions(tmp_path / "d.pt", N, W)
+            np.testing.assert_array_equal(direction.offset, numbers)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="shared conformance material is not beside this checkout")
+def test_published_directions(rng: np.random.Generator) -> None:
+    for name in ("age", "smile", "pose"):
+        (direction,) = load_directions(REAL / f"{name}.pt", 18, 512)
+        np.testing.assert_allclose(np.linalg.norm(direction.offset, axis=1), 1, atol=1e-5)
+    with pytest.raises(EditError, match=r"\[1,14,512\], got \[1, 18, 512\]"):
+        load_directions(REAL / "pose.pt", 14, 512)
+    components = load_directions(REAL / "ffhq_pca.pt", 18, 512)
+    axes = np.stack([d.offset[0] / np.linalg.norm(d.offset[0]) for d in components])
+    np.testing.assert_allclose(axes @ axes.T, np.eye(len(axes)), atol=1e-4)  # only if strides were respected
+    (eyes,) = load_directions(f"{REAL / 'ffhq_pca.pt'}:54,7,8", 18, 512)
+    codes = rng.standard_normal((1, 18, 512)).astype(np.float32)
+    edited = Editor([eyes], np.zeros((18, 512), np.float32)).apply(codes, {eyes.name: 12})
+    changed = np.flatnonzero((edited != codes).any(axis=(0, 2)))
+    assert changed.tolist() == [7]
