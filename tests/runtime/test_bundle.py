@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from doppelgan.runtime import bundle as bundle_module
 from doppelgan.runtime.bundle import BundleWriter, find_bundle, list_bundles, open_bundle
 from doppelgan.runtime.errors import BundleError

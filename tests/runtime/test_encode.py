@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from doppelgan.runtime.encode import IdentityLock, LatentSmoother, pool
 
 STEP_S = 1 / 30

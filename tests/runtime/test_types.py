@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from doppelgan.runtime.face_mesh import LEFT_EYE, MOUTH_CORNERS, N_POINTS, RIGHT_EYE
 from doppelgan.runtime.types import Crop, Face, Frame
 

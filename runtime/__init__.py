@@ -1,0 +1,45 @@
+"""The online half of doppelgan: frames in, frames with edited faces out. Never imports torch.
+
+>>> from doppelgan.runtime import Pipeline, open_bundle
+>>> pipeline = Pipeline(open_bundle("demo"), edits={"age": 1.0})
+>>> edited = pipeline.process(frame)  # BGR uint8 [H,W,3]
+"""
+
+from __future__ import annotations
+
+from .bundle import Bundle, BundleWriter, list_bundles, open_bundle
+from .edit import Direction
+from .errors import (
+    BackendError,
+    BundleError,
+    CheckpointError,
+    DoppelganError,
+    EditError,
+    ParityError,
+    SinkError,
+    SourceError,
+)
+from .latents_io import load_directions
+from .pipeline import Pipeline
+from .types import Crop, Face, Frame
+
+__all__ = [
+    "BackendError",
+    "Bundle",
+    "BundleError",
+    "BundleWriter",
+    "CheckpointError",
+    "Crop",
+    "Direction",
+    "DoppelganError",
+    "EditError",
+    "Face",
+    "Frame",
+    "ParityError",
+    "Pipeline",
+    "SinkError",
+    "SourceError",
+    "list_bundles",
+    "load_directions",
+    "open_bundle",
+]

@@ -1,0 +1,76 @@
+"""The command ``doppelgan``: a group whose commands are imported only when called.
+
+Errors that a user can cause are printed as one line and exit with 2; Ctrl-C exits with 130 after
+every file was closed properly.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from ..errors import DoppelganError
+
+# Command -> (module beside this file, one-line help). Kept here so that `--help` imports nothing.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "Run the embedded avatar on the embedded clip: a video, a sheet, a latency table."),
+    "image": ("image", "Edit the faces in pictures."),
+    "video": ("video", "Edit the faces in a video file; sound, size and rate are kept."),
+    "live": ("live", "Edit faces from a camera or stream into a window, a virtual camera or a file."),
+    "export": ("export", "Turn a pSp / e4e / ReStyle / StyleGAN2 checkpoint into a bundle."),
+    "bundles": ("bundles", "List and inspect bundles."),
+    "doctor": ("doctor", "Tell what this machine can run and what is missing."),
+}
+
+
+class LazyGroup(click.Group):
+    """Import a command's module when it is called or its own help is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f".{COMMANDS[cmd_name][0]}", __name__).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="doppelgan")
+def group() -> None:
+    """Compiled edge runtime for GAN face editing.
+
+    \b
+    doppelgan demo                                  see it work: no camera, no GPU, no checkpoint
+    doppelgan video me.mp4 -o older.mp4 --edit age=1
+    doppelgan live --style toon --composite replace --to camera:
+    doppelgan export e4e_ffhq_encode.pt -o engines/mine
+    """
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    try:
+        code = group.main(standalone_mode=False)
+    except DoppelganError as error:
+        click.echo(f"doppelgan: error: {error}", err=True)
+        code = 2
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        code = 0
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("doppelgan: stopped", err=True)
+        code = 130
+    except BrokenPipeError:  # the reader of our standard output went away, e.g. `| head`
+        code = 141
+    sys.exit(code)

@@ -1,0 +1,96 @@
+"""``doppelgan bundles``: list what is installed, inspect one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..bundle import MANIFEST, find_bundle, list_bundles
+from ..errors import BundleError
+from ..manifest import Manifest, read_manifest
+
+
+@click.command("bundles")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as it is.")
+def command(name: str | None, as_json: bool) -> None:
+    """List the bundles on this machine, or inspect the bundle NAME (a name or a folder).
+
+    \b
+    doppelgan bundles
+    doppelgan bundles demo
+    doppelgan bundles engines/mine --json
+    """
+    console = Console(highlight=False)
+    if name is None:
+        console.print(_overview())
+        return
+    folder = find_bundle(name)
+    data = (folder / MANIFEST).read_bytes()
+    if as_json:
+        click.echo(data.decode())
+        return
+    manifest = read_manifest(data, str(folder / MANIFEST))
+    console.print(f"[bold]{manifest.name}[/bold]  {folder}")
+    for line in (manifest.description, manifest.license and f"license: {manifest.license}"):
+        if line:
+            console.print(line)
+    console.print(
+        f"W+ [{manifest.n_styles}, {manifest.w_dim}], picture {manifest.image_size} px, "
+        f"crop {manifest.crop_size} px, styles: {', '.join(manifest.generators)}"
+    )
+    console.print(_networks(folder, manifest))
+    if manifest.directions:
+        console.print(_directions(manifest))
+
+
+def _overview() -> Table:
+    table = Table("bundle", "picture", "W+", "styles", "directions", "MB", "folder")
+    for folder in list_bundles():
+        try:
+            manifest = read_manifest((folder / MANIFEST).read_bytes(), str(folder))
+        except BundleError as error:
+            table.add_row(folder.name, "-", "-", "-", f"unusable: {error}", "-", str(folder))
+            continue
+        table.add_row(
+            folder.name,
+            f"{manifest.image_size} px",
+            f"{manifest.n_styles}x{manifest.w_dim}",
+            ", ".join(manifest.generators),
+            str(len(manifest.directions)),
+            f"{_size(folder):.1f}",
+            str(folder),
+        )
+    return table
+
+
+def _networks(folder: Path, manifest: Manifest) -> Table:
+    table = Table("network", "inputs", "outputs", "precision", "MB", "GFLOP", "parity (relative L2)")
+    for name, network in manifest.networks.items():
+        parity = "\n".join(f"{p.relative_l2:.1e}  {p.step}" for p in network.parity)
+        table.add_row(
+            name,
+            "\n".join(f"{t.name} {list(t.shape)}" for t in network.inputs),
+            "\n".join(f"{t.name} {list(t.shape)}" for t in network.outputs),
+            network.precision,
+            f"{(folder / network.file).stat().st_size / 1e6:.1f}",
+            f"{network.gflop:.2f}" if network.gflop else "",
+            parity,
+        )
+    return table
+
+
+def _directions(manifest: Manifest) -> Table:
+    table = Table("--edit", "range", "from", "to", "rows", "note")
+    for name, info in manifest.directions.items():
+        rows = "all" if info.rows is None else f"{info.rows[0]}-{info.rows[1] - 1}"
+        span = f"{info.range[0]:g} .. {info.range[1]:g} {info.unit}".rstrip()
+        table.add_row(name, span, *info.ends, rows, info.note)
+    return table
+
+
+def _size(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) / 1e6

@@ -1,0 +1,37 @@
+"""``doppelgan demo``: the embedded avatar on the embedded clip, or on your camera."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ..bundle import open_bundle
+from ..demo import run_demo
+from .progress import frame_progress
+
+
+@click.command("demo")
+@click.option("--output", "-o", default="demo-output", show_default=True, type=click.Path(path_type=Path))
+@click.option("--input", "-i", "source", default=None, help="Your own clip, or a camera such as 0.")
+@click.option("--frames", type=click.IntRange(1), default=None, help="Stop after so many frames.")
+@click.option("--bundle", "-b", default="demo", show_default=True, help="Name or folder of a bundle.")
+def command(output: Path, source: str | None, frames: int | None, bundle: str) -> None:
+    """See it work: no camera, no display, no network, no checkpoint, no GPU.
+
+    Writes a video (original, edited face, toon avatar side by side), a before/after sheet with every
+    edit, and a latency table.
+
+    \b
+    doppelgan demo
+    doppelgan demo --input me.mp4 -o my-demo
+    doppelgan demo --input 0 --frames 300
+    """
+    console = Console(highlight=False)
+    with open_bundle(bundle) as opened, frame_progress("demo", frames) as advance:
+        made = run_demo(opened, output, source=source, frames=frames, on_progress=advance)
+    console.print(made.latency_text)
+    for what, path in made.files.items():
+        console.print(f"{what:>10}  {path}")

@@ -1,0 +1,117 @@
+"""``doppelgan doctor``: what this machine can run, and what to install for the rest."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..bundle import list_bundles
+
+OK, NO = "[green]yes[/green]", "[yellow]no[/yellow]"
+
+
+@click.command("doctor")
+def command() -> None:
+    """Tell what this machine can run and what is missing.
+
+    \b
+    doppelgan doctor
+    """
+    console = Console(highlight=False)
+    console.print(
+        f"doppelgan {_version('doppelgan')} · Python {platform.python_version()} · "
+        f"{platform.system()} {platform.machine()} · {os.cpu_count()} cores · {_processor()}"
+    )
+    table = Table("what", "here", "detail")
+    for what, here, detail in [*_pixels(), *_backends(), *_devices(), *_extras()]:
+        table.add_row(what, OK if here else NO, detail)
+    console.print(table)
+
+
+Row = tuple[str, bool, str]
+
+
+def _pixels() -> list[Row]:
+    from ..native import KERNELS
+
+    native = KERNELS == "native"
+    missing = "slower NumPy twins are used; install a C++17 compiler and reinstall doppelgan"
+    bundles = ", ".join(sorted(path.name for path in list_bundles()))
+    return [
+        ("native pixel kernels", native, "compiled" if native else missing),
+        ("bundles", bool(bundles), bundles or "none found; set DOPPELGAN_ENGINES or run `doppelgan export`"),
+    ]
+
+
+def _backends() -> list[Row]:
+    import onnxruntime
+
+    providers = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
+    tensorrt = _has("tensorrt") or _has("tensorrt_rtx")
+    return [
+        ("ONNX Runtime", True, f"{onnxruntime.__version__}: {', '.join(providers)}"),
+        ("OpenVINO", _has("openvino"), _version("openvino") or 'pip install "doppelgan[openvino]"'),
+        ("TensorRT", tensorrt, "importable" if tensorrt else "JetPack brings it; docs/jetson.md"),
+    ]
+
+
+def _devices() -> list[Row]:
+    gpu = sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*"))
+    jetson = Path("/etc/nv_tegra_release").exists()
+    cameras = sorted(str(path) for path in Path("/dev").glob("video*"))
+    display = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) or sys.platform != "linux"
+    return [
+        ("NVIDIA GPU", bool(gpu) or jetson, "Jetson" if jetson else ", ".join(gpu) or "CPU only"),
+        ("camera", bool(cameras), ", ".join(cameras) or "none; use a file, a stream or `test:`"),
+        ("display", display, "" if display else "no window; write to a file, a stream or a virtual camera"),
+        ("window support in OpenCV", _gui(), "" if _gui() else "pip install opencv-python in place of -headless"),
+    ]
+
+
+def _extras() -> list[Row]:
+    needs = {
+        "export checkpoints": ("torch", "export"),
+        "virtual camera": ("pyvirtualcam", "live"),
+    }
+    return [
+        (what, _has(module), _version(module) or f'pip install "doppelgan[{extra}]"')
+        for what, (module, extra) in needs.items()
+    ]
+
+
+def _gui() -> bool:
+    import cv2
+
+    for line in cv2.getBuildInformation().splitlines():
+        if line.strip().startswith("GUI:"):
+            return "NONE" not in line
+    return False
+
+
+def _has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown processor"

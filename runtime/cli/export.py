@@ -1,0 +1,75 @@
+"""``doppelgan export``: a checkpoint in, a bundle out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from ..errors import BackendError
+
+
+@click.command("export")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="Folder of the new bundle.")
+@click.option("--generator", "-g", type=click.Path(path_type=Path), help="Generator to use with an encoder.")
+@click.option("--toon", type=click.Path(path_type=Path), help="Second generator for the same codes: style 'toon'.")
+@click.option(
+    "--direction", "-d", "directions", multiple=True, type=click.Path(path_type=Path),
+    help="File of edit directions (InterFaceGAN, GANSpace, SeFa ...); repeat for several.",
+)
+@click.option("--name", help="Name in the manifest; default: the folder's.")
+@click.option("--license", "license_", metavar="TEXT", help="License of the weights, noted in the manifest.")
+@click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
+@click.option("--threads", type=click.IntRange(0), default=0, show_default=True, help="Of the checks; 0: all.")
+def command(checkpoint: Path, output: Path, directions: tuple[Path, ...], license_: str | None, **options: Any) -> None:
+    """Turn CHECKPOINT into a bundle that the other commands run.
+
+    Reads StyleGAN2 generators (rosinality, NVIDIA), pSp, e4e and ReStyle encoders, and safetensors of the
+    same tensors; tells which by looking; never runs code from a file.
+
+    \b
+    doppelgan export e4e_ffhq_encode.pt -o engines/e4e -d age.pt -d smile.pt
+    doppelgan export encoder.safetensors --generator ffhq.pkl -o engines/mine
+    doppelgan export stylegan2-ffhq-config-f.pt -o engines/ffhq
+    """
+    try:
+        from doppelgan.export import export_checkpoint
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "doppelgan":
+            raise
+        raise BackendError(
+            f"export: expected torch, onnx and safetensors to be installed, got no module {error.name!r}; "
+            'run `pip install "doppelgan[export]"`'
+        ) from None
+    if license_ is not None:
+        options["license"] = license_
+    with _steps() as progress:
+        path = export_checkpoint(checkpoint, output, directions=directions, progress=progress, **options)
+    click.echo(f"{path}: ready; look at it with `doppelgan bundles {path}`")
+
+
+@contextmanager
+def _steps() -> Iterator[Callable[[str], None]]:
+    """Yield ``report(step)``: finished steps stay with their time, the current one spins; silent in pipes."""
+    columns = (SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description}"), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
+
+        def finish() -> None:
+            for task in progress.tasks:
+                if not task.finished:
+                    progress.update(task.id, completed=1)
+
+        def report(step: str) -> None:
+            finish()
+            progress.add_task(step, total=1)
+
+        yield report
+        finish()

@@ -1,0 +1,53 @@
+"""Options that several commands share, and the pipeline made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from ..bundle import open_bundle
+from ..edit import parse_edits
+from ..pipeline import Pipeline
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def pipeline_options(function: F) -> F:
+    """Add --bundle, --edit, --style ... to a command; hand them on to :func:`make_pipeline`."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+_OPTIONS = (
+    click.option("--bundle", "-b", default="demo", show_default=True, help="Name or folder of a bundle."),
+    click.option(
+        "--edit", "-e", "edits", multiple=True, metavar="NAME=VALUE",
+        help="An edit, e.g. age=1 or smile=-0.5; repeat for several. `doppelgan bundles NAME` lists them.",
+    ),
+    click.option("--style", "-s", default="photo", show_default=True, help="Generator: photo, toon ..."),
+    click.option(
+        "--composite", "-c", type=click.Choice(["face", "head", "replace"]), default="face", show_default=True,
+        help="What goes back into the frame: the face, the whole head, or the avatar instead of the frame.",
+    ),
+    click.option("--truncation", type=click.FloatRange(0, 1.5), default=1.0, show_default=True,
+                 help="1: the person as found; toward 0: more average, more editable."),
+    click.option("--steps", type=click.IntRange(1, 20), default=None, help="Steps of a ReStyle encoder's loop."),
+    click.option("--max-faces", type=click.IntRange(1, 16), default=1, show_default=True),
+    click.option("--backend", default="onnxruntime", show_default=True, help="onnxruntime, openvino, tensorrt."),
+    click.option("--threads", type=click.IntRange(1), default=None, help="Threads per network."),
+)  # fmt: skip
+
+
+def make_pipeline(
+    *,
+    bundle: str,
+    edits: tuple[str, ...],
+    backend: str,
+    threads: int | None,
+    **settings: Any,  # of Pipeline
+) -> Pipeline:
+    """Open the bundle and build the pipeline that the options describe."""
+    return Pipeline(open_bundle(bundle, backend=backend, threads=threads), parse_edits(edits), **settings)

@@ -1,0 +1,59 @@
+"""``doppelgan video``: a video file in, the same video with edited faces out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import SinkError
+from ..pipeline import Pipeline
+from ..schedule import Process, run_files
+from ..sink import open_sink
+from ..source import open_source
+from ..types import Frame
+from .options import make_pipeline, pipeline_options
+from .progress import frame_progress
+
+
+@click.command("video")
+@click.argument("video")
+@click.option("--output", "-o", required=True, help="Video file, folder for pictures, or - for raw BGR frames.")
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it is there.")
+@click.option("--latency", is_flag=True, help="Print what each stage took.")
+@pipeline_options
+def command(video: str, output: str, overwrite: bool, latency: bool, **settings: Any) -> None:
+    """Edit the faces in VIDEO (a file, a folder of pictures or a pattern such as test:).
+
+    Number of frames, size, rate and sound stay as they are.
+
+    \b
+    doppelgan video me.mp4 -o older.mp4 --edit age=1
+    doppelgan video me.mp4 -o toon.mp4 --style toon --composite replace
+    doppelgan video group.mp4 -o smile.mp4 --edit smile=1 --max-faces 4
+    """
+    if Path(output).is_file() and not overwrite:
+        raise SinkError(f"{output}: already there; choose another output or pass --overwrite")
+    pipeline = make_pipeline(**settings)
+    source = open_source(video)
+    try:
+        sink = open_sink(output, like=source)
+    except BaseException:
+        source.close()
+        raise
+    with frame_progress(Path(video).name, source.frame_count) as advance:
+        done = run_files(source, processor(pipeline), sink, on_progress=lambda p: advance(p.frames))
+    if output != "-":
+        click.echo(f"{output}: {done.frames} frames, {done.frames / max(done.elapsed_s, 1e-9):.1f} frames/s")
+    if latency:
+        click.echo(pipeline.clock.report().table(), err=True)
+
+
+def processor(pipeline: Pipeline) -> Process:
+    """The pipeline as a function of frames."""
+
+    def process(frame: Frame) -> Frame:
+        return Frame(pipeline.process(frame.image, frame.time_s), frame.index, frame.time_s)
+
+    return process

@@ -1,0 +1,104 @@
+"""The demonstration: one clip, the same person as edited photo and as toon avatar, a sheet, latencies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .bundle import Bundle
+from .errors import SourceError
+from .pipeline import Pipeline
+from .sheet import edit_sheet, to_image
+from .sink import open_sink
+from .source import open_source
+from .types import Floats, Frame, Image
+
+EDITS = {"age": 0.8}  # the demonstrated edit, where the bundle knows it
+PANEL_PX = 480  # height of the panels in the video
+
+
+@dataclass
+class Made:
+    """What a demonstration has written."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    latency_text: str = ""
+    frames: int = 0
+    frames_with_face: int = 0
+
+
+def run_demo(
+    bundle: Bundle,
+    output: Path,
+    *,
+    source: str | None = None,  # anything open_source takes; None: the bundle's own clip
+    frames: int | None = None,  # stop after so many
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> Made:
+    """Run ``bundle`` over a clip and write demo.mp4, before-after.png, latency.md and latency.json."""
+    output.mkdir(parents=True, exist_ok=True)
+    edits = {name: value for name, value in EDITS.items() if name in bundle.directions}
+    pipelines = {"photo": Pipeline(bundle, edits, composite="head")}
+    if "toon" in bundle.styles:
+        pipelines["toon"] = Pipeline(bundle, style="toon", composite="replace")
+    made = Made(files={"video": output / "demo.mp4"})
+    best: tuple[float, Image, Floats] | None = None  # sharpest view of a face: score, picture, code
+
+    with open_source(source or str(_clip(bundle))) as clip:
+        size = (2 * round(PANEL_PX * clip.size[0] / clip.size[1] / 2) * (1 + len(pipelines)), PANEL_PX)
+        with open_sink(made.files["video"], rate=clip.rate or Fraction(30)) as sink:
+            for frame in islice(clip, frames):
+                panels = [frame.image]
+                for name, pipeline in pipelines.items():
+                    panels.append(pipeline.process(frame.image, frame.time_s))
+                    if name == "photo" and pipeline.people:
+                        made.frames_with_face += 1
+                        best = _better(best, frame.image, pipeline)
+                sink.write(Frame(_strip(panels, size), frame.index, frame.time_s))
+                made.frames += 1
+                on_progress(made.frames)
+    if best is None:
+        raise SourceError(f"{source}: expected a face, found none in {made.frames} frames; try another clip")
+
+    made.files["sheet"] = output / "before-after.png"
+    cv2.imwrite(str(made.files["sheet"]), edit_sheet(bundle, {"person": (best[1], best[2])}))
+    report = pipelines["photo"].clock.report()
+    made.latency_text = report.table()
+    made.files["latency"] = output / "latency.md"
+    made.files["latency"].write_text(f"# Latency of one frame, {bundle.manifest.name}\n\n{report.table()}\n")
+    (output / "latency.json").write_text(json.dumps(report.to_dict(), indent=2))
+    return made
+
+
+def _clip(bundle: Bundle) -> Path:
+    entry = bundle.manifest.files.get("clip")
+    if entry is None:
+        raise SourceError(f"{bundle.path}: expected an embedded clip, got a bundle without; pass --input")
+    return bundle.path / entry.file
+
+
+def _better(best: tuple[float, Image, Floats] | None, image: Image, pipeline: Pipeline) -> tuple[float, Image, Floats]:
+    """Prefer the frame whose face looks most into the camera."""
+    person = next(iter(pipeline.people.values()))
+    assert person.face is not None
+    assert person.crop is not None
+    assert person.found is not None
+    left, right, *_ = person.face.eyes_mouth
+    nose = person.face.landmarks[1, :2]
+    symmetry = -abs(float(np.linalg.norm(nose - left) - np.linalg.norm(nose - right)))
+    score = symmetry / max(float(np.linalg.norm(right - left)), 1.0)
+    if best is not None and best[0] >= score:
+        return best
+    return score, to_image(person.crop.pixels[0]), person.found.copy()
+
+
+def _strip(panels: list[Image], size: tuple[int, int]) -> Image:
+    width, height = size[0] // len(panels), size[1]
+    return np.hstack([cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in panels])

@@ -1,0 +1,145 @@
+"""The two passes over pixels outside the networks, in C++ where it was compiled and in NumPy everywhere else.
+
+`warp_crop` makes a network's input from a frame; `paste` puts a network's output back. `KERNELS` says which
+implementation serves: "native" or "numpy". Both have the same contracts, and `reference` defines what they
+compute. Arrays must have exactly the stated dtype and be C-contiguous: nothing is converted or copied behind
+the caller's back. DOPPELGAN_KERNELS=numpy in the environment chooses NumPy without a warning.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import reference
+
+__all__ = ["KERNELS", "NativeKernelsMissing", "paste", "warp_crop"]
+
+
+class NativeKernelsMissing(UserWarning):
+    """The C++ kernels are not installed; the slow NumPy twins serve instead."""
+
+
+def _load() -> ModuleType | None:
+    if os.environ.get("DOPPELGAN_KERNELS") == "numpy":
+        return None
+    try:
+        return importlib.import_module("._native", __name__)
+    except ImportError as error:
+        warnings.warn(
+            f"the C++ pixel kernels are missing ({error}): NumPy serves, many times slower; "
+            "install a C++17 compiler and reinstall doppelgan, or set DOPPELGAN_KERNELS=numpy to accept it",
+            NativeKernelsMissing,
+            stacklevel=2,
+        )
+        return None
+
+
+_kernels = _load()
+KERNELS = "numpy" if _kernels is None else "native"
+
+
+def warp_crop(
+    image: NDArray[np.uint8],
+    matrix: NDArray[np.float64],
+    out: NDArray[np.float32],
+    threads: int = 1,
+) -> None:
+    """Fill `out` with the square of `image` that `matrix` spans: sampled, RGB, -1..1, planar, in one pass.
+
+    image   BGR uint8 [H,W,3]
+    matrix  float64 [2,3], a similarity: crop pixels -> image pixels
+    out     RGB float32 [3,S,S], written
+
+    Where the square leaves the image, the image is reflected (2 1 0 1 2 ...); where it shrinks, it is
+    filtered against aliasing. Raises TypeError for a wrong dtype, shape or layout, ValueError for an empty
+    array or an unusable matrix. Threads beyond one are started for this call; they pay from about half a
+    megapixel on. The GIL is released.
+    """
+    if _kernels is None:
+        _check_crop(image, matrix, out)
+        reference.warp_crop(image, matrix, out, threads)
+        return
+    try:
+        _kernels.warp_crop(image, matrix, out, threads)
+    except TypeError:
+        _check_crop(image, matrix, out)
+        raise
+
+
+def paste(
+    frame: NDArray[np.uint8],
+    image: NDArray[np.float32],
+    mask: NDArray[np.float32] | None,
+    matrix: NDArray[np.float64],
+    gain: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    threads: int = 1,
+) -> None:
+    """Blend `gain * image + offset` into `frame`, in place and only where it lies, in one pass.
+
+    frame   BGR uint8 [H,W,3], changed
+    image   RGB float32 [3,R,R], nominally -1..1; clamped after gain and offset
+    mask    float32 [R,R], 0..1, or None for 1 everywhere
+    matrix  float64 [2,3], a similarity: image pixels -> frame pixels
+    gain    float32 [3] RGB; offset float32 [3] RGB in the image's units
+
+    Raises and threads as `warp_crop`.
+    """
+    if _kernels is None:
+        _check_paste(frame, image, mask, matrix, gain, offset)
+        reference.paste(frame, image, mask, matrix, gain, offset, threads)
+        return
+    try:
+        _kernels.paste(frame, image, mask, matrix, gain, offset, threads)
+    except TypeError:
+        _check_paste(frame, image, mask, matrix, gain, offset)
+        raise
+
+
+def _check_crop(image: object, matrix: object, out: object) -> None:
+    _check(("image", image, "u1", (None, None, 3)), ("matrix", matrix, "f8", (2, 3)))
+    _check(("out", out, "f4", (3, None, None)))
+    _check_writable("out", out)
+
+
+def _check_paste(
+    frame: object,
+    image: object,
+    mask: object,
+    matrix: object,
+    gain: object,
+    offset: object,
+) -> None:
+    _check(("frame", frame, "u1", (None, None, 3)), ("image", image, "f4", (3, None, None)))
+    if mask is not None:
+        _check(("mask", mask, "f4", (None, None)))
+    _check(("matrix", matrix, "f8", (2, 3)), ("gain", gain, "f4", (3,)), ("offset", offset, "f4", (3,)))
+    _check_writable("frame", frame)
+
+
+def _check(*arguments: tuple[str, object, str, tuple[int | None, ...]]) -> None:
+    """Raise a TypeError that names the first (name, value, dtype, shape) that breaks its contract."""
+    for name, value, code, shape in arguments:
+        wanted = f"{np.dtype(code)} [{','.join('?' if n is None else str(n) for n in shape)}]"
+        if not isinstance(value, np.ndarray):
+            raise TypeError(f"{name}: expected an array {wanted}, got {type(value).__name__}")
+        fits = len(value.shape) == len(shape) and all(
+            n in (None, m) for n, m in zip(shape, value.shape, strict=True)
+        )
+        if value.dtype != np.dtype(code) or not fits:
+            got = f"{value.dtype} {list(value.shape)}"
+            raise TypeError(f"{name}: expected {wanted}, got {got}; convert it first")
+        if not value.flags.c_contiguous:
+            got = f"strides {value.strides}"
+            raise TypeError(f"{name}: expected a C-contiguous array, got {got}; use np.ascontiguousarray")
+
+
+def _check_writable(name: str, value: object) -> None:
+    if isinstance(value, np.ndarray) and not value.flags.writeable:
+        raise TypeError(f"{name}: expected a writable array, got a read-only one; copy it first")

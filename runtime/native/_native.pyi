@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+def warp_crop(
+    image: NDArray[np.uint8],
+    matrix: NDArray[np.float64],
+    out: NDArray[np.float32],
+    threads: int = 1,
+) -> None: ...
+def paste(
+    frame: NDArray[np.uint8],
+    image: NDArray[np.float32],
+    mask: NDArray[np.float32] | None,
+    matrix: NDArray[np.float64],
+    gain: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    threads: int = 1,
+) -> None: ...

@@ -1,0 +1,70 @@
+// Bindings only: the array contracts are the C++ types, the work is in pixel_kernels.cpp. Nothing is converted or copied.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "pixel_kernels.h"
+
+namespace nb = nanobind;
+
+using Image = nb::ndarray<const uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
+using WritableImage = nb::ndarray<uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
+using Planes = nb::ndarray<const float, nb::shape<3, -1, -1>, nb::c_contig, nb::device::cpu>;
+using WritablePlanes = nb::ndarray<float, nb::shape<3, -1, -1>, nb::c_contig, nb::device::cpu>;
+using Mask = nb::ndarray<const float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
+using Matrix = nb::ndarray<const double, nb::shape<2, 3>, nb::c_contig, nb::device::cpu>;
+using Color = nb::ndarray<const float, nb::shape<3>, nb::c_contig, nb::device::cpu>;
+
+static int64_t side(size_t rows, size_t columns, const char *name) {
+    if (rows != columns || rows == 0)
+        throw nb::value_error((std::string(name) + " must be square and not empty").c_str());
+    return static_cast<int64_t>(rows);
+}
+
+static doppelgan::Affine affine(const Matrix &m, int64_t size) {
+    const double *v = m.data();
+    const doppelgan::Affine matrix{v[0], v[1], v[2], v[3], v[4], v[5]};
+    if (const char *problem = doppelgan::matrix_problem(matrix, size)) throw nb::value_error(problem);
+    return matrix;
+}
+
+static void check_frame(size_t height, size_t width, const char *name) {
+    if (height == 0 || width == 0) throw nb::value_error((std::string(name) + " must not be empty").c_str());
+}
+
+NB_MODULE(_native, m) {
+    m.doc() = "Pixel kernels in C++; doppelgan.runtime.native explains them.";
+
+    m.def(
+        "warp_crop",
+        [](const Image &image, const Matrix &matrix, const WritablePlanes &out, int threads) {
+            const int64_t size = side(out.shape(1), out.shape(2), "out");
+            check_frame(image.shape(0), image.shape(1), "image");
+            const doppelgan::Affine map = affine(matrix, size);
+            nb::gil_scoped_release release;
+            doppelgan::warp_crop(image.data(), static_cast<int64_t>(image.shape(0)), static_cast<int64_t>(image.shape(1)), map,
+                                 out.data(), size, threads);
+        },
+        nb::arg("image").noconvert(), nb::arg("matrix").noconvert(), nb::arg("out").noconvert(), nb::arg("threads") = 1);
+
+    m.def(
+        "paste",
+        [](const WritableImage &frame, const Planes &image, const std::optional<Mask> &mask, const Matrix &matrix,
+           const Color &gain, const Color &offset, int threads) {
+            const int64_t size = side(image.shape(1), image.shape(2), "image");
+            if (mask && (mask->shape(0) != image.shape(1) || mask->shape(1) != image.shape(2)))
+                throw nb::value_error("mask must have the image's size");
+            check_frame(frame.shape(0), frame.shape(1), "frame");
+            const doppelgan::Affine map = affine(matrix, size);
+            nb::gil_scoped_release release;
+            doppelgan::paste(frame.data(), static_cast<int64_t>(frame.shape(0)), static_cast<int64_t>(frame.shape(1)),
+                             image.data(), mask ? mask->data() : nullptr, size, map, gain.data(), offset.data(), threads);
+        },
+        nb::arg("frame").noconvert(), nb::arg("image").noconvert(), nb::arg("mask").noconvert().none(),
+        nb::arg("matrix").noconvert(), nb::arg("gain").noconvert(), nb::arg("offset").noconvert(), nb::arg("threads") = 1);
+}

@@ -1,0 +1,40 @@
+// The two pixel kernels, free of Python. Their behaviour is defined by the NumPy twins in reference.py.
+#pragma once
+
+#include <cstdint>
+
+namespace doppelgan {
+
+// Affine map from one pixel grid to another, row major [2,3]; integer coordinates are pixel centers.
+struct Affine {
+    double xx, xy, x0;  // x' = xx * x + xy * y + x0
+    double yx, yy, y0;  // y' = yx * x + yy * y + y0
+};
+
+// What is wrong with the arguments, or nullptr: see matrix_problem() in reference.py.
+const char *matrix_problem(const Affine &matrix, int64_t size);
+
+// Frame -> network input. The matrix maps crop pixels to frame pixels.
+void warp_crop(
+    const uint8_t *image,  // [height,width,3] BGR
+    int64_t height,
+    int64_t width,
+    const Affine &crop_to_frame,
+    float *out,            // [3,size,size] RGB, -1..1
+    int64_t size,
+    int threads);
+
+// Network output -> frame, in place. The matrix maps image pixels to frame pixels.
+void paste(
+    uint8_t *frame,        // [height,width,3] BGR
+    int64_t height,
+    int64_t width,
+    const float *image,    // [3,size,size] RGB, nominally -1..1
+    const float *mask,     // [size,size], 0..1, or nullptr for 1 everywhere
+    int64_t size,
+    const Affine &image_to_frame,
+    const float gain[3],   // RGB
+    const float offset[3], // RGB
+    int threads);
+
+}  // namespace doppelgan

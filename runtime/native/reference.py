@@ -1,0 +1,218 @@
+"""The pixel kernels in plain NumPy: slow, and the definition of what the C++ kernels compute.
+
+Both kernels sample bilinearly through a similarity. Where that makes pixels smaller, a filter chosen by the
+scale (source pixels per destination pixel) keeps aliasing away:
+
+    up to 1.25    none: one bilinear sample per pixel
+    1.25 .. 1.6   the mean of 2 x 2 bilinear samples inside each pixel
+    from 1.6      boxes of round(scale) x round(scale) source pixels are averaged (edge pixels repeat), then
+                  one bilinear sample of the averages
+
+Integer coordinates are pixel centers. `threads` is taken for the signature's sake.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_BOX = 64
+
+_Border = Callable[[NDArray[np.int64], int], NDArray[np.int64]]
+
+
+def warp_crop(
+    image: NDArray[np.uint8],  # [H,W,3] BGR
+    matrix: NDArray[np.float64],  # [2,3] crop pixels -> image pixels
+    out: NDArray[np.float32],  # [3,S,S] RGB, -1..1, written
+    threads: int = 1,
+) -> None:
+    """Cut out the square that `matrix` spans, reflecting (2 1 0 1 2 ...) where it leaves the image."""
+    size = _side(out.shape[1:], "out")
+    _check_not_empty(image, "image")
+    _check_matrix(matrix, size)
+
+    box, taps = filter_for(_scale(matrix))
+    source = image.astype(np.float64)
+    if box > 1:
+        source = _box_average(image, box)
+    total = np.zeros((size, size, 3))
+    for to_source in _taps(_onto_boxes(matrix, box), taps):
+        x, y = _grid(to_source, np.arange(size), np.arange(size))
+        total += _bilinear(source, x, y, _reflect)
+    out[:] = (total[..., ::-1] / (127.5 * taps * taps) - 1).transpose(2, 0, 1)
+
+
+def paste(
+    frame: NDArray[np.uint8],  # [H,W,3] BGR, changed in place
+    image: NDArray[np.float32],  # [3,R,R] RGB, nominally -1..1
+    mask: NDArray[np.float32] | None,  # [R,R], 0..1; None: 1 everywhere
+    matrix: NDArray[np.float64],  # [2,3] image pixels -> frame pixels
+    gain: NDArray[np.float32],  # [3] RGB
+    offset: NDArray[np.float32],  # [3] RGB, in the image's units
+    threads: int = 1,
+) -> None:
+    """Blend `gain * image + offset` into `frame` through `mask`.
+
+    Colors (clamped) and mask are rounded to 8 bits before they are sampled. Frame pixels on the image's edge
+    are blended by how much of them it covers.
+    """
+    size = _side(image.shape[1:], "image")
+    if mask is not None and mask.shape != image.shape[1:]:
+        raise ValueError("mask must have the image's size")
+    _check_not_empty(frame, "frame")
+    _check_matrix(matrix, size)
+
+    full = _inverse(matrix)
+    scale = _scale(full)
+    box, taps = filter_for(scale)
+
+    # Color and mask as bytes, BGRA.
+    packed = np.full((size, size, 4), 255, np.uint8)
+    half = np.float32(127.5)
+    colors = image.transpose(1, 2, 0) * (gain * half) + (offset * half + half)
+    packed[..., :3] = _to_byte(colors)[..., ::-1]
+    if mask is not None:
+        packed[..., 3] = _to_byte(mask * np.float32(255))
+    source = packed.astype(np.float64) if box == 1 else _box_average(packed, box)
+
+    # Only where the square lies, with room for the covered edge.
+    corners = np.array([(x, y) for x in (-1.0, size) for y in (-1.0, size)]) @ matrix[:, :2].T + matrix[:, 2]
+    low = np.floor(corners.min(axis=0)).astype(int) - 2
+    high = np.ceil(corners.max(axis=0)).astype(int) + 3
+    x_begin, y_begin = np.clip(low, 0, [frame.shape[1], frame.shape[0]])
+    x_end, y_end = np.clip(high, 0, [frame.shape[1], frame.shape[0]])
+    if x_end <= x_begin or y_end <= y_begin:
+        return
+    columns, rows = np.arange(x_begin, x_end), np.arange(y_begin, y_end)
+
+    total = np.zeros((len(rows), len(columns), 4))
+    for to_source in _taps(_onto_boxes(full, box), taps):
+        x, y = _grid(to_source, columns, rows)
+        total += _bilinear(source, x, y, _clamp)
+    total /= taps * taps
+
+    u, v = _grid(full, columns, rows)
+    inwards = np.minimum(np.minimum(u + 0.5, size - 0.5 - u), np.minimum(v + 0.5, size - 0.5 - v))
+    alpha = total[..., 3:] / 255 * np.clip(inwards / scale + 0.5, 0, 1)[..., None]
+    target = frame[y_begin:y_end, x_begin:x_end]
+    target[:] = np.floor(target + (total[..., :3] - target) * alpha + 0.5).astype(np.uint8)
+
+
+def filter_for(scale: float) -> tuple[int, int]:
+    """The (box, taps) of the table above."""
+    if scale <= 1.25:
+        return 1, 1
+    if scale < 1.6:
+        return 1, 2
+    return min(math.floor(scale + 0.5), MAX_BOX), 1
+
+
+def matrix_problem(matrix: NDArray[np.float64], size: int) -> str | None:
+    """What makes `matrix` unusable for a square of `size` pixels, if anything does."""
+    if not np.isfinite(matrix).all():
+        return "matrix must be finite"
+    if _scale(matrix) < 1e-6:
+        return "matrix must be invertible, with a scale of at least 1e-6"
+    along, across = float((matrix[:, 0] ** 2).sum()), float((matrix[:, 1] ** 2).sum())
+    if max(abs(along - across), 2 * abs(float(matrix[:, 0] @ matrix[:, 1]))) > 0.01 * (along + across):
+        return "matrix must be a similarity (rotation, uniform scale, shift)"
+    corners = np.array([(x, y) for x in (-1.0, size) for y in (-1.0, size)])
+    if np.abs(corners @ matrix[:, :2].T + matrix[:, 2]).max() > 2**24:
+        return "matrix must keep coordinates within 2**24 pixels"
+    return None
+
+
+def _side(shape: tuple[int, ...], name: str) -> int:
+    if shape[0] != shape[1] or shape[0] == 0:
+        raise ValueError(f"{name} must be square and not empty")
+    return shape[0]
+
+
+def _check_not_empty(image: NDArray[np.uint8], name: str) -> None:
+    if image.size == 0:
+        raise ValueError(f"{name} must not be empty")
+
+
+def _check_matrix(matrix: NDArray[np.float64], size: int) -> None:
+    problem = matrix_problem(matrix, size)
+    if problem is not None:
+        raise ValueError(problem)
+
+
+def _scale(matrix: NDArray[np.float64]) -> float:
+    return math.sqrt(abs(float(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0])))
+
+
+def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    inverse = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([inverse, -inverse @ matrix[:, 2]])
+
+
+def _onto_boxes(matrix: NDArray[np.float64], box: int) -> NDArray[np.float64]:
+    """The same map, onto the grid of box x box averages."""
+    moved = matrix / box
+    moved[:, 2] -= 0.5 * (box - 1) / box
+    return moved
+
+
+def _taps(matrix: NDArray[np.float64], taps: int) -> list[NDArray[np.float64]]:
+    """`matrix` shifted to each point of a taps x taps grid inside a destination pixel."""
+    shifts = (np.arange(taps) + 0.5) / taps - 0.5
+    return [np.column_stack([matrix[:, :2], matrix @ (dx, dy, 1.0)]) for dy in shifts for dx in shifts]
+
+
+def _grid(
+    matrix: NDArray[np.float64],
+    columns: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    x = matrix[0, 0] * columns + (matrix[0, 1] * rows + matrix[0, 2])[:, None]
+    y = matrix[1, 0] * columns + (matrix[1, 1] * rows + matrix[1, 2])[:, None]
+    return x, y
+
+
+def _box_average(image: NDArray[np.uint8], box: int) -> NDArray[np.float64]:
+    """Means of box x box pixels, rounded to integers; edge pixels repeat to fill the last boxes."""
+    height, width, channels = image.shape
+    padded = np.pad(image, ((0, -height % box), (0, -width % box), (0, 0)), mode="edge").astype(np.int64)
+    rows, columns = padded.shape[0] // box, padded.shape[1] // box
+    boxes = padded.reshape(rows, box, columns, box, channels).sum(axis=(1, 3))
+    means: NDArray[np.float64] = ((boxes + box * box // 2) // (box * box)).astype(np.float64)
+    return means
+
+
+def _reflect(index: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    if count == 1:
+        return np.zeros_like(index)
+    index = index % (2 * (count - 1))
+    return np.where(index < count, index, 2 * (count - 1) - index)
+
+
+def _clamp(index: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    return np.clip(index, 0, count - 1)
+
+
+def _bilinear(
+    source: NDArray[np.float64],
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    border: _Border,
+) -> NDArray[np.float64]:
+    left, top = np.floor(x), np.floor(y)
+    fx, fy = (x - left)[..., None], (y - top)[..., None]
+    x0, y0 = left.astype(np.int64), top.astype(np.int64)
+    x1, y1 = border(x0 + 1, source.shape[1]), border(y0 + 1, source.shape[0])
+    x0, y0 = border(x0, source.shape[1]), border(y0, source.shape[0])
+    above = source[y0, x0] + (source[y0, x1] - source[y0, x0]) * fx
+    below = source[y1, x0] + (source[y1, x1] - source[y1, x0]) * fx
+    result: NDArray[np.float64] = above + (below - above) * fy
+    return result
+
+
+def _to_byte(value: NDArray[np.float32]) -> NDArray[np.uint8]:
+    clamped = np.clip(np.where(np.isnan(value), 0, value), 0, 255)
+    return (clamped + np.float32(0.5)).astype(np.uint8)

@@ -1,0 +1,180 @@
+"""The whole flow on one screen: frame -> track -> align -> encode -> edit -> synthesize -> composite.
+
+The same object serves an image, a file and a live camera. One pipeline serves one stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .align import align
+from .bundle import Bundle
+from .composite import Compositor
+from .edit import Editor, truncate
+from .encode import IdentityLock, LatentSmoother
+from .synthesize import Synthesizer
+from .timing import Clock
+from .track import Tracker
+from .types import Crop, Face, Floats, Image, check_image
+
+Lost = Literal["frame", "hold", "blank"]
+FRAME_S = 1 / 30  # assumed between frames whose time is not given
+REMEMBER_S = 5.0  # how long a face that left keeps its state; the tracker keeps its id for less
+
+
+@dataclass(slots=True)
+class Person:
+    """What the pipeline remembers of one tracked face, and what it made of it last."""
+
+    compositor: Compositor
+    smoother: LatentSmoother | None
+    lock: IdentityLock | None
+    face: Face | None = None
+    crop: Crop | None = None
+    seen_s: float = 0.0
+    found: Floats | None = None  # the person's own code, [1, n_styles, w_dim]
+    codes: Floats | None = None  # after editing
+    picture: Floats | None = None  # RGB float32 [3,R,R]; a view that the next frame overwrites
+
+
+class Pipeline:
+    """``Pipeline(bundle, edits={"age": 2.0}).process(frame)``: BGR uint8 [H,W,3] in, same shape out."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        edits: Mapping[str, float] | None = None,  # direction name -> strength
+        style: str = "photo",  # which generator draws the codes
+        composite: str = "face",  # "face", "head" or "replace"
+        *,
+        max_faces: int = 1,
+        truncation: float = 1.0,  # 1: the person as inverted; toward 0: the average face
+        steps: int | None = None,  # of the ReStyle loop
+        smoothing: bool = True,  # landmarks and codes over time; off for unrelated pictures
+        identity_lock: bool = True,  # steady appearance over time, where the bundle has a motion basis
+        when_lost: Lost | None = None,  # no face: show the frame, hold the last result, or blank it
+    ) -> None:
+        self.bundle = bundle
+        self.clock = Clock()
+        self.people: dict[int, Person] = {}  # by face id, those in the latest frame
+        self.truncation = truncation
+        self.steps = steps
+        self.composite = composite
+        # A replaced frame shows no real face; losing track for a moment must not show it either.
+        self.when_lost: Lost = when_lost or ("hold" if composite == "replace" else "frame")
+        self._smoothing = smoothing
+        self._identity_lock = identity_lock and smoothing and "motion_basis" in bundle.latent
+        self._encoder = bundle.encoder
+        self._editor = Editor(bundle.directions, bundle.latent_avg)
+        self._tracker = Tracker(
+            bundle.session("detector"),
+            bundle.session("landmarks"),
+            max_faces=max_faces,
+            **({} if smoothing else {"smoothing": None}),
+        )
+        self._known: dict[int, Person] = {}  # also those who left a moment ago and may come back
+        self._latest: Image | None = None
+        self._time_s = 0.0
+        self._new_person()  # refuses an unknown composite mode now, not at the first face
+        self.edits = dict(edits or {})
+        self.style = style
+
+    @property
+    def edits(self) -> dict[str, float]:
+        """Direction name -> strength. Assigning checks names and ranges; takes effect at once."""
+        return self._edits
+
+    @edits.setter
+    def edits(self, edits: Mapping[str, float]) -> None:
+        self._editor.check(edits)
+        self._edits = dict(edits)
+
+    @property
+    def style(self) -> str:
+        """Which generator draws the codes; assigning switches."""
+        return self._style
+
+    @style.setter
+    def style(self, style: str) -> None:
+        self._synthesize = Synthesizer(self.bundle.generator(style))
+        self._style = style
+
+    def process(
+        self,
+        frame: Image,  # BGR uint8 [H,W,3]; not modified
+        time_s: float | None = None,  # when it was taken; None: 1/30 s after the one before
+    ) -> Image:
+        """Edit every face of ``frame``; a new picture of the same shape."""
+        check_image(frame)
+        self._time_s = self._time_s + FRAME_S if time_s is None else time_s
+        with self.clock.stage("track"):
+            faces = self._track(frame)
+        if not faces:
+            return self._lost(frame)
+        out = frame.copy()
+        for face in faces:
+            person = self.people[face.id]
+            with self.clock.stage("align"):
+                crop = align(frame, face, self._encoder.crop_size)
+            with self.clock.stage("encode"):
+                found = self._encode(crop, person)
+            with self.clock.stage("edit"):
+                codes = self._editor.apply(truncate(found, self.bundle.latent_avg, self.truncation), self.edits)
+            with self.clock.stage("synthesize"):
+                picture = self._synthesize(codes)
+            with self.clock.stage("composite"):
+                out = person.compositor.apply(out, picture, crop, face)
+            person.face, person.crop = face, crop
+            person.found, person.codes, person.picture = found, codes, picture
+        self._latest = out
+        self.clock.frame()
+        return out
+
+    def reset(self) -> None:
+        """Forget all faces, e.g. at a cut or between unrelated pictures."""
+        self._tracker.reset()
+        self.people.clear()
+        self._known.clear()
+        self._latest = None
+
+    def _track(self, frame: Image) -> list[Face]:
+        if not self._smoothing:  # unrelated pictures: nothing to follow
+            self.reset()
+        faces = self._tracker.update(frame, self._time_s)
+        self.people = {face.id: self._known.get(face.id) or self._new_person() for face in faces}
+        for person in self.people.values():
+            person.seen_s = self._time_s
+        self._known = {
+            key: person
+            for key, person in (self._known | self.people).items()
+            if abs(self._time_s - person.seen_s) <= REMEMBER_S
+        }
+        return faces
+
+    def _encode(self, crop: Crop, person: Person) -> Floats:
+        landmarks = crop.landmarks[None] if self._encoder.takes_landmarks else None
+        codes = self._encoder(crop.pixels, steps=self.steps, landmarks=landmarks)
+        if person.lock is not None:
+            codes = person.lock(codes, self._time_s)
+        if person.smoother is not None:
+            codes = person.smoother(codes, self._time_s)
+        return codes
+
+    def _new_person(self) -> Person:
+        latent = self.bundle.latent
+        return Person(
+            compositor=Compositor(self.composite),
+            smoother=LatentSmoother(latent.get("w_std", np.float32(1))) if self._smoothing else None,
+            lock=IdentityLock(latent["motion_basis"], self.bundle.latent_avg) if self._identity_lock else None,
+        )
+
+    def _lost(self, frame: Image) -> Image:
+        if self.when_lost == "frame":
+            return frame.copy()
+        if self.when_lost == "hold" and self._latest is not None and self._latest.shape == frame.shape:
+            return self._latest
+        return np.full_like(frame, 24)

@@ -1,0 +1,1 @@
+"""One file per kind of sink; ``doppelgan.runtime.sink`` opens the right one."""

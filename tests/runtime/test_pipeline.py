@@ -1,0 +1,155 @@
+"""The flow from frame to frame, on networks of known answers and a tracker that always knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from doppelgan.runtime import pipeline as pipeline_module
+from doppelgan.runtime.bundle import Bundle, open_bundle
+from doppelgan.runtime.errors import BundleError, EditError
+from doppelgan.runtime.face_mesh import FACE_OVAL, LEFT_EYE, MOUTH_CORNERS, N_POINTS, RIGHT_EYE
+from doppelgan.runtime.pipeline import Pipeline
+from doppelgan.runtime.types import Face, Image
+
+HEIGHT, WIDTH = 120, 160
+CENTER = np.array([80.0, 60.0])
+
+
+def landmarks_at(center: np.ndarray, width: float = 50.0) -> np.ndarray:
+    """A flat face: an oval, two eyes, two mouth corners; all other points in the middle."""
+    points = np.zeros((N_POINTS, 3), np.float32)
+    points[:, :2] = center
+    turn = np.linspace(-np.pi / 2, 1.5 * np.pi, len(FACE_OVAL), endpoint=False)
+    points[list(FACE_OVAL), :2] = center + width * np.stack([0.5 * np.cos(turn), 0.65 * np.sin(turn)], 1)
+    points[list(RIGHT_EYE), :2] = center + width * np.array([-0.22, -0.1])
+    points[list(LEFT_EYE), :2] = center + width * np.array([0.22, -0.1])
+    points[MOUTH_CORNERS[0], :2] = center + width * np.array([-0.17, 0.33])
+    points[MOUTH_CORNERS[1], :2] = center + width * np.array([0.17, 0.33])
+    return points
+
+
+class KnowingTracker:
+    """Sees one face in the middle of every frame that is not black."""
+
+    def __init__(self, *_: object, max_faces: int = 1, **__: object) -> None:
+        self.resets = 0
+
+    def update(self, image: Image, time_s: float) -> list[Face]:
+        return [Face(7, landmarks_at(CENTER), 1.0)] if image.any() else []
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    monkeypatch.setattr(pipeline_module, "Tracker", KnowingTracker)
+    opened = open_bundle(tiny_bundle)
+    real = opened.session
+    trackers = {"detector", "landmarks"}
+    monkeypatch.setattr(opened, "session", lambda name: SimpleNamespace() if name in trackers else real(name))
+    return opened
+
+
+def frame(color: tuple[int, int, int] = (60, 90, 150)) -> Image:
+    return np.full((HEIGHT, WIDTH, 3), color, np.uint8)
+
+
+def middle(image: Image) -> list[int]:
+    return image[int(CENTER[1]), int(CENTER[0])].tolist()
+
+
+def test_without_edits_a_flat_face_comes_back_as_it_was(bundle: Bundle) -> None:
+    given = frame()
+    out = Pipeline(bundle).process(given)
+    assert out.shape == given.shape
+    assert out.dtype == np.uint8
+    np.testing.assert_allclose(out, given, atol=2)
+
+
+def test_the_frame_that_was_given_is_not_modified(bundle: Bundle) -> None:
+    given = frame()
+    Pipeline(bundle, {"red": 2.0}, composite="head").process(given)
+    np.testing.assert_array_equal(given, frame())
+
+
+def test_an_edit_changes_the_code_of_the_face(bundle: Bundle) -> None:
+    plain, edited = Pipeline(bundle), Pipeline(bundle, {"red": 2.0})
+    plain.process(frame())
+    edited.process(frame())
+    difference = edited.people[7].codes - plain.people[7].codes
+    np.testing.assert_allclose(difference[0, :, 0], 0.5, atol=1e-5)
+    np.testing.assert_allclose(difference[0, :, 1:], 0.0, atol=1e-5)
+
+
+def test_edits_and_style_can_change_while_running(bundle: Bundle) -> None:
+    pipeline = Pipeline(bundle)
+    pipeline.process(frame())
+    photo = pipeline.people[7].picture.copy()
+    pipeline.style = "toon"
+    pipeline.process(frame())
+    np.testing.assert_allclose(pipeline.people[7].picture, -photo, atol=1e-4)
+    with pytest.raises(EditError, match="green"):
+        pipeline.edits = {"greeen": 1.0}
+
+
+def test_truncation_zero_gives_the_average_face(bundle: Bundle) -> None:
+    pipeline = Pipeline(bundle, truncation=0.0)
+    pipeline.process(frame())
+    np.testing.assert_allclose(pipeline.people[7].codes[0], bundle.latent_avg, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("when_lost", "expected"),
+    [("frame", [0, 0, 0]), ("blank", [24, 24, 24]), ("hold", None)],
+)
+def test_policy_without_a_face(bundle: Bundle, when_lost, expected) -> None:
+    pipeline = Pipeline(bundle, when_lost=when_lost)
+    shown = pipeline.process(frame())
+    lost = pipeline.process(frame((0, 0, 0)))
+    assert middle(lost) == (middle(shown) if expected is None else expected)
+
+
+def test_a_replaced_frame_never_falls_back_to_the_real_one(bundle: Bundle) -> None:
+    pipeline = Pipeline(bundle, composite="replace")
+    assert pipeline.when_lost == "hold"
+    lost = frame((0, 0, 0))
+    lost[0, 0] = 0  # black: no face known yet, so nothing to hold
+    assert middle(pipeline.process(lost)) == [24, 24, 24]
+
+
+def test_people_who_left_are_forgotten(bundle: Bundle) -> None:
+    pipeline = Pipeline(bundle)
+    pipeline.process(frame())
+    assert list(pipeline.people) == [7]
+    pipeline.process(frame((0, 0, 0)))
+    assert pipeline.people == {}
+
+
+def test_every_stage_has_a_clock(bundle: Bundle) -> None:
+    pipeline = Pipeline(bundle)
+    for _ in range(3):
+        pipeline.process(frame())
+    stages = {stage.name for stage in pipeline.clock.report().stages}
+    assert {"track", "align", "encode", "edit", "synthesize", "composite"} <= stages
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"edits": {"blue": 1.0}}, EditError, "blue"),
+        ({"style": "oil"}, BundleError, "photo, toon"),
+        ({"composite": "hat"}, ValueError, "face"),
+    ],
+)
+def test_wrong_settings_are_refused_before_the_first_frame(bundle: Bundle, settings, error, words) -> None:
+    with pytest.raises(error, match=words):
+        Pipeline(bundle, **settings)
+
+
+def test_frames_of_another_kind_are_refused(bundle: Bundle) -> None:
+    with pytest.raises(ValueError, match="BGR uint8"):
+        Pipeline(bundle).process(np.zeros((HEIGHT, WIDTH), np.uint8))
