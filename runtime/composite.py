@@ -155,9 +155,9 @@ def _blur(mask: NDArray[np.uint8], width: float) -> Floats:
 def _face_mask(crop: Crop, feather: float) -> Floats:
     mask = np.zeros((MASK_SIZE, MASK_SIZE), np.uint8)
     outline = _oval(crop) * (MASK_SIZE / crop.size)
-    # The ramp reaches out as far as in: draw smaller by its half, so that it ends near the contour.
+    # The ramp reaches out as far as in: draw smaller, so that it ends near the contour.
     radius = math.sqrt(max(float(cv2.contourArea(outline)), 1.0) / math.pi)
-    _fill(mask, outline, max(0.2, 1 - 0.5 * feather * MASK_SIZE / radius))
+    _fill(mask, outline, max(0.2, 1 - 0.75 * feather * MASK_SIZE / radius))
     return _blur(mask, feather * MASK_SIZE) * _square_mask(0.03)
 
 

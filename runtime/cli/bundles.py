@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..bundle import MANIFEST, find_bundle, list_bundles
@@ -53,7 +54,7 @@ def _overview() -> Table:
         try:
             manifest = read_manifest((folder / MANIFEST).read_bytes(), str(folder))
         except BundleError as error:
-            table.add_row(folder.name, "-", "-", "-", f"unusable: {error}", "-", str(folder))
+            table.add_row(folder.name, "-", "-", "-", f"unusable: {escape(str(error))}", "-", str(folder))
             continue
         table.add_row(
             folder.name,

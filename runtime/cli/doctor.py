@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..bundle import list_bundles
@@ -32,7 +33,7 @@ def command() -> None:
     )
     table = Table("what", "here", "detail")
     for what, here, detail in [*_pixels(), *_backends(), *_devices(), *_extras()]:
-        table.add_row(what, OK if here else NO, detail)
+        table.add_row(what, OK if here else NO, escape(detail))  # [extras] are no markup
     console.print(table)
 
 

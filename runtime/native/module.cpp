@@ -1,4 +1,5 @@
-// Bindings only: the array contracts are the C++ types, the work is in pixel_kernels.cpp. Nothing is converted or copied.
+// Bindings only: the array contracts are the C++ types, the work is in pixel_kernels.cpp. Nothing is
+// converted or copied.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -47,24 +48,27 @@ NB_MODULE(_native, m) {
             check_frame(image.shape(0), image.shape(1), "image");
             const doppelgan::Affine map = affine(matrix, size);
             nb::gil_scoped_release release;
-            doppelgan::warp_crop(image.data(), static_cast<int64_t>(image.shape(0)), static_cast<int64_t>(image.shape(1)), map,
-                                 out.data(), size, threads);
+            doppelgan::warp_crop(image.data(), static_cast<int64_t>(image.shape(0)),
+                                 static_cast<int64_t>(image.shape(1)), map, out.data(), size, threads);
         },
-        nb::arg("image").noconvert(), nb::arg("matrix").noconvert(), nb::arg("out").noconvert(), nb::arg("threads") = 1);
+        nb::arg("image").noconvert(), nb::arg("matrix").noconvert(), nb::arg("out").noconvert(),
+        nb::arg("threads") = 1);
 
     m.def(
         "paste",
-        [](const WritableImage &frame, const Planes &image, const std::optional<Mask> &mask, const Matrix &matrix,
-           const Color &gain, const Color &offset, int threads) {
+        [](const WritableImage &frame, const Planes &image, const std::optional<Mask> &mask,
+           const Matrix &matrix, const Color &gain, const Color &offset, int threads) {
             const int64_t size = side(image.shape(1), image.shape(2), "image");
             if (mask && (mask->shape(0) != image.shape(1) || mask->shape(1) != image.shape(2)))
                 throw nb::value_error("mask must have the image's size");
             check_frame(frame.shape(0), frame.shape(1), "frame");
             const doppelgan::Affine map = affine(matrix, size);
             nb::gil_scoped_release release;
-            doppelgan::paste(frame.data(), static_cast<int64_t>(frame.shape(0)), static_cast<int64_t>(frame.shape(1)),
-                             image.data(), mask ? mask->data() : nullptr, size, map, gain.data(), offset.data(), threads);
+            doppelgan::paste(frame.data(), static_cast<int64_t>(frame.shape(0)),
+                             static_cast<int64_t>(frame.shape(1)), image.data(),
+                             mask ? mask->data() : nullptr, size, map, gain.data(), offset.data(), threads);
         },
         nb::arg("frame").noconvert(), nb::arg("image").noconvert(), nb::arg("mask").noconvert().none(),
-        nb::arg("matrix").noconvert(), nb::arg("gain").noconvert(), nb::arg("offset").noconvert(), nb::arg("threads") = 1);
+        nb::arg("matrix").noconvert(), nb::arg("gain").noconvert(), nb::arg("offset").noconvert(),
+        nb::arg("threads") = 1);
 }

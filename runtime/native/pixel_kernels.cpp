@@ -1,5 +1,6 @@
-// Both kernels work the same way: fetch the four neighbours of a block of pixels as packed 32-bit words (scalar, one address
-// computation per pixel), then unpack, interpolate and write the block in loops that compilers vectorize.
+// Both kernels work the same way: fetch the four neighbours of a block of pixels as packed 32-bit words
+// (scalar, one address computation per pixel), then unpack, interpolate and write the block in loops that
+// compilers vectorize.
 
 #include "pixel_kernels.h"
 
@@ -10,7 +11,8 @@
 #include <thread>
 #include <vector>
 
-// One function, compiled for plain x86-64 and for AVX2 + FMA; the loader picks. Elsewhere (NEON) the baseline vectorizes.
+// One function, compiled for plain x86-64 and for AVX2 + FMA; the loader picks. Elsewhere (NEON) the baseline
+// vectorizes.
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__has_attribute)
 #if __has_attribute(target_clones)
 #define MULTIVERSION __attribute__((target_clones("arch=haswell", "default")))
@@ -29,14 +31,18 @@
 namespace doppelgan {
 namespace {
 
-constexpr int BLOCK = 128;         // pixels per block: the working set stays in the L1 cache
-constexpr int MAX_BOX = 64;        // widest box filter
-constexpr int PAD = 3;             // pixels around the packed image: interpolation and edge coverage never leave it
-constexpr double ONE = 4294967296; // coordinates are fixed point 32.32
+constexpr int BLOCK = 128;   // pixels per block: the working set stays in the L1 cache
+constexpr int MAX_BOX = 64;  // widest box filter
+constexpr int PAD = 3;       // pixels around the packed image: interpolation and edge coverage never leave it
+constexpr double ONE = 4294967296;  // coordinates are fixed point 32.32
 
-int64_t to_fixed(double value) { return static_cast<int64_t>(std::llrint(value * ONE)); }
+int64_t to_fixed(double value) {
+    return static_cast<int64_t>(std::llrint(value * ONE));
+}
 
-double scale_of(const Affine &m) { return std::sqrt(std::abs(m.xx * m.yy - m.xy * m.yx)); }
+double scale_of(const Affine &m) {
+    return std::sqrt(std::abs(m.xx * m.yy - m.xy * m.yx));
+}
 
 Affine inverse(const Affine &m) {
     const double det = m.xx * m.yy - m.xy * m.yx;
@@ -46,7 +52,8 @@ Affine inverse(const Affine &m) {
     return r;
 }
 
-// How to keep minification free of aliasing: average box x box source pixels first, then sample taps x taps points per pixel.
+// How to keep minification free of aliasing: average box x box source pixels first, then sample taps x taps
+// points per pixel.
 struct Filter {
     int box, taps;
 };
@@ -82,7 +89,8 @@ int64_t reflect(int64_t i, int64_t n) {
     return i < n ? i : period - i;
 }
 
-template <typename Function> void in_bands(int64_t rows, int threads, const Function &function) {
+template <typename Function>
+void in_bands(int64_t rows, int threads, const Function &function) {
     const int64_t bands = std::max<int64_t>(1, std::min<int64_t>(threads, rows / 16));
     std::vector<std::thread> helpers;
     for (int64_t band = 1; band < bands; ++band)
@@ -92,7 +100,8 @@ template <typename Function> void in_bands(int64_t rows, int threads, const Func
 }
 
 // Memory that a thread keeps from call to call: mapping fresh pages would cost as much as the kernel.
-template <typename T, int SLOT> T *scratch(size_t count) {
+template <typename T, int SLOT>
+T *scratch(size_t count) {
     thread_local std::vector<T> memory;
     if (memory.size() < count) memory.resize(count);
     return memory.data();
@@ -104,9 +113,9 @@ uint32_t load32(const uint8_t *p) {
     return v;
 }
 
-
 // Column sums of `rows` rows of bytes.
-MULTIVERSION void sum_rows(const uint8_t *const *RESTRICT rows, int count, int64_t bytes, uint16_t *RESTRICT sums) {
+MULTIVERSION void sum_rows(const uint8_t *const *RESTRICT rows, int count, int64_t bytes,
+                           uint16_t *RESTRICT sums) {
     const uint8_t *first = rows[0];
     for (int64_t i = 0; i < bytes; ++i) sums[i] = first[i];
     for (int r = 1; r < count; ++r) {
@@ -115,11 +124,11 @@ MULTIVERSION void sum_rows(const uint8_t *const *RESTRICT rows, int count, int64
     }
 }
 
-template <int CHANNELS, int BOX> // BOX 0: given at run time
+template <int CHANNELS, int BOX>  // BOX 0: given at run time
 void average_columns(const uint16_t *sums, int64_t count, int box_given, uint32_t *out) {
     const int box = BOX ? BOX : box_given;
     const uint32_t area = static_cast<uint32_t>(box) * static_cast<uint32_t>(box);
-    const uint64_t reciprocal = (uint64_t{1} << 40) / area + 1; // exact for sums below 2^21
+    const uint64_t reciprocal = (uint64_t{1} << 40) / area + 1;  // exact for sums below 2^21
     for (int64_t i = 0; i < count; ++i, sums += CHANNELS * box) {
         uint32_t packed = 0;
         for (int c = 0; c < CHANNELS; ++c) {
@@ -131,10 +140,12 @@ void average_columns(const uint16_t *sums, int64_t count, int box_given, uint32_
     }
 }
 
-// Averages of boxes (bx, by) in [x_begin, x_end) x [y_begin, y_end) as packed words; edge pixels repeat past the image.
+// Averages of boxes (bx, by) in [x_begin, x_end) x [y_begin, y_end) as packed words; edge pixels repeat past
+// the image.
 template <int CHANNELS>
-void average_boxes(const uint8_t *image, int64_t height, int64_t width, int box, int64_t x_begin, int64_t x_end,
-                   int64_t y_begin, int64_t y_end, uint32_t *out, int64_t out_stride, int threads) {
+void average_boxes(const uint8_t *image, int64_t height, int64_t width, int box, int64_t x_begin,
+                   int64_t x_end, int64_t y_begin, int64_t y_end, uint32_t *out, int64_t out_stride,
+                   int threads) {
     in_bands(y_end - y_begin, threads, [&](int64_t begin, int64_t end) {
         const int64_t first = x_begin * box, last = x_end * box, inside = std::min(last, width) - first;
         uint16_t *sums = scratch<uint16_t, CHANNELS>(static_cast<size_t>((last - first) * CHANNELS));
@@ -147,17 +158,24 @@ void average_boxes(const uint8_t *image, int64_t height, int64_t width, int box,
                 std::copy_n(sums + (inside - 1) * CHANNELS, CHANNELS, sums + x * CHANNELS);
             uint32_t *row = out + y * out_stride;
             switch (box) {
-                case 2: average_columns<CHANNELS, 2>(sums, x_end - x_begin, 2, row); break;
-                case 3: average_columns<CHANNELS, 3>(sums, x_end - x_begin, 3, row); break;
-                case 4: average_columns<CHANNELS, 4>(sums, x_end - x_begin, 4, row); break;
-                default: average_columns<CHANNELS, 0>(sums, x_end - x_begin, box, row);
+                case 2:
+                    average_columns<CHANNELS, 2>(sums, x_end - x_begin, 2, row);
+                    break;
+                case 3:
+                    average_columns<CHANNELS, 3>(sums, x_end - x_begin, 3, row);
+                    break;
+                case 4:
+                    average_columns<CHANNELS, 4>(sums, x_end - x_begin, 4, row);
+                    break;
+                default:
+                    average_columns<CHANNELS, 0>(sums, x_end - x_begin, box, row);
             }
         }
     });
 }
 
-
-// The four neighbours of each pixel of a block, one byte per channel, and the position between them in units of 2^-24.
+// The four neighbours of each pixel of a block, one byte per channel, and the position between them in units
+// of 2^-24.
 struct Neighbours {
     uint32_t p00[BLOCK], p01[BLOCK], p10[BLOCK], p11[BLOCK];
     int32_t fx[BLOCK], fy[BLOCK];
@@ -169,8 +187,8 @@ struct Walk {
 };
 
 Walk walk_along(const Affine &m, double column, double row) {
-    return {to_fixed(m.xx * column + m.xy * row + m.x0), to_fixed(m.yx * column + m.yy * row + m.y0), to_fixed(m.xx),
-            to_fixed(m.yx)};
+    return {to_fixed(m.xx * column + m.xy * row + m.x0), to_fixed(m.yx * column + m.yy * row + m.y0),
+            to_fixed(m.xx), to_fixed(m.yx)};
 }
 
 // BYTES per pixel 3 or 4. `pixels` points at (0, 0) of the grid even where the memory begins elsewhere.
@@ -192,7 +210,8 @@ void fetch_inside(const uint8_t *pixels, int64_t stride, Walk w, int count, Neig
     }
 }
 
-template <int BYTES> uint32_t load_pixel(const uint8_t *p) {
+template <int BYTES>
+uint32_t load_pixel(const uint8_t *p) {
     if (BYTES == 4) return load32(p);
     return static_cast<uint32_t>(p[0] | p[1] << 8 | p[2] << 16);
 }
@@ -203,7 +222,8 @@ void fetch_reflected(const uint8_t *pixels, int64_t stride, int64_t height, int6
     for (int i = 0; i < count; ++i) {
         const int64_t x = w.x >> 32, y = w.y >> 32;
         const int64_t left = reflect(x, width) * BYTES, right = reflect(x + 1, width) * BYTES;
-        const uint8_t *top = pixels + reflect(y, height) * stride, *bottom = pixels + reflect(y + 1, height) * stride;
+        const uint8_t *top = pixels + reflect(y, height) * stride,
+                      *bottom = pixels + reflect(y + 1, height) * stride;
         out.p00[i] = load_pixel<BYTES>(top + left);
         out.p01[i] = load_pixel<BYTES>(top + right);
         out.p10[i] = load_pixel<BYTES>(bottom + left);
@@ -229,7 +249,9 @@ void fetch(const uint8_t *pixels, int64_t stride, int64_t height, int64_t width,
         fetch_reflected<BYTES>(pixels, stride, height, width, w, count, out);
 }
 
-inline float channel(uint32_t packed, int shift) { return static_cast<float>(static_cast<int32_t>(packed >> shift & 255)); }
+inline float channel(uint32_t packed, int shift) {
+    return static_cast<float>(static_cast<int32_t>(packed >> shift & 255));
+}
 
 inline float bilinear(const Neighbours &n, int i, int shift, float fx, float fy) {
     const float a = channel(n.p00[i], shift), b = channel(n.p01[i], shift);
@@ -240,20 +262,21 @@ inline float bilinear(const Neighbours &n, int i, int shift, float fx, float fy)
 
 constexpr float FRACTION = 1.0f / 16777216;
 
-
 // (+)= scale * sample + bias, planar; `first` starts the sum.
 MULTIVERSION void crop_block(const Neighbours &RESTRICT n, int count, bool first, float scale, float bias,
                              float *RESTRICT red, float *RESTRICT green, float *RESTRICT blue) {
     if (first) {
         for (int i = 0; i < count; ++i) {
-            const float fx = static_cast<float>(n.fx[i]) * FRACTION, fy = static_cast<float>(n.fy[i]) * FRACTION;
+            const float fx = static_cast<float>(n.fx[i]) * FRACTION,
+                        fy = static_cast<float>(n.fy[i]) * FRACTION;
             blue[i] = bilinear(n, i, 0, fx, fy) * scale + bias;
             green[i] = bilinear(n, i, 8, fx, fy) * scale + bias;
             red[i] = bilinear(n, i, 16, fx, fy) * scale + bias;
         }
     } else {
         for (int i = 0; i < count; ++i) {
-            const float fx = static_cast<float>(n.fx[i]) * FRACTION, fy = static_cast<float>(n.fy[i]) * FRACTION;
+            const float fx = static_cast<float>(n.fx[i]) * FRACTION,
+                        fy = static_cast<float>(n.fy[i]) * FRACTION;
             blue[i] += bilinear(n, i, 0, fx, fy) * scale;
             green[i] += bilinear(n, i, 8, fx, fy) * scale;
             red[i] += bilinear(n, i, 16, fx, fy) * scale;
@@ -262,8 +285,8 @@ MULTIVERSION void crop_block(const Neighbours &RESTRICT n, int count, bool first
 }
 
 template <int BYTES>
-void crop_rows(const uint8_t *pixels, int64_t stride, int64_t height, int64_t width, const Affine &m, int taps,
-               float *out, int64_t size, int threads) {
+void crop_rows(const uint8_t *pixels, int64_t stride, int64_t height, int64_t width, const Affine &m,
+               int taps, float *out, int64_t size, int threads) {
     const float scale = 1.0f / (127.5f * static_cast<float>(taps * taps));
     in_bands(size, threads, [&](int64_t begin, int64_t end) {
         Neighbours neighbours;
@@ -311,17 +334,20 @@ Bounds bounds_of(const Affine &m, double x_low, double x_high, double y_low, dou
     return b;
 }
 
-
 inline int32_t to_byte(float value) {
-    return static_cast<int32_t>(std::min(std::max(0.0f, value), 255.0f) + 0.5f); // in this order NaN becomes 0
+    return static_cast<int32_t>(std::min(std::max(0.0f, value), 255.0f) +
+                                0.5f);  // in this order NaN becomes 0
 }
 
 MULTIVERSION void pack_row(const float *RESTRICT red, const float *RESTRICT green, const float *RESTRICT blue,
-                           int64_t count, const float gain[3], const float offset[3], uint32_t *RESTRICT out) {
+                           int64_t count, const float gain[3], const float offset[3],
+                           uint32_t *RESTRICT out) {
     const float gr = gain[0] * 127.5f, gg = gain[1] * 127.5f, gb = gain[2] * 127.5f;
-    const float r0 = offset[0] * 127.5f + 127.5f, g0 = offset[1] * 127.5f + 127.5f, b0 = offset[2] * 127.5f + 127.5f;
+    const float r0 = offset[0] * 127.5f + 127.5f, g0 = offset[1] * 127.5f + 127.5f,
+                b0 = offset[2] * 127.5f + 127.5f;
     for (int64_t i = 0; i < count; ++i) {
-        const int32_t r = to_byte(red[i] * gr + r0), g = to_byte(green[i] * gg + g0), b = to_byte(blue[i] * gb + b0);
+        const int32_t r = to_byte(red[i] * gr + r0), g = to_byte(green[i] * gg + g0),
+                      b = to_byte(blue[i] * gb + b0);
         out[i] = static_cast<uint32_t>(b | g << 8 | r << 16) | 0xff000000u;
     }
 }
@@ -360,7 +386,7 @@ Box visible_box(const uint32_t *packed, int64_t stride, int64_t size) {
 
 // Image as packed words with PAD repeated pixels around it.
 struct Packed {
-    const uint32_t *pixels; // at (0, 0)
+    const uint32_t *pixels;  // at (0, 0)
     int64_t stride, size;
 };
 
@@ -376,8 +402,8 @@ void repeat_border(uint32_t *pixels, int64_t stride, int64_t size) {
     }
 }
 
-Packed pack_image(const float *image, const float *mask, int64_t size, const float gain[3], const float offset[3], int box,
-                  int threads) {
+Packed pack_image(const float *image, const float *mask, int64_t size, const float gain[3],
+                  const float offset[3], int box, int threads) {
     const int64_t plane = size * size, small = (size + box - 1) / box, stride = small + 2 * PAD;
     const int64_t full_stride = box == 1 ? stride : size;
     uint32_t *padded = scratch<uint32_t, 0>(static_cast<size_t>(stride * stride));
@@ -391,7 +417,8 @@ Packed pack_image(const float *image, const float *mask, int64_t size, const flo
         }
     });
     if (box > 1)
-        average_boxes<4>(reinterpret_cast<const uint8_t *>(full), size, size, box, 0, small, 0, small, pixels, stride, threads);
+        average_boxes<4>(reinterpret_cast<const uint8_t *>(full), size, size, box, 0, small, 0, small, pixels,
+                         stride, threads);
     repeat_border(pixels, stride, small);
     return {pixels, stride, small};
 }
@@ -400,10 +427,12 @@ struct Sums {
     float blue[BLOCK], green[BLOCK], red[BLOCK], alpha[BLOCK];
 };
 
-MULTIVERSION void sample_block(const Neighbours &RESTRICT n, int count, bool first, float scale, Sums &RESTRICT s) {
+MULTIVERSION void sample_block(const Neighbours &RESTRICT n, int count, bool first, float scale,
+                               Sums &RESTRICT s) {
     if (first) {
         for (int i = 0; i < count; ++i) {
-            const float fx = static_cast<float>(n.fx[i]) * FRACTION, fy = static_cast<float>(n.fy[i]) * FRACTION;
+            const float fx = static_cast<float>(n.fx[i]) * FRACTION,
+                        fy = static_cast<float>(n.fy[i]) * FRACTION;
             s.blue[i] = bilinear(n, i, 0, fx, fy) * scale;
             s.green[i] = bilinear(n, i, 8, fx, fy) * scale;
             s.red[i] = bilinear(n, i, 16, fx, fy) * scale;
@@ -411,7 +440,8 @@ MULTIVERSION void sample_block(const Neighbours &RESTRICT n, int count, bool fir
         }
     } else {
         for (int i = 0; i < count; ++i) {
-            const float fx = static_cast<float>(n.fx[i]) * FRACTION, fy = static_cast<float>(n.fy[i]) * FRACTION;
+            const float fx = static_cast<float>(n.fx[i]) * FRACTION,
+                        fy = static_cast<float>(n.fy[i]) * FRACTION;
             s.blue[i] += bilinear(n, i, 0, fx, fy) * scale;
             s.green[i] += bilinear(n, i, 8, fx, fy) * scale;
             s.red[i] += bilinear(n, i, 16, fx, fy) * scale;
@@ -464,8 +494,8 @@ const char *matrix_problem(const Affine &m, int64_t size) {
     return nullptr;
 }
 
-void warp_crop(const uint8_t *image, int64_t height, int64_t width, const Affine &crop_to_frame, float *out, int64_t size,
-               int threads) {
+void warp_crop(const uint8_t *image, int64_t height, int64_t width, const Affine &crop_to_frame, float *out,
+               int64_t size, int threads) {
     const Filter filter = filter_for(scale_of(crop_to_frame));
     if (filter.box == 1) {
         crop_rows<3>(image, width * 3, height, width, crop_to_frame, filter.taps, out, size, threads);
@@ -474,13 +504,15 @@ void warp_crop(const uint8_t *image, int64_t height, int64_t width, const Affine
 
     // Average only the boxes that the square touches.
     const Affine m = onto_boxes(crop_to_frame, filter.box);
-    const int64_t small_height = (height + filter.box - 1) / filter.box, small_width = (width + filter.box - 1) / filter.box;
+    const int64_t small_height = (height + filter.box - 1) / filter.box,
+                  small_width = (width + filter.box - 1) / filter.box;
     const double last = static_cast<double>(size - 1);
     const Bounds b = bounds_of(m, 0, last, 0, last);
     const Range xs = touched(b.x_low, b.x_high, small_width), ys = touched(b.y_low, b.y_high, small_height);
     const int64_t stride = xs.end - xs.begin;
     uint32_t *boxes = scratch<uint32_t, 0>(static_cast<size_t>(stride * (ys.end - ys.begin) + 2));
-    average_boxes<3>(image, height, width, filter.box, xs.begin, xs.end, ys.begin, ys.end, boxes, stride, threads);
+    average_boxes<3>(image, height, width, filter.box, xs.begin, xs.end, ys.begin, ys.end, boxes, stride,
+                     threads);
 
     const uint8_t *origin = reinterpret_cast<const uint8_t *>(boxes) - (ys.begin * stride + xs.begin) * 4;
     crop_rows<4>(origin, stride * 4, small_height, small_width, m, filter.taps, out, size, threads);
@@ -499,10 +531,14 @@ void paste(uint8_t *frame, int64_t height, int64_t width, const float *image, co
     if (mask) box = visible_box(packed.pixels, packed.stride, packed.size);
     if (box.y_end <= box.y_begin) return;
     const double reach = 1 + (filter.taps > 1 ? std::abs(to_image.xx) + std::abs(to_image.xy) : 0);
-    const double margin = 0.5 * scale / filter.box; // half a frame pixel: where edge coverage ends
+    const double margin = 0.5 * scale / filter.box;  // half a frame pixel: where edge coverage ends
     const double outer = static_cast<double>(packed.size) - 0.5 + margin;
-    const auto low = [&](int64_t begin) { return begin == 0 ? -0.5 - margin : static_cast<double>(begin) - reach; };
-    const auto high = [&](int64_t end) { return end == packed.size ? outer : static_cast<double>(end) - 1 + reach; };
+    const auto low = [&](int64_t begin) {
+        return begin == 0 ? -0.5 - margin : static_cast<double>(begin) - reach;
+    };
+    const auto high = [&](int64_t end) {
+        return end == packed.size ? outer : static_cast<double>(end) - 1 + reach;
+    };
     const double x_low = low(box.x_begin), x_high = high(box.x_end);
     const double y_low = low(box.y_begin), y_high = high(box.y_end);
 

@@ -1,10 +1,11 @@
-// One thread per destination pixel. Box averages are formed on the fly: neighbors share them through the cache.
+// One thread per destination pixel. Box averages are formed on the fly: neighbors share them through the
+// cache.
 
 #include "pixel_kernels_cuda.h"
 
+#include <cuda_runtime.h>
 #include <algorithm>
 #include <cmath>
-#include <cuda_runtime.h>
 
 namespace {
 
@@ -22,7 +23,9 @@ struct Color {
     float b, g, r, a;
 };
 
-double scale_of(const Affine &m) { return std::sqrt(std::abs(m.xx * m.yy - m.xy * m.yx)); }
+double scale_of(const Affine &m) {
+    return std::sqrt(std::abs(m.xx * m.yy - m.xy * m.yx));
+}
 
 Filter filter_for(double scale) {
     if (scale <= 1.25) return {1, 1};
@@ -48,7 +51,8 @@ bool usable(const Affine &m, int size) {
     const double along = m.xx * m.xx + m.yx * m.yx, across = m.xy * m.xy + m.yy * m.yy;
     const double most = std::max(std::abs(m.x0), std::abs(m.y0)) + 2.0 * size * std::sqrt(along + across);
     const double skew = std::max(std::abs(along - across), 2 * std::abs(m.xx * m.xy + m.yx * m.yy));
-    return size > 0 && scale_of(m) >= 1e-6 && skew <= 0.01 * (along + across) && most <= 1 << 25; // false for NaN
+    return size > 0 && scale_of(m) >= 1e-6 && skew <= 0.01 * (along + across) &&
+           most <= 1 << 25;  // false for NaN
 }
 
 __device__ int reflect(int i, int n) {
@@ -72,14 +76,16 @@ struct FramePixels {
     }
 };
 
-__device__ unsigned char to_byte(float value) { return static_cast<unsigned char>(fminf(fmaxf(0.0f, value), 255.0f) + 0.5f); }
+__device__ unsigned char to_byte(float value) {
+    return static_cast<unsigned char>(fminf(fmaxf(0.0f, value), 255.0f) + 0.5f);
+}
 
-// Planes of floats, colored and rounded to bytes as they are read; outside is repeated. The fused multiply-add is kept off so
-// that rounding agrees with the CPU.
+// Planes of floats, colored and rounded to bytes as they are read; outside is repeated. The fused
+// multiply-add is kept off so that rounding agrees with the CPU.
 struct ImagePixels {
     const float *image, *mask;
     int width, height;
-    float gain[3], offset[3]; // RGB, in bytes
+    float gain[3], offset[3];  // RGB, in bytes
 
     __device__ int border(int i, int n) const { return min(max(i, 0), n - 1); }
     __device__ uchar4 at(int x, int y) const {
@@ -92,23 +98,28 @@ struct ImagePixels {
 };
 
 // One pixel of the grid of box averages.
-template <typename Pixels> __device__ Color average(const Pixels &pixels, int x, int y, int box) {
+template <typename Pixels>
+__device__ Color average(const Pixels &pixels, int x, int y, int box) {
     if (box == 1) {
         const uchar4 p = pixels.at(x, y);
-        return {static_cast<float>(p.x), static_cast<float>(p.y), static_cast<float>(p.z), static_cast<float>(p.w)};
+        return {static_cast<float>(p.x), static_cast<float>(p.y), static_cast<float>(p.z),
+                static_cast<float>(p.w)};
     }
     unsigned b = 0, g = 0, r = 0, a = 0;
     for (int v = 0; v < box; ++v)
         for (int u = 0; u < box; ++u) {
-            const uchar4 p = pixels.at(min(x * box + u, pixels.width - 1), min(y * box + v, pixels.height - 1));
+            const uchar4 p =
+                pixels.at(min(x * box + u, pixels.width - 1), min(y * box + v, pixels.height - 1));
             b += p.x, g += p.y, r += p.z, a += p.w;
         }
     const unsigned area = box * box, half = area / 2;
-    return {static_cast<float>((b + half) / area), static_cast<float>((g + half) / area), static_cast<float>((r + half) / area),
-            static_cast<float>((a + half) / area)};
+    return {static_cast<float>((b + half) / area), static_cast<float>((g + half) / area),
+            static_cast<float>((r + half) / area), static_cast<float>((a + half) / area)};
 }
 
-__device__ float lerp(float a, float b, float t) { return a + (b - a) * t; }
+__device__ float lerp(float a, float b, float t) {
+    return a + (b - a) * t;
+}
 
 __device__ Color mix(Color p, Color q, float t) {
     return {lerp(p.b, q.b, t), lerp(p.g, q.g, t), lerp(p.r, q.r, t), lerp(p.a, q.a, t)};
@@ -117,7 +128,8 @@ __device__ Color mix(Color p, Color q, float t) {
 // The mean of the taps x taps bilinear samples in destination pixel (column, row).
 template <typename Pixels>
 __device__ Color sample(const Pixels &pixels, const Affine &m, Filter filter, int column, int row) {
-    const int width = (pixels.width + filter.box - 1) / filter.box, height = (pixels.height + filter.box - 1) / filter.box;
+    const int width = (pixels.width + filter.box - 1) / filter.box,
+              height = (pixels.height + filter.box - 1) / filter.box;
     Color sum{0, 0, 0, 0};
     for (int tap = 0; tap < filter.taps * filter.taps; ++tap) {
         const double i = column + (tap % filter.taps + 0.5) / filter.taps - 0.5;
@@ -150,8 +162,8 @@ struct Rectangle {
     int x, y, width, height;
 };
 
-__global__ void paste_kernel(uint8_t *frame, size_t pitch, Rectangle area, ImagePixels image, Affine full, Affine to_boxes,
-                             Filter filter, double scale) {
+__global__ void paste_kernel(uint8_t *frame, size_t pitch, Rectangle area, ImagePixels image, Affine full,
+                             Affine to_boxes, Filter filter, double scale) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x, j = blockIdx.y * blockDim.y + threadIdx.y;
     if (i >= area.width || j >= area.height) return;
     const int x = area.x + i, y = area.y + j;
@@ -173,22 +185,25 @@ __global__ void paste_kernel(uint8_t *frame, size_t pitch, Rectangle area, Image
 
 const dim3 BLOCK(32, 8);
 
-dim3 grid_for(int width, int height) { return dim3((width + BLOCK.x - 1) / BLOCK.x, (height + BLOCK.y - 1) / BLOCK.y); }
+dim3 grid_for(int width, int height) {
+    return dim3((width + BLOCK.x - 1) / BLOCK.x, (height + BLOCK.y - 1) / BLOCK.y);
+}
 
 }  // namespace
 
-int doppelgan_cuda_warp_crop(const uint8_t *image, int height, int width, size_t pitch, const double matrix[6], float *out,
-                             int size, void *stream) {
+int doppelgan_cuda_warp_crop(const uint8_t *image, int height, int width, size_t pitch,
+                             const double matrix[6], float *out, int size, void *stream) {
     const Affine map{matrix[0], matrix[1], matrix[2], matrix[3], matrix[4], matrix[5]};
     if (!usable(map, size) || height <= 0 || width <= 0) return cudaErrorInvalidValue;
     const Filter filter = filter_for(scale_of(map));
-    crop_kernel<<<grid_for(size, size), BLOCK, 0, static_cast<cudaStream_t>(stream)>>>({image, pitch, width, height},
-                                                                                   onto_boxes(map, filter.box), filter, out, size);
+    crop_kernel<<<grid_for(size, size), BLOCK, 0, static_cast<cudaStream_t>(stream)>>>(
+        {image, pitch, width, height}, onto_boxes(map, filter.box), filter, out, size);
     return cudaGetLastError();
 }
 
-int doppelgan_cuda_paste(uint8_t *frame, int height, int width, size_t pitch, const float *image, const float *mask, int size,
-                         const double matrix[6], const float gain[3], const float offset[3], void *stream) {
+int doppelgan_cuda_paste(uint8_t *frame, int height, int width, size_t pitch, const float *image,
+                         const float *mask, int size, const double matrix[6], const float gain[3],
+                         const float offset[3], void *stream) {
     const Affine map{matrix[0], matrix[1], matrix[2], matrix[3], matrix[4], matrix[5]};
     if (!usable(map, size) || height <= 0 || width <= 0) return cudaErrorInvalidValue;
     const Affine full = inverse(map);
@@ -202,16 +217,20 @@ int doppelgan_cuda_paste(uint8_t *frame, int height, int width, size_t pitch, co
             x_low = std::min(x_low, x), x_high = std::max(x_high, x);
             y_low = std::min(y_low, y), y_high = std::max(y_high, y);
         }
-    const int left = static_cast<int>(std::max(0.0, std::floor(x_low) - 1)), top = static_cast<int>(std::max(0.0, std::floor(y_low) - 1));
+    const int left = static_cast<int>(std::max(0.0, std::floor(x_low) - 1)),
+              top = static_cast<int>(std::max(0.0, std::floor(y_low) - 1));
     const Rectangle area{left, top, static_cast<int>(std::min<double>(width, std::ceil(x_high) + 2)) - left,
                          static_cast<int>(std::min<double>(height, std::ceil(y_high) + 2)) - top};
     if (area.width <= 0 || area.height <= 0) return cudaSuccess;
 
     ImagePixels pixels{image, mask, size, size, {}, {}};
-    for (int c = 0; c < 3; ++c) pixels.gain[c] = gain[c] * 127.5f, pixels.offset[c] = offset[c] * 127.5f + 127.5f;
+    for (int c = 0; c < 3; ++c)
+        pixels.gain[c] = gain[c] * 127.5f, pixels.offset[c] = offset[c] * 127.5f + 127.5f;
     paste_kernel<<<grid_for(area.width, area.height), BLOCK, 0, static_cast<cudaStream_t>(stream)>>>(
         frame, pitch, area, pixels, full, onto_boxes(full, filter.box), filter, scale_of(full));
     return cudaGetLastError();
 }
 
-const char *doppelgan_cuda_error(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }
+const char *doppelgan_cuda_error(int error) {
+    return cudaGetErrorString(static_cast<cudaError_t>(error));
+}

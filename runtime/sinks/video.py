@@ -27,6 +27,9 @@ FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".we
 CODECS = ("libx264", "libopenh264", "mpeg4")  # the first that FFmpeg was built with
 WEBM_CODECS = ("libvpx-vp9", "libvpx")
 DEFAULT_RATE = Fraction(30)
+# Superfast with the macroblock tree of the slower presets: the size and quality of veryfast at half its time.
+DEFAULT_PRESET = "superfast"
+SUPERFAST_EXTRA = {"x264-params": "mbtree=1:rc-lookahead=10"}
 FINE_TIME_BASE = Fraction(1, 90000)  # where frames come at any time
 COARSE_TIME_BASE = Fraction(1, 60000)  # MPEG-4 part 2 allows 65535 at most
 BT709 = 1  # AVCOL_SPC_BT709, AVCOL_PRI_BT709, AVCOL_TRC_BT709
@@ -61,7 +64,7 @@ class VideoSink(Sink):
         *,
         like: Source | None = None,
         rate: Fraction | float | None = None,  # frames/s where there is no source to ask
-        preset: str = "veryfast",
+        preset: str = DEFAULT_PRESET,
         crf: int = 18,
         threads: int | None = None,  # of the encoder; half the processors if None
         audio: bool = True,
@@ -74,6 +77,8 @@ class VideoSink(Sink):
         self._media = like.media if like is not None else None
         self._rate = Fraction(rate or (like.rate if like else DEFAULT_RATE)).limit_denominator(100_000)
         self._settings = {"preset": preset, "crf": str(crf)}
+        if preset == DEFAULT_PRESET:
+            self._settings |= SUPERFAST_EXTRA
         self._threads = threads or max(1, (os.cpu_count() or 1) // 2)
         self._audio_wanted = audio
         self._even = even

@@ -32,6 +32,8 @@ def write_clip(
     """Write a clip whose frames carry their index (``read_counter``)."""
     times = times or [i / Fraction(rate) for i in range(frames)]
     options = {"movie_timescale": str(time_base.denominator)} if path.suffix == ".mp4" else {}
+    if path.suffix == ".ts":
+        options["output_ts_offset"] = "1.4"  # as broadcasts do, and as the ffmpeg program writes
     if faststart:
         options["movflags"] = "+faststart"
     with av.open(str(path), "w", options=options) as container:

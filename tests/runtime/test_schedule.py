@@ -108,6 +108,14 @@ def brighter(frame: Frame) -> Frame:
     return Frame(frame.image + np.uint8(100), frame.index, frame.time_s)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT as a shell's foreground process has it; a background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 # Files
 
 
@@ -254,6 +262,7 @@ def test_a_run_can_be_stopped_from_outside() -> None:
     assert (report.frames, sink.closed) == (4, 1)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_waits_for_the_frame_and_leaves_a_playable_file(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4", frames=60, audio="aac")
     source = open_source(clip)
@@ -277,6 +286,7 @@ def test_ctrl_c_waits_for_the_frame_and_leaves_a_playable_file(tmp_path: Path) -
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_does_not_wait() -> None:
     def on_progress(progress: Progress) -> None:
         signal.raise_signal(signal.SIGINT)

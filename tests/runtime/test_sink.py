@@ -116,7 +116,7 @@ def test_audio_that_the_container_refuses_is_encoded_again_with_a_warning(tmp_pa
 
     with av.open(str(tmp_path / "out.webm")) as container:
         sound = np.concatenate([f.to_ndarray().ravel() for f in container.decode(audio=0)])
-    assert len(sound) / 48000 == pytest.approx(1.0, abs=0.05)
+    assert len(sound) / 48000 == pytest.approx(1.0, abs=0.005)
     spectrum = np.abs(np.fft.rfft(sound))
     assert np.argmax(spectrum) * 48000 / len(sound) == pytest.approx(440, abs=3)
 

@@ -50,7 +50,6 @@ def test_a_variable_rate_keeps_its_exact_times(tmp_path: Path) -> None:
 
 
 def test_broadcast_formats_start_at_zero(tmp_path: Path) -> None:
-    # The MPEG-TS muxer starts its clock at 1.4 s.
     with open_source(write_clip(tmp_path / "a.ts", frames=4, rate=25)) as source:
         assert [frame.time_s for frame in source] == pytest.approx([0, 0.04, 0.08, 0.12])
 

@@ -1,0 +1,116 @@
+"""OpenVINO on the CPU: compiled in this process, tuned for the latency of one frame.
+
+Needs the extra ``openvino``. ``precision`` is what the CPU computes in: ``"f32"`` everywhere, ``"bf16"``
+or ``"f16"`` only where the CPU has instructions for it (:func:`cpu_precisions` tells). Networks with
+Q/DQ nodes run their convolutions in int8 whatever the precision of the rest.
+
+``cache`` keeps compiled networks in a folder, which makes opening faster. What lies there is executed:
+use a folder of this user only, never one inside a bundle that came from elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import BackendError
+from .base import Array, TensorSpec, check_feeds
+
+# OPTIMIZATION_CAPABILITIES -> the name that INFERENCE_PRECISION_HINT takes.
+_PRECISIONS = {"FP32": "f32", "BF16": "bf16", "FP16": "f16"}
+
+
+class OpenVinoSession:
+    """A fixed-shape network compiled by OpenVINO."""
+
+    def __init__(self, path: Path, compiled: Any, precision: str) -> None:
+        self._name = path.name
+        self.inputs = tuple(map(_spec, compiled.inputs))
+        self.outputs = tuple(map(_spec, compiled.outputs))
+        self.backend = f"openvino CPU {precision}"
+        self._request: Any = compiled.create_infer_request()
+
+    def run(self, feeds: Mapping[str, Array], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        if self._request is None:
+            raise BackendError(f"{self._name}: expected an open session, got a closed one; open it again")
+        feeds = check_feeds(self.inputs, feeds, self._name)
+        out = out or {}
+        for spec in self.outputs:
+            buffer = out.get(spec.name)
+            if buffer is not None and (
+                buffer.shape != spec.shape or buffer.dtype != np.dtype(spec.dtype) or not buffer.flags.c_contiguous
+            ):
+                raise BackendError(f"{self._name}: expected an output buffer {spec}, C-contiguous")
+        # The engine's own tensors are filled and read: a request would keep hold of the caller's.
+        for index, spec in enumerate(self.inputs):
+            np.copyto(self._request.get_input_tensor(index).data, feeds[spec.name])
+        self._request.infer()
+        results: dict[str, Array] = {}
+        for index, spec in enumerate(self.outputs):
+            buffer = out[spec.name] if spec.name in out else np.empty(spec.shape, spec.dtype)
+            np.copyto(buffer, self._request.get_output_tensor(index).data)
+            results[spec.name] = buffer
+        return results
+
+    def close(self) -> None:
+        self._request = None
+
+
+def open(  # noqa: A001 - the backends' common verb
+    path: Path,
+    *,
+    threads: int | None = None,
+    precision: str = "f32",  # "f32", or "bf16" / "f16" where the CPU computes in it
+    cache: Path | None = None,  # a folder of this user for compiled networks
+    **options: Any,
+) -> OpenVinoSession:
+    """Compile ``path`` for the CPU. Raises BackendError for a bad network or a precision the CPU lacks."""
+    if options:
+        raise BackendError(f"openvino: expected options threads, precision, cache; got {sorted(options)}")
+    core = _core()
+    if precision not in cpu_precisions():
+        raise BackendError(
+            f"openvino: expected a precision of {', '.join(cpu_precisions())} (what this CPU computes in), "
+            f"got {precision!r}; use f32, or int8 through a quantized network"
+        )
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    if cache is not None:
+        settings["CACHE_DIR"] = str(cache)
+    try:
+        compiled = core.compile_model(str(path), "CPU", settings)
+    except Exception as error:  # OpenVINO raises plain RuntimeErrors of many lines
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[-1] if lines else type(error).__name__
+        raise BackendError(f"{path}: expected a network that OpenVINO can load; {reason}") from error
+    return OpenVinoSession(path, compiled, precision)
+
+
+@lru_cache(maxsize=1)
+def cpu_precisions() -> tuple[str, ...]:
+    """Floating-point precisions that this CPU computes in, e.g. ("f32", "bf16"). Raises BackendError."""
+    capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return tuple(name for capability, name in _PRECISIONS.items() if capability in capabilities)
+
+
+@lru_cache(maxsize=1)
+def _core() -> Any:
+    try:
+        from openvino import Core
+    except ModuleNotFoundError:
+        raise BackendError(
+            'openvino: expected the package to be installed, got none; run `pip install "doppelgan[openvino]"`'
+        ) from None
+    return Core()
+
+
+def _spec(port: Any) -> TensorSpec:
+    name = port.get_any_name()
+    if port.partial_shape.is_dynamic:
+        raise BackendError(f"{name}: expected a fixed shape, got {port.partial_shape}; export with fixed shapes")
+    return TensorSpec(name, np.dtype(port.element_type.to_dtype()).name, tuple(port.shape))

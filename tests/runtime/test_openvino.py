@@ -1,0 +1,96 @@
+"""The session contract on OpenVINO, and the precisions that this CPU has or lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from doppelgan.runtime.backends import Session, TensorSpec, open_session
+from doppelgan.runtime.errors import BackendError
+
+from .. import tiny
+
+openvino = pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+from doppelgan.runtime.backends import openvino as backend  # noqa: E402
+
+X = np.arange(6, dtype=np.float32)[None]
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    """w = 2 z."""
+    path = tmp_path / "mapping.onnx"
+    path.write_bytes(tiny.mapping())
+    return open_session(path, backend="openvino", threads=1)
+
+
+def test_specs_name_dtype_and_shape(session: Session) -> None:
+    assert session.inputs == (TensorSpec("z", "float32", (1, 6)),)
+    assert session.outputs == (TensorSpec("w", "float32", (1, 6)),)
+    assert session.backend == "openvino CPU f32"
+
+
+def test_results_are_the_callers_own_arrays(session: Session) -> None:
+    first = session.run({"z": X})["w"]
+    second = session.run({"z": -X})["w"]
+    np.testing.assert_array_equal(first, 2 * X)
+    np.testing.assert_array_equal(second, -2 * X)
+
+
+def test_given_buffers_are_filled_and_only_those(session: Session) -> None:
+    buffer = np.full((1, 6), np.nan, np.float32)
+    assert session.run({"z": X}, {"w": buffer})["w"] is buffer
+    np.testing.assert_array_equal(buffer, 2 * X)
+    session.run({"z": -X})
+    np.testing.assert_array_equal(buffer, 2 * X)
+    with pytest.raises(BackendError, match="output buffer w: float32"):
+        session.run({"z": X}, {"w": np.zeros((1, 12), np.float32)[:, ::2]})
+
+
+@pytest.mark.parametrize(
+    ("feeds", "words"),
+    [
+        ({"z": X.astype(np.float64)}, "expected z: float32"),
+        ({"z": X[:, :5]}, r"got float32 \[1, 5\]"),
+        ({"y": X}, r"expected inputs \['z'\], got \['y'\]"),
+    ],
+)
+def test_wrong_feeds_are_named(session: Session, feeds: dict[str, np.ndarray], words: str) -> None:
+    with pytest.raises(BackendError, match=words):
+        session.run(feeds)
+
+
+def test_a_closed_session_says_so(session: Session) -> None:
+    session.close()
+    session.close()
+    with pytest.raises(BackendError, match="closed"):
+        session.run({"z": X})
+
+
+def test_options_and_files_it_cannot_use_are_backend_errors(tmp_path: Path) -> None:
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(b"not a network")
+    with pytest.raises(BackendError, match="expected options threads, precision, cache"):
+        open_session(path, backend="openvino", colour=1)
+    with pytest.raises(BackendError, match=r"bad\.onnx"):
+        open_session(path, backend="openvino")
+
+
+def test_a_precision_that_the_cpu_lacks_is_refused_with_those_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "f32" in backend.cpu_precisions()
+    monkeypatch.setattr(backend, "cpu_precisions", lambda: ("f32",))
+    path = tmp_path / "mapping.onnx"
+    path.write_bytes(tiny.mapping())
+    with pytest.raises(BackendError, match=r"expected a precision of f32 .*got 'bf16'"):
+        open_session(path, backend="openvino", precision="bf16")
+
+
+def test_a_bundle_runs_the_same_on_both_backends(tiny_bundle: Path) -> None:
+    from doppelgan.runtime.bundle import open_bundle
+
+    codes = np.random.default_rng(1).normal(size=(1, tiny.STYLES, tiny.W_DIM)).astype(np.float32)
+    with open_bundle(tiny_bundle) as one, open_bundle(tiny_bundle, backend="openvino", threads=1) as other:
+        np.testing.assert_allclose(other.synthesize(codes), one.synthesize(codes), atol=1e-6)
