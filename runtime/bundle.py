@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backends import Session, open_session
+from .compiled import Compiled, find_compiled, session_options
 from .edit import Direction
 from .encode import Encoder
 from .errors import BundleError
@@ -41,6 +42,7 @@ from .manifest import (
 from .types import Floats
 
 MANIFEST = "manifest.json"
+DEFAULT_BACKEND = "onnxruntime"
 
 
 def engine_folders() -> list[Path]:
@@ -78,9 +80,10 @@ def list_bundles() -> list[Path]:
 def open_bundle(
     name_or_folder: str | Path = "demo",
     *,
-    backend: str = "onnxruntime",
-    threads: int | None = None,  # per network; None lets the backend decide
+    backend: str | None = None,  # None: as compiled for this machine, else ONNX Runtime
+    threads: int | None = None,  # per network; None: as compiled, or as the backend likes
     verify: bool = True,  # compare every file with its sha256
+    compiled: bool = True,  # use what `doppelgan compile` chose, where no backend is given
 ) -> Bundle:
     """Open a bundle by name ("demo") or folder.
 
@@ -90,7 +93,8 @@ def open_bundle(
     manifest = read_manifest((path / MANIFEST).read_bytes(), str(path / MANIFEST))
     for name, entry in {**manifest.networks, **manifest.files}.items():
         _check_file(path / entry.file, entry.sha256 if verify else None, name)
-    return Bundle(path, manifest, backend=backend, threads=threads)
+    chosen = find_compiled(path, manifest) if compiled and backend is None else None
+    return Bundle(path, manifest, backend=backend or DEFAULT_BACKEND, threads=threads, compiled=chosen)
 
 
 class Bundle:
@@ -99,9 +103,18 @@ class Bundle:
     ``encode``, ``synthesize`` and ``map`` are the simple calls; a video goes through ``Pipeline``.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, *, backend: str, threads: int | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        *,
+        backend: str,
+        threads: int | None,
+        compiled: Compiled | None = None,  # choices that go before ``backend``
+    ) -> None:
         self.path = path
         self.manifest = manifest
+        self.compiled = compiled
         self._backend = backend
         self._threads = threads
         self._sessions: dict[str, Session] = {}
@@ -158,7 +171,7 @@ class Bundle:
             if network is None:
                 have = ", ".join(sorted(self.manifest.networks))
                 raise BundleError(f"{self.path}: expected a network {name!r}, got only {have}")
-            self._sessions[name] = self._open(network)
+            self._sessions[name] = self._open(name, network)
         return self._sessions[name]
 
     def generator(self, style: str = "photo") -> Session:
@@ -219,8 +232,14 @@ class Bundle:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self, network: Network) -> Session:
-        session = open_session(self.path / network.file, backend=self._backend, threads=self._threads)
+    def _open(self, name: str, network: Network) -> Session:
+        choice = None if self.compiled is None else self.compiled.choice(name, self.manifest)
+        if choice is None or self.compiled is None:
+            session = open_session(self.path / network.file, backend=self._backend, threads=self._threads)
+        else:
+            path = self.compiled.file(choice, self.path, network.file)
+            threads = self._threads or choice.threads
+            session = open_session(path, threads=threads, **session_options(choice))
         for stated, found in ((network.inputs, session.inputs), (network.outputs, session.outputs)):
             want, got = {t.name: tuple(t.shape) for t in stated}, {t.name: t.shape for t in found}
             if want != got:

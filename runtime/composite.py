@@ -27,7 +27,7 @@ from .types import Crop, Face, Floats, Image, Matrix
 Mode = Literal["face", "head", "replace"]
 
 MASK_SIZE: Final = 96  # px: drawn and blurred at this size
-SAMPLES: Final = 64  # px: colors are compared on a grid of this size
+SAMPLES: Final = 32  # px: colors are compared on a grid of this size
 GAIN_RANGE: Final = (0.7, 1.4)  # contrast may follow the person's this far
 MAX_SHIFT: Final = 0.6  # brightness likewise, in units of -1..1
 STEADINESS: Final = 0.85  # share of the color match carried over from the frame before

@@ -87,6 +87,8 @@ def open(  # noqa: A001 - the backends' common verb
     settings.log_severity_level = 3
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    # A pipeline runs one network after the other: workers that spin on would slow the next one.
+    settings.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
         settings.intra_op_num_threads = threads
     try:

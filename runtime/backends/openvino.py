@@ -42,7 +42,9 @@ class OpenVinoSession:
         for spec in self.outputs:
             buffer = out.get(spec.name)
             if buffer is not None and (
-                buffer.shape != spec.shape or buffer.dtype != np.dtype(spec.dtype) or not buffer.flags.c_contiguous
+                buffer.shape != spec.shape
+                or buffer.dtype != np.dtype(spec.dtype)
+                or not buffer.flags.c_contiguous
             ):
                 raise BackendError(f"{self._name}: expected an output buffer {spec}, C-contiguous")
         # The engine's own tensors are filled and read: a request would keep hold of the caller's.
@@ -104,7 +106,8 @@ def _core() -> Any:
         from openvino import Core
     except ModuleNotFoundError:
         raise BackendError(
-            'openvino: expected the package to be installed, got none; run `pip install "doppelgan[openvino]"`'
+            "openvino: expected the package to be installed, got none; "
+            'run `pip install "doppelgan[openvino]"`'
         ) from None
     return Core()
 
@@ -112,5 +115,7 @@ def _core() -> Any:
 def _spec(port: Any) -> TensorSpec:
     name = port.get_any_name()
     if port.partial_shape.is_dynamic:
-        raise BackendError(f"{name}: expected a fixed shape, got {port.partial_shape}; export with fixed shapes")
+        raise BackendError(
+            f"{name}: expected a fixed shape, got {port.partial_shape}; export with fixed shapes"
+        )
     return TensorSpec(name, np.dtype(port.element_type.to_dtype()).name, tuple(port.shape))

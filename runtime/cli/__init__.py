@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "video": ("video", "Edit the faces in a video file; sound, size and rate are kept."),
     "live": ("live", "Edit faces from a camera or stream into a window, a virtual camera or a file."),
     "export": ("export", "Turn a pSp / e4e / ReStyle / StyleGAN2 checkpoint into a bundle."),
+    "compile": ("compile", "Find the fastest faithful way to run a bundle on this machine, or build engines."),
+    "bench": ("bench", "Measure a bundle: per network and end to end, alone or against another."),
     "bundles": ("bundles", "List and inspect bundles."),
     "doctor": ("doctor", "Tell what this machine can run and what is missing."),
 }

@@ -14,7 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..bundle import list_bundles
+from ..bundle import MANIFEST, list_bundles
+from ..compiled import explain, find_compiled
+from ..errors import BundleError
+from ..manifest import read_manifest
 
 OK, NO = "[green]yes[/green]", "[yellow]no[/yellow]"
 
@@ -32,7 +35,7 @@ def command() -> None:
         f"{platform.system()} {platform.machine()} · {os.cpu_count()} cores · {_processor()}"
     )
     table = Table("what", "here", "detail")
-    for what, here, detail in [*_pixels(), *_backends(), *_devices(), *_extras()]:
+    for what, here, detail in [*_pixels(), *_compiled(), *_backends(), *_devices(), *_extras()]:
         table.add_row(what, OK if here else NO, escape(detail))  # [extras] are no markup
     console.print(table)
 
@@ -50,6 +53,19 @@ def _pixels() -> list[Row]:
         ("native pixel kernels", native, "compiled" if native else missing),
         ("bundles", bool(bundles), bundles or "none found; set DOPPELGAN_ENGINES or run `doppelgan export`"),
     ]
+
+
+def _compiled() -> list[Row]:
+    """One row per bundle: is there a record of `doppelgan compile` that holds here?"""
+    rows = []
+    for path in list_bundles():
+        try:
+            manifest = read_manifest((path / MANIFEST).read_bytes(), str(path))
+        except (OSError, BundleError):
+            continue
+        used = find_compiled(path, manifest) is not None
+        rows.append((f"bundle {path.name} tuned", used, explain(path, manifest)))
+    return rows
 
 
 def _backends() -> list[Row]:

@@ -17,18 +17,30 @@ from ..errors import BackendError
 
 @click.command("export")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="Folder of the new bundle.")
-@click.option("--generator", "-g", type=click.Path(path_type=Path), help="Generator to use with an encoder.")
-@click.option("--toon", type=click.Path(path_type=Path), help="Second generator for the same codes: style 'toon'.")
 @click.option(
-    "--direction", "-d", "directions", multiple=True, type=click.Path(path_type=Path),
-    help="File of edit directions (InterFaceGAN, GANSpace, SeFa ...); repeat for several.",
+    "--output", "-o", required=True, type=click.Path(path_type=Path), help="Folder of the new bundle."
+)
+@click.option("--generator", "-g", type=click.Path(path_type=Path), help="Generator to use with an encoder.")
+@click.option(
+    "--toon", type=click.Path(path_type=Path), help="Second generator for the same codes: style 'toon'."
+)
+@click.option(
+    "--direction",
+    "-d",
+    "directions",
+    multiple=True,
+    metavar="[NAME=]FILE[:INDEX[,FIRST,LAST]]",
+    help="Edit directions (InterFaceGAN, GANSpace, SeFa, StyleSpace ...), or `sefa`; repeat for several.",
 )
 @click.option("--name", help="Name in the manifest; default: the folder's.")
 @click.option("--license", "license_", metavar="TEXT", help="License of the weights, noted in the manifest.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
-@click.option("--threads", type=click.IntRange(0), default=0, show_default=True, help="Of the checks; 0: all.")
-def command(checkpoint: Path, output: Path, directions: tuple[Path, ...], license_: str | None, **options: Any) -> None:
+@click.option(
+    "--threads", type=click.IntRange(0), default=0, show_default=True, help="Of the checks; 0: all."
+)
+def command(
+    checkpoint: Path, output: Path, directions: tuple[str, ...], license_: str | None, **options: Any
+) -> None:
     """Turn CHECKPOINT into a bundle that the other commands run.
 
     Reads StyleGAN2 generators (rosinality, NVIDIA), pSp, e4e and ReStyle encoders, and safetensors of the

@@ -36,7 +36,7 @@ _OPTIONS = (
                  help="1: the person as found; toward 0: more average, more editable."),
     click.option("--steps", type=click.IntRange(1, 20), default=None, help="Steps of a ReStyle encoder's loop."),
     click.option("--max-faces", type=click.IntRange(1, 16), default=1, show_default=True),
-    click.option("--backend", default="onnxruntime", show_default=True, help="onnxruntime, openvino, tensorrt."),
+    click.option("--backend", help="onnxruntime, openvino, tensorrt; default: as compiled, else onnxruntime."),
     click.option("--threads", type=click.IntRange(1), default=None, help="Threads per network."),
 )  # fmt: skip
 
@@ -45,7 +45,7 @@ def make_pipeline(
     *,
     bundle: str,
     edits: tuple[str, ...],
-    backend: str,
+    backend: str | None,
     threads: int | None,
     **settings: Any,  # of Pipeline
 ) -> Pipeline:

@@ -1,4 +1,4 @@
-// Both kernels work the same way: fetch the four neighbours of a block of pixels as packed 32-bit words
+// Both kernels work the same way: fetch the four neighbors of a block of pixels as packed 32-bit words
 // (scalar, one address computation per pixel), then unpack, interpolate and write the block in loops that
 // compilers vectorize.
 
@@ -11,11 +11,15 @@
 #include <thread>
 #include <vector>
 
-// One function, compiled for plain x86-64 and for AVX2 + FMA; the loader picks. Elsewhere (NEON) the baseline
-// vectorizes.
+// One function, compiled for plain x86-64 and for AVX2; the loader picks by what the processor can do (naming
+// a processor, such as "arch=haswell", would pick by what it is). Elsewhere (NEON) the baseline vectorizes.
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__has_attribute)
 #if __has_attribute(target_clones)
-#define MULTIVERSION __attribute__((target_clones("arch=haswell", "default")))
+#if defined(__clang__) || __GNUC__ < 12
+#define MULTIVERSION __attribute__((target_clones("avx2", "default")))
+#else
+#define MULTIVERSION __attribute__((target_clones("arch=x86-64-v3", "default")))  // AVX2 + FMA
+#endif
 #endif
 #endif
 #ifndef MULTIVERSION
@@ -34,10 +38,10 @@ namespace {
 constexpr int BLOCK = 128;   // pixels per block: the working set stays in the L1 cache
 constexpr int MAX_BOX = 64;  // widest box filter
 constexpr int PAD = 3;       // pixels around the packed image: interpolation and edge coverage never leave it
-constexpr double ONE = 4294967296;  // coordinates are fixed point 32.32
+constexpr int FRACTION_BITS = 24;   // coordinates are fixed point, 40.24
 
 int64_t to_fixed(double value) {
-    return static_cast<int64_t>(std::llrint(value * ONE));
+    return static_cast<int64_t>(std::llrint(value * (1 << FRACTION_BITS)));
 }
 
 double scale_of(const Affine &m) {
@@ -174,11 +178,11 @@ void average_boxes(const uint8_t *image, int64_t height, int64_t width, int box,
     });
 }
 
-// The four neighbours of each pixel of a block, one byte per channel, and the position between them in units
-// of 2^-24.
-struct Neighbours {
+// The four neighbors of each pixel of a block, one byte per channel, and where the first pixel lies between
+// its neighbors and how that changes from pixel to pixel: coordinates of which only the fraction counts.
+struct Neighbors {
     uint32_t p00[BLOCK], p01[BLOCK], p10[BLOCK], p11[BLOCK];
-    int32_t fx[BLOCK], fy[BLOCK];
+    uint32_t x, y, dx, dy;
 };
 
 // Where a row of samples runs: fixed-point start and step.
@@ -191,11 +195,17 @@ Walk walk_along(const Affine &m, double column, double row) {
             to_fixed(m.xx), to_fixed(m.yx)};
 }
 
+void start(const Walk &w, Neighbors &out) {
+    out.x = static_cast<uint32_t>(w.x), out.dx = static_cast<uint32_t>(w.dx);
+    out.y = static_cast<uint32_t>(w.y), out.dy = static_cast<uint32_t>(w.dy);
+}
+
 // BYTES per pixel 3 or 4. `pixels` points at (0, 0) of the grid even where the memory begins elsewhere.
 template <int BYTES>
-void fetch_inside(const uint8_t *pixels, int64_t stride, Walk w, int count, Neighbours &RESTRICT out) {
+void fetch_inside(const uint8_t *pixels, int64_t stride, Walk w, int count, Neighbors &RESTRICT out) {
+    start(w, out);
     for (int i = 0; i < count; ++i) {
-        const uint8_t *p = pixels + (w.y >> 32) * stride + (w.x >> 32) * BYTES;
+        const uint8_t *p = pixels + (w.y >> FRACTION_BITS) * stride + (w.x >> FRACTION_BITS) * BYTES;
         uint64_t top, bottom;
         std::memcpy(&top, p, 8);
         std::memcpy(&bottom, p + stride, 8);
@@ -203,8 +213,6 @@ void fetch_inside(const uint8_t *pixels, int64_t stride, Walk w, int count, Neig
         out.p01[i] = static_cast<uint32_t>(top >> (8 * BYTES));
         out.p10[i] = static_cast<uint32_t>(bottom);
         out.p11[i] = static_cast<uint32_t>(bottom >> (8 * BYTES));
-        out.fx[i] = static_cast<int32_t>(static_cast<uint32_t>(w.x) >> 8);
-        out.fy[i] = static_cast<int32_t>(static_cast<uint32_t>(w.y) >> 8);
         w.x += w.dx;
         w.y += w.dy;
     }
@@ -218,9 +226,10 @@ uint32_t load_pixel(const uint8_t *p) {
 
 template <int BYTES>
 void fetch_reflected(const uint8_t *pixels, int64_t stride, int64_t height, int64_t width, Walk w, int count,
-                     Neighbours &out) {
+                     Neighbors &out) {
+    start(w, out);
     for (int i = 0; i < count; ++i) {
-        const int64_t x = w.x >> 32, y = w.y >> 32;
+        const int64_t x = w.x >> FRACTION_BITS, y = w.y >> FRACTION_BITS;
         const int64_t left = reflect(x, width) * BYTES, right = reflect(x + 1, width) * BYTES;
         const uint8_t *top = pixels + reflect(y, height) * stride,
                       *bottom = pixels + reflect(y + 1, height) * stride;
@@ -228,8 +237,6 @@ void fetch_reflected(const uint8_t *pixels, int64_t stride, int64_t height, int6
         out.p01[i] = load_pixel<BYTES>(top + right);
         out.p10[i] = load_pixel<BYTES>(bottom + left);
         out.p11[i] = load_pixel<BYTES>(bottom + right);
-        out.fx[i] = static_cast<int32_t>(static_cast<uint32_t>(w.x) >> 8);
-        out.fy[i] = static_cast<int32_t>(static_cast<uint32_t>(w.y) >> 8);
         w.x += w.dx;
         w.y += w.dy;
     }
@@ -238,9 +245,9 @@ void fetch_reflected(const uint8_t *pixels, int64_t stride, int64_t height, int6
 // A segment runs inside when both its ends do; the slack of 2 covers the eight bytes that fetch_inside reads.
 template <int BYTES>
 void fetch(const uint8_t *pixels, int64_t stride, int64_t height, int64_t width, const Walk &w, int count,
-           Neighbours &out) {
-    const int64_t x0 = w.x >> 32, x1 = (w.x + w.dx * (count - 1)) >> 32;
-    const int64_t y0 = w.y >> 32, y1 = (w.y + w.dy * (count - 1)) >> 32;
+           Neighbors &out) {
+    const int64_t x0 = w.x >> FRACTION_BITS, x1 = (w.x + w.dx * (count - 1)) >> FRACTION_BITS;
+    const int64_t y0 = w.y >> FRACTION_BITS, y1 = (w.y + w.dy * (count - 1)) >> FRACTION_BITS;
     const bool inside = std::min(x0, x1) >= 0 && std::max(x0, x1) < width - 2 && std::min(y0, y1) >= 0 &&
                         std::max(y0, y1) < height - 1;
     if (inside)
@@ -253,33 +260,49 @@ inline float channel(uint32_t packed, int shift) {
     return static_cast<float>(static_cast<int32_t>(packed >> shift & 255));
 }
 
-inline float bilinear(const Neighbours &n, int i, int shift, float fx, float fy) {
-    const float a = channel(n.p00[i], shift), b = channel(n.p01[i], shift);
-    const float c = channel(n.p10[i], shift), d = channel(n.p11[i], shift);
-    const float top = a + (b - a) * fx, bottom = c + (d - c) * fx;
-    return top + (bottom - top) * fy;
+constexpr float FRACTION = 1.0f / (1 << FRACTION_BITS);
+
+// The shares of the four neighbors, which add up to `total`.
+struct Weights {
+    float w00, w01, w10, w11;
+    Weights(float fx, float fy, float total) {
+        const float lower = fy * total, upper = total - lower;
+        w01 = upper * fx, w00 = upper - w01;
+        w11 = lower * fx, w10 = lower - w11;
+    }
+};
+
+inline float mix(const Neighbors &n, int i, int shift, const Weights &w) {
+    return channel(n.p00[i], shift) * w.w00 + channel(n.p01[i], shift) * w.w01 +
+           channel(n.p10[i], shift) * w.w10 + channel(n.p11[i], shift) * w.w11;
 }
 
-constexpr float FRACTION = 1.0f / 16777216;
+inline float fraction(uint32_t start, uint32_t step, int i) {
+    const uint32_t mask = (1u << FRACTION_BITS) - 1;
+    const uint32_t position = (start + static_cast<uint32_t>(i) * step) & mask;
+    return static_cast<float>(static_cast<int32_t>(position)) * FRACTION;
+}
+
+inline Weights weights_at(const Neighbors &n, int i, float total) {
+    return {fraction(n.x, n.dx, i), fraction(n.y, n.dy, i), total};
+}
 
 // (+)= scale * sample + bias, planar; `first` starts the sum.
-MULTIVERSION void crop_block(const Neighbours &RESTRICT n, int count, bool first, float scale, float bias,
+MULTIVERSION void crop_block(const Neighbors &RESTRICT n, int count, bool first, float scale, float bias,
                              float *RESTRICT red, float *RESTRICT green, float *RESTRICT blue) {
     if (first) {
         for (int i = 0; i < count; ++i) {
-            const float fx = static_cast<float>(n.fx[i]) * FRACTION,
-                        fy = static_cast<float>(n.fy[i]) * FRACTION;
-            blue[i] = bilinear(n, i, 0, fx, fy) * scale + bias;
-            green[i] = bilinear(n, i, 8, fx, fy) * scale + bias;
-            red[i] = bilinear(n, i, 16, fx, fy) * scale + bias;
+            const Weights w = weights_at(n, i, scale);
+            blue[i] = mix(n, i, 0, w) + bias;
+            green[i] = mix(n, i, 8, w) + bias;
+            red[i] = mix(n, i, 16, w) + bias;
         }
     } else {
         for (int i = 0; i < count; ++i) {
-            const float fx = static_cast<float>(n.fx[i]) * FRACTION,
-                        fy = static_cast<float>(n.fy[i]) * FRACTION;
-            blue[i] += bilinear(n, i, 0, fx, fy) * scale;
-            green[i] += bilinear(n, i, 8, fx, fy) * scale;
-            red[i] += bilinear(n, i, 16, fx, fy) * scale;
+            const Weights w = weights_at(n, i, scale);
+            blue[i] += mix(n, i, 0, w);
+            green[i] += mix(n, i, 8, w);
+            red[i] += mix(n, i, 16, w);
         }
     }
 }
@@ -289,7 +312,7 @@ void crop_rows(const uint8_t *pixels, int64_t stride, int64_t height, int64_t wi
                int taps, float *out, int64_t size, int threads) {
     const float scale = 1.0f / (127.5f * static_cast<float>(taps * taps));
     in_bands(size, threads, [&](int64_t begin, int64_t end) {
-        Neighbours neighbours;
+        Neighbors neighbors;
         for (int64_t y = begin; y < end; ++y)
             for (int64_t x = 0; x < size; x += BLOCK) {
                 const int count = static_cast<int>(std::min<int64_t>(BLOCK, size - x));
@@ -297,8 +320,8 @@ void crop_rows(const uint8_t *pixels, int64_t stride, int64_t height, int64_t wi
                 for (int tap = 0; tap < taps * taps; ++tap) {
                     const Affine at = at_tap(m, taps, tap % taps, tap / taps);
                     const Walk walk = walk_along(at, static_cast<double>(x), static_cast<double>(y));
-                    fetch<BYTES>(pixels, stride, height, width, walk, count, neighbours);
-                    crop_block(neighbours, count, tap == 0, scale, -1.0f, red, green, blue);
+                    fetch<BYTES>(pixels, stride, height, width, walk, count, neighbors);
+                    crop_block(neighbors, count, tap == 0, scale, -1.0f, red, green, blue);
                 }
             }
     });
@@ -427,25 +450,23 @@ struct Sums {
     float blue[BLOCK], green[BLOCK], red[BLOCK], alpha[BLOCK];
 };
 
-MULTIVERSION void sample_block(const Neighbours &RESTRICT n, int count, bool first, float scale,
+MULTIVERSION void sample_block(const Neighbors &RESTRICT n, int count, bool first, float scale,
                                Sums &RESTRICT s) {
     if (first) {
         for (int i = 0; i < count; ++i) {
-            const float fx = static_cast<float>(n.fx[i]) * FRACTION,
-                        fy = static_cast<float>(n.fy[i]) * FRACTION;
-            s.blue[i] = bilinear(n, i, 0, fx, fy) * scale;
-            s.green[i] = bilinear(n, i, 8, fx, fy) * scale;
-            s.red[i] = bilinear(n, i, 16, fx, fy) * scale;
-            s.alpha[i] = bilinear(n, i, 24, fx, fy) * scale;
+            const Weights w = weights_at(n, i, scale);
+            s.blue[i] = mix(n, i, 0, w);
+            s.green[i] = mix(n, i, 8, w);
+            s.red[i] = mix(n, i, 16, w);
+            s.alpha[i] = mix(n, i, 24, w);
         }
     } else {
         for (int i = 0; i < count; ++i) {
-            const float fx = static_cast<float>(n.fx[i]) * FRACTION,
-                        fy = static_cast<float>(n.fy[i]) * FRACTION;
-            s.blue[i] += bilinear(n, i, 0, fx, fy) * scale;
-            s.green[i] += bilinear(n, i, 8, fx, fy) * scale;
-            s.red[i] += bilinear(n, i, 16, fx, fy) * scale;
-            s.alpha[i] += bilinear(n, i, 24, fx, fy) * scale;
+            const Weights w = weights_at(n, i, scale);
+            s.blue[i] += mix(n, i, 0, w);
+            s.green[i] += mix(n, i, 8, w);
+            s.red[i] += mix(n, i, 16, w);
+            s.alpha[i] += mix(n, i, 24, w);
         }
     }
 }
@@ -550,7 +571,7 @@ void paste(uint8_t *frame, int64_t height, int64_t width, const float *image, co
     const uint8_t *pixels = reinterpret_cast<const uint8_t *>(packed.pixels);
     const float weight = 1.0f / static_cast<float>(filter.taps * filter.taps);
     in_bands(row_end - row_begin, threads, [&](int64_t band_begin, int64_t band_end) {
-        Neighbours neighbours;
+        Neighbors neighbors;
         Sums sums;
         for (int64_t y = row_begin + band_begin; y < row_begin + band_end; ++y) {
             const double row = static_cast<double>(y);
@@ -562,8 +583,8 @@ void paste(uint8_t *frame, int64_t height, int64_t width, const float *image, co
                 const int count = static_cast<int>(std::min<double>(BLOCK, end - x));
                 for (int tap = 0; tap < filter.taps * filter.taps; ++tap) {
                     const Affine at = at_tap(to_image, filter.taps, tap % filter.taps, tap / filter.taps);
-                    fetch_inside<4>(pixels, packed.stride * 4, walk_along(at, x, row), count, neighbours);
-                    sample_block(neighbours, count, tap == 0, weight, sums);
+                    fetch_inside<4>(pixels, packed.stride * 4, walk_along(at, x, row), count, neighbors);
+                    sample_block(neighbors, count, tap == 0, weight, sums);
                 }
                 // Distance to the edge is concave along a row: where both ends are covered, all are.
                 const auto covered = [&](double column) {

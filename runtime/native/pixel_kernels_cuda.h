@@ -1,8 +1,8 @@
-/* The two pixel kernels for frames that already live on the GPU: a plain C interface, loadable with dlopen or ctypes.
+/* The two pixel kernels for frames that already live on the GPU: a plain C interface, for dlopen or ctypes.
  *
- * They compute what reference.py defines. Pointers are device memory; the work is queued on `stream` (a cudaStream_t, NULL for the
- * default stream) and the call returns at once. Pitches are bytes from row to row. Results are cudaError_t values: 0 is success,
- * 1 (cudaErrorInvalidValue) means an unusable matrix or size.
+ * They compute what reference.py defines. Pointers are device memory; the work is queued on `stream` (a
+ * cudaStream_t, NULL for the default stream) and the call returns at once. Pitches are bytes from row to row.
+ * Results are cudaError_t values: 0 is success, 1 (cudaErrorInvalidValue) means an unusable matrix or size.
  */
 #ifndef DOPPELGAN_PIXEL_KERNELS_CUDA_H
 #define DOPPELGAN_PIXEL_KERNELS_CUDA_H

@@ -116,7 +116,7 @@ class TestAlign:
 
     def test_landmarks_stand_on_the_pixels_that_they_stood_on(self) -> None:
         image = np.zeros((200, 200, 3), np.uint8)
-        points = turned(UPRIGHT, 20) + (60, 40)
+        points = np.add(turned(UPRIGHT, 20), (60, 40))
         x, y = np.round(points[0]).astype(int)
         image[y - 3 : y + 4, x - 3 : x + 4] = 255  # a dot around the image-left eye
         crop = align(image, face_at(points), 256)

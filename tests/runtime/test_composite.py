@@ -128,7 +128,7 @@ class TestColorMatch:
     def test_is_steadied_over_time_and_forgotten_on_reset(self) -> None:
         face, frame = make_face(), make_frame()
         crop, dark = align(frame, face, 128), align(frame // 2, face, 128)
-        picture = picture_of((0, 0, 0))
+        picture = picture_of((0.3, 0.3, 0.3))
         compositor = Compositor("face")
         x, y = in_frame(crop, 0.5, 0.55)
 

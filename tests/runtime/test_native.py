@@ -74,7 +74,7 @@ class TestAgainstTheTwin:
         expected, got = np.empty((2, 3, size, size), np.float32)
         reference.warp_crop(image, matrix, expected)
         native.warp_crop(image, matrix, got, threads)
-        np.testing.assert_allclose(got, expected, atol=2e-5)  # a level is 8e-3; positions are exact to 2**-24
+        np.testing.assert_allclose(got, expected, atol=5e-5)  # a level is 8e-3; positions are exact to 2**-18
 
     @pytest.mark.parametrize("threads", [1, 3])
     @pytest.mark.parametrize("masked", [True, False], ids=["mask", "no mask"])
@@ -109,7 +109,7 @@ class TestAgainstTheTwin:
             expected, got = np.empty((2, 3, size, size), np.float32)
             reference.warp_crop(image, matrix, expected)
             native.warp_crop(image, matrix, got)
-            np.testing.assert_allclose(got, expected, atol=2e-5)
+            np.testing.assert_allclose(got, expected, atol=5e-5)
             face = rng.normal(0, 1, (3, size, size)).astype(np.float32)
             mask = rng.random((size, size), np.float32) if rng.random() < 0.5 else None
             wanted = image.copy()

@@ -152,11 +152,14 @@ class Networks:
         (rx, ry, _), (gx, gy, _) = (
             min(found, key=lambda dot: math.hypot(dot[0] - middle, dot[1] - middle)) for found in (red, green)
         )
-        reach = math.hypot(gx - rx, gy - ry) / 2
+        reach, roll = math.hypot(gx - rx, gy - ry) / 2, math.atan2(gy - ry, gx - rx)
         x, y = (rx + gx) / 2, (ry + gy) / 2
-        face = Painted(x + self.pull * (x - middle), y, reach, math.atan2(gy - ry, gx - rx))
+        face = Painted(x + self.pull * (x - middle), y, reach, roll)
         points = face.landmarks() + self.noise.normal(0, self.noise_px, (468, 3))
-        return {"points": points[None].astype(np.float32), "score": np.ones((1, 1))}
+        return {
+            "points": points[None].astype(np.float32),
+            "score": np.full((1, 1), abs(roll) < math.radians(35)),
+        }
 
     def tracker(self, max_faces: int = 1, smoothing: OneEuro | None = None, **settings: float) -> Tracker:
         return Tracker(self.detector, self.landmarks, max_faces, smoothing, **settings)  # type: ignore[arg-type]
@@ -296,9 +299,11 @@ def test_a_face_that_appears_elsewhere_is_a_new_one() -> None:
 
 def test_two_tracks_never_share_a_face() -> None:
     tracker = Networks().tracker(max_faces=2)
-    assert len(tracker.update(paint([Painted(190, 180), Painted(252, 180)]), 0.0)) == 2
+    for step in range(10):
+        pair = [Painted(160 + 4 * step, 180), Painted(282 - 4 * step, 180)]
+        assert len(tracker.update(paint(pair), step / 30)) == 2
     between = Painted(221, 180)
-    (face,) = tracker.update(paint([between]), 0.1)
+    (face,) = tracker.update(paint([between]), 0.4)
     assert face.id == 0
     assert error(face, between) < 3.0
 
@@ -399,10 +404,12 @@ def test_look_averages_when_it_shrinks() -> None:
 
 
 def test_landmarks_of_an_aligned_crop() -> None:
-    truth = Painted(130, 120, 30, 0.1)
+    truth = Painted(115, 120, 30, 0.1)
     crop = paint([truth], 256, 256)[..., ::-1].transpose(2, 0, 1).astype(np.float32) / 127.5 - 1
-    found = landmarks_in_crop(Networks().landmarks, crop)
-    assert np.linalg.norm(found[:, :2] - truth.landmarks()[:, :2], axis=1).max() < 1.0
+    networks = Networks()
+    networks.pull = 0.4
+    found = landmarks_in_crop(networks.landmarks, crop)
+    assert np.linalg.norm(found[:, :2] - truth.landmarks()[:, :2], axis=1).max() < 3.0
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.7, -2.0])
@@ -412,7 +419,7 @@ def test_look_and_place_agree_when_they_shrink(angle: float) -> None:
     picture = look(paint([truth], 900, 700), region, SIZE)
     ((x, y, _),) = dots(picture, 0)
     found = place(np.array([[x, y, 0.0]], np.float32), region, SIZE)[0, :2]
-    np.testing.assert_allclose(found, truth.landmarks()[33, :2], atol=1.0)
+    np.testing.assert_allclose(found, truth.landmarks()[33, :2], atol=0.3)
 
 
 def test_boxes_of_one_face_merge_weighted_by_score() -> None:
@@ -501,6 +508,9 @@ def test_movements_are_told_apart() -> None:
     blink = moved({(160, 159, 158): (0, 10)})
     assert blink.eye_open_right == pytest.approx(0.0, abs=1e-4)
     assert blink.eye_open_left == rest.eye_open_left
+    blink = moved({(373, 374, 380): (0, -10)})
+    assert blink.eye_open_left == pytest.approx(0.0, abs=1e-4)
+    assert blink.eye_open_right == rest.eye_open_right
     brow = moved({(300, 293, 334, 296, 336): (0, -10)})
     assert brow.brow_left == pytest.approx(rest.brow_left + 0.1, abs=1e-4)
     assert brow.brow_right == rest.brow_right

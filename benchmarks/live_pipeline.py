@@ -1,0 +1,103 @@
+"""Frame to edited frame at 1280x720: as compiled with native kernels, against float32 ONNX Runtime and NumPy pixels.
+
+    doppelgan compile demo
+    python -m benchmarks.live_pipeline [--bundle demo] [--input clip.mp4] [--frames 200] [--output page.md]
+
+Both pipelines see the same frames, in turns; the speed-up is the median over frames of the ratio. Growth curves
+follow: threads per network, and how the parts of one frame add up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from doppelgan.runtime import native
+from doppelgan.runtime.bench import FRAME_SIZE, Spread, own_clip, read_frames
+from doppelgan.runtime.bundle import open_bundle
+from doppelgan.runtime.machine import this_machine
+from doppelgan.runtime.pipeline import Pipeline
+
+from .common import header, publish
+
+WARM_UP = 10
+
+
+@contextmanager
+def numpy_kernels(wanted: bool) -> Iterator[None]:
+    """Inside, the pixel kernels are their NumPy/OpenCV twins."""
+    kept = native._kernels
+    if wanted:
+        native._kernels = None
+    try:
+        yield
+    finally:
+        native._kernels = kept
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", default="demo")
+    parser.add_argument("--input", default="")
+    parser.add_argument("--frames", type=int, default=200)
+    parser.add_argument("--composite", default="face")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    source = options.input or own_clip(options.bundle)
+    if source is None:
+        parser.error("the bundle has no clip: pass --input")
+    frames = read_frames(source, 120)
+    ours = Pipeline(open_bundle(options.bundle), composite=options.composite)
+    plain = Pipeline(open_bundle(options.bundle, backend="onnxruntime"), composite=options.composite)
+    sides = {"as compiled, native kernels": (ours, False), "float32 ONNX Runtime, NumPy kernels": (plain, True)}
+    times: dict[str, list[float]] = {label: [] for label in sides}
+    for turn in range(WARM_UP + options.frames):
+        for label, (pipeline, slow) in sides.items():
+            with numpy_kernels(slow):
+                if turn == WARM_UP:
+                    pipeline.clock.reset()
+                start = time.perf_counter()
+                pipeline.process(frames[turn % len(frames)])
+                elapsed = time.perf_counter() - start
+            if turn >= WARM_UP:
+                times[label].append(1e3 * elapsed)
+    lines = ["| how | median ms | p95 | p99 | jitter | frames/s | p99 / median |", "|---|--:|--:|--:|--:|--:|--:|"]
+    for label, series in times.items():
+        s = Spread.of(series)
+        rate = 1e3 * len(series) / sum(series)
+        lines.append(
+            f"| {label} | {s.median_ms:.1f} | {s.p95_ms:.1f} | {s.p99_ms:.1f} | {s.jitter_ms:.1f} | {rate:.1f} | "
+            f"{s.p99_ms / s.median_ms:.2f} |"
+        )
+    fast, slow = (np.asarray(series) for series in times.values())
+    lines += ["", f"Speed-up: {np.median(slow / fast):.2f}x (median of {len(fast)} pairs).", ""]
+    for label, (pipeline, _) in sides.items():
+        lines += [f"Stages, {label}:", "", pipeline.clock.report().table(), ""]
+    lines += growth(options.bundle, options.composite, frames)
+    width, height = FRAME_SIZE
+    command = f"python -m benchmarks.live_pipeline --bundle {options.bundle} --frames {options.frames}"
+    publish("\n".join([header(f"{width}x{height} frame to edited frame", command), *lines]), options.output)
+
+
+def growth(bundle: str, composite: str, frames: list[np.ndarray]) -> list[str]:
+    """Frames/s for every number of threads per network, as compiled otherwise."""
+    lines = ["| threads per network | median ms | frames/s |", "|--:|--:|--:|"]
+    for threads in range(1, this_machine().cores + 1):
+        with open_bundle(bundle, threads=threads) as opened:
+            pipeline = Pipeline(opened, composite=composite)
+            series = []
+            for turn in range(WARM_UP + 60):
+                start = time.perf_counter()
+                pipeline.process(frames[turn % len(frames)])
+                if turn >= WARM_UP:
+                    series.append(1e3 * (time.perf_counter() - start))
+        lines.append(f"| {threads} | {np.median(series):.1f} | {1e3 * len(series) / sum(series):.1f} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""How near to the machine's own limit: measured matrix-product ceilings, counted work, percent reached, projections.
+
+    python -m benchmarks.roofline [--size 1024] [--rounds 7] [--threads 2] [--output page.md]
+
+The ceiling of a precision is the best rate of a large matrix product in the same engine and precision on this
+machine, measured in turns with the networks. Winograd convolutions need fewer operations than are counted, so
+more than 100 % is possible in float32. Projections for named devices use the same counts with published peak
+rates and bandwidths; they are arithmetic, not measurements.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from doppelgan.export import int8
+from doppelgan.export.graph_edit import GraphEditor
+from doppelgan.export.onnx_graph import to_onnx
+from doppelgan.export.stylegan2 import Synthesis, from_rosinality
+from doppelgan.export.tensors import TensorTable
+from doppelgan.runtime.autotune import usable_backends
+from doppelgan.runtime.backends import open_session
+from doppelgan.runtime.machine import this_machine
+from onnx import TensorProto, helper, numpy_helper
+
+from .common import Row, header, publish, time_in_turns
+from .counting import Count, count
+from .stylegan2_1024 import generator_state
+
+SIDE = 1536  # of the measured matrix products
+ROWS = 4096
+REACHED = 0.4  # share of a GPU's peak that such networks are assumed to reach
+BANDWIDTH_REACHED = 0.7
+
+
+@dataclass(frozen=True)
+class Device:
+    """Published figures: dense float16 tensor rate with float32 accumulation, and memory bandwidth."""
+
+    name: str
+    half_tflops: float
+    gb_s: float
+
+
+DEVICES = (
+    Device("Jetson Orin Nano 8 GB", 10, 68),
+    Device("Jetson Orin NX 16 GB", 15, 102),
+    Device("Jetson AGX Orin 64 GB", 42, 205),
+    Device("RTX 3060", 25, 360),
+    Device("RTX 4090", 165, 1008),
+)
+
+
+def product(quantized: bool) -> bytes:
+    """[ROWS, SIDE] x [SIDE, SIDE] as a 1x1 convolution, so that both engines take their best path for it."""
+    random = np.random.default_rng(0)
+    weight = random.normal(size=(SIDE, SIDE, 1, 1)).astype(np.float32)
+    shape = [1, SIDE, 64, ROWS // 64]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"])],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    data = bytes(model.SerializeToString())
+    if not quantized:
+        return data
+    return int8.to_int8(data, {"x": int8.Scale(8 / 255, 128)}, weight_bits=7 if this_machine().int8_saturates else 8)
+
+
+def project(counted: Count, device: Device) -> float:
+    """Milliseconds of one run in float16: each layer bound by arithmetic or by memory, whichever is slower."""
+    total_s = 0.0
+    for layer in counted.layers:
+        arithmetic_s = 2 * layer.multiply_adds / (REACHED * device.half_tflops * 1e12)
+        memory_s = (layer.weight_bytes + layer.activation_bytes) / 2 / (BANDWIDTH_REACHED * device.gb_s * 1e9)
+        total_s += max(arithmetic_s, memory_s)
+    return 1e3 * total_s
+
+
+def projections(names: Sequence[str], counts: Sequence[Count]) -> list[str]:
+    lines = ["| device (projected) | " + " | ".join(f"{name}, ms" for name in names) + " |"]
+    lines.append("|---" + "|--:" * len(names) + "|")
+    for device in DEVICES:
+        cells = [f"{project(counted, device):.1f}" for counted in counts]
+        lines.append(f"| {device.name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=this_machine().cores)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+
+    weights = from_rosinality(TensorTable(generator_state(options.size), "generator", "seeded fill"))
+    codes = 0.5 * torch.randn(1, weights.n_styles, 512, generator=torch.Generator().manual_seed(0))
+    data = to_onnx(Synthesis(weights).eval(), {"codes": codes}, ["image"])
+    feeds = {"codes": codes.numpy()}
+    quantized = int8.to_int8(
+        data, int8.calibrate(data, [feeds]), weight_bits=7 if this_machine().int8_saturates else 8
+    )
+    counted = count(GraphEditor(data))
+    x = np.random.default_rng(1).normal(size=(1, SIDE, 64, ROWS // 64)).astype(np.float32)
+
+    rows: list[Row] = []
+    operations: list[float] = []
+    pairs: list[tuple[str, int, int]] = []  # label, index of the ceiling, index of the network
+    with tempfile.TemporaryDirectory() as folder:
+
+        def add(label: str, content: bytes, backend: str, name: str, value: np.ndarray, work: float) -> int:
+            path = Path(folder) / f"{len(rows)}.onnx"
+            path.write_bytes(content)
+            session = open_session(path, backend=backend, threads=options.threads)
+            out = {s.name: np.empty(s.shape, s.dtype) for s in session.outputs}
+            rows.append(Row(label, lambda i: next(iter(session.run({name: value}, out).values()))))
+            operations.append(work)
+            return len(rows) - 1
+
+        gemm = 2.0 * ROWS * SIDE * SIDE
+        for backend in usable_backends():
+            ceiling = add(f"{backend} float32 product", product(False), backend, "x", x, gemm)
+            network = add(f"{backend} float32 generator", data, backend, "codes", feeds["codes"], 2 * counted.multiply_adds)
+            pairs.append((f"{backend} float32", ceiling, network))
+        if "openvino" in usable_backends():
+            ceiling = add("openvino int8 product", product(True), "openvino", "x", x, gemm)
+            network = add("openvino int8 generator", quantized, "openvino", "codes", feeds["codes"], 2 * counted.multiply_adds)
+            pairs.append(("openvino int8", ceiling, network))
+        time_in_turns(rows, options.rounds)
+
+    rates = [work / (1e6 * min(row.times_ms)) for work, row in zip(operations, rows, strict=True)]
+    lines = ["| engine and precision | ceiling GFLOP/s | generator GFLOP/s | reached | generator ms |", "|---|--:|--:|--:|--:|"]
+    lines += [
+        f"| {label} | {rates[c]:.0f} | {rates[n]:.0f} | {rates[n] / rates[c]:.0%} | {min(rows[n].times_ms):.0f} |"
+        for label, c, n in pairs
+    ]
+    top = sorted(counted.layers, key=lambda layer: -layer.multiply_adds)[:6]
+    command = f"python -m benchmarks.roofline --size {options.size} --rounds {options.rounds}"
+    page = [
+        header(f"Roofline, StyleGAN2 config-f {options.size} px, {options.threads} threads", command),
+        f"Counted from the graph: {2 * counted.multiply_adds / 1e9:.1f} GFLOP, {counted.weight_bytes / 1e6:.0f} MB of weights, "
+        f"{counted.activation_bytes / 1e6:.0f} MB of activations read and written in float32. Best of {options.rounds} rounds.\n",
+        *lines,
+        "",
+        "Largest layers: " + ", ".join(f"{x.op} {2 * x.multiply_adds / 1e9:.1f} GFLOP" for x in top) + ".",
+        "",
+        f"Projected from the same counts in float16, assuming {REACHED:.0%} of the published dense rate and "
+        f"{BANDWIDTH_REACHED:.0%} of the bandwidth. **Projections, not measurements.**",
+        "",
+        *projections([f"generator {options.size} px"], [counted]),
+    ]
+    publish("\n".join(page), options.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Reading TensorFlow Lite flatbuffers and rewriting them as ONNX."""

@@ -1,0 +1,253 @@
+"""Try every backend, precision and thread count that this machine can run; keep the fastest faithful one.
+
+Order of work for each network: make the variants (needs the extra ``export``; without it only float32
+is tried), check the drift of every backend and variant over ``samples`` inputs, refuse what is past
+its bound, and only then time what is left. Times are taken in rounds, one run of every candidate in each, so
+that a machine that slows down slows all of them; the median over rounds decides. The first rounds are not
+counted; nothing else is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from .backends import Session, open_session
+from .bundle import Bundle, open_bundle
+from .compiled import FORMAT, VERSION, Choice, Measurement, Record, session_options, write_record
+from .drift import BOUNDS, Drift, measure, require
+from .errors import BackendError, ParityError
+from .inputs import Feeds, sample_inputs
+from .machine import this_machine, versions
+from .types import Floats
+
+WARM_UP_ROUNDS = 2
+PAUSE_S = 0.005  # between runs: idle workers of one engine must not slow the next
+CALIBRATION = 16
+BACKENDS = ("onnxruntime", "openvino")
+PRECISIONS = ("float32", "bfloat16", "int8")  # float16 only on demand: no CPU here computes in it
+Report = Callable[[str], None]
+
+
+@dataclass
+class _Candidate:
+    """A way to run a network, before the number of threads is known."""
+
+    backend: str
+    precision: str
+    data: bytes | None  # None: the bundle's own file
+    options: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+def usable_backends() -> tuple[str, ...]:
+    """Of BACKENDS, those that are installed."""
+    return tuple(name for name in BACKENDS if importlib.util.find_spec(name) is not None)
+
+
+def autotune(
+    bundle: str | Path,
+    *,
+    backends: Sequence[str] | None = None,  # None: all that are installed
+    precisions: Sequence[str] = PRECISIONS,
+    networks: Sequence[str] | None = None,  # None: all
+    samples: int = 64,
+    rounds: int = 15,
+    crops: Sequence[Floats] = (),  # aligned faces, RGB float32 [3,S,S], -1..1, for calibration and checks
+    report: Report = lambda step: None,
+) -> tuple[Path, Record]:
+    """Measure, choose, write the record. Returns its path. Raises BundleError or BackendError."""
+    unknown = sorted(set(precisions) - BOUNDS.keys())
+    if unknown:
+        raise BackendError(f"compile: expected precisions of {', '.join(BOUNDS)}, got {', '.join(unknown)}")
+    chosen: dict[str, Choice] = {}
+    measured: list[Measurement] = []
+    variants: dict[str, bytes] = {}
+    with open_bundle(bundle, compiled=False) as opened:
+        names = list(networks or opened.manifest.networks)
+        for name in names:
+            candidates = list(
+                _candidates(opened, name, backends, precisions, crops, samples, measured, report)
+            )
+            found = _measure_network(opened, name, candidates, samples, rounds, crops, report)
+            measured += [row for row, _ in found]
+            timed = [
+                (row, candidate) for row, candidate in found if row.median_ms is not None and not row.refused
+            ]
+            if not timed:
+                continue
+            row, winner = min(timed, key=lambda pair: pair[0].median_ms or 0.0)
+            file, digest = "", ""
+            if winner.data is not None:
+                digest = hashlib.sha256(winner.data).hexdigest()
+                file = f"{name}.{winner.precision}.{digest[:8]}.onnx"
+                variants[file] = winner.data
+            chosen[name] = Choice(row.backend, row.precision, row.threads, file, digest, winner.options)
+            report(f"{name}: {row.backend} {row.precision}, {row.threads} threads, {row.median_ms:.1f} ms")
+        record = Record(
+            format=FORMAT,
+            version=VERSION,
+            machine=this_machine(),
+            versions=versions(),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            sources={name: opened.manifest.networks[name].sha256 for name in names},
+            choices=chosen,
+            measurements=tuple(measured),
+        )
+        return write_record(opened.path, opened.manifest, record, variants), record
+
+
+def _candidates(
+    bundle: Bundle,
+    name: str,
+    backends: Sequence[str] | None,
+    precisions: Sequence[str],
+    crops: Sequence[Floats],
+    samples: int,
+    refused: list[Measurement],  # variants that could not be made are added here
+    report: Report,
+) -> Iterator[_Candidate]:
+    wanted = usable_backends() if backends is None else tuple(backends)
+    worth = name == "encoder" or name in bundle.manifest.generators.values()  # the others are small
+    variants: dict[str, tuple[bytes, str]] = {}
+    for precision in ("float16", "int8"):
+        if precision in precisions and worth:
+            try:
+                made = _variant(bundle, name, precision, crops, min(samples, 16), report)
+            except (ParityError, BackendError) as error:
+                refused.append(Measurement(name, "any", precision, 0, refused=str(error)))
+                report(f"{name}: {error}")
+            else:
+                variants[precision] = made
+    for backend in wanted:
+        yield _Candidate(backend, "float32", None)
+        if "bfloat16" in precisions and worth and backend == "openvino" and _computes_bf16():
+            yield _Candidate(backend, "bfloat16", None, {"precision": "bf16"})
+        for precision, (data, note) in variants.items():
+            yield _Candidate(backend, precision, data, note=note)
+
+
+def _computes_bf16() -> bool:
+    from .backends.openvino import cpu_precisions
+
+    return "bf16" in cpu_precisions()
+
+
+def _variant(
+    bundle: Bundle, name: str, precision: str, crops: Sequence[Floats], samples: int, report: Report
+) -> tuple[bytes, str]:
+    """The network in another precision and a word on how. Raises ParityError or BackendError."""
+    try:
+        from doppelgan.export.precision import make_variant
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            f"compile: {precision} needs the package {error.name!r}, which is not installed; "
+            'run `pip install "doppelgan[export]"`'
+        ) from None
+    made = make_variant(
+        name,
+        (bundle.path / bundle.manifest.networks[name].file).read_bytes(),
+        precision,
+        sample_inputs(bundle, name, CALIBRATION, seed=1, crops=crops[::2]),
+        sample_inputs(bundle, name, samples, seed=2, crops=crops[1::2]),
+        weight_bits=7 if this_machine().int8_saturates else 8,
+        report=report,
+    )
+    kept = f"{len(made.kept)} layers in float32" if made.kept else ""
+    return made.onnx, ", ".join(filter(None, (made.note, kept)))
+
+
+def _measure_network(
+    bundle: Bundle,
+    name: str,
+    candidates: Sequence[_Candidate],
+    samples: int,
+    rounds: int,
+    crops: Sequence[Floats],
+    report: Report,
+) -> list[tuple[Measurement, _Candidate]]:
+    report(f"{name}: float32 results of {samples} samples")
+    feeds = sample_inputs(bundle, name, samples, seed=3, crops=crops[1::2])
+    reference_session = bundle.session(name)
+    output = reference_session.outputs[0].name
+    reference = [reference_session.run(one)[output] for one in feeds]
+    image = name in bundle.manifest.generators.values()
+    cores = this_machine().cores
+    splits = sorted({1, max(1, cores // 2), cores}, reverse=True)
+
+    rows: list[tuple[Measurement, _Candidate]] = []
+    running: list[tuple[_Candidate, int, Drift, Session]] = []
+    for candidate in candidates:
+        report(f"{name}: check {candidate.backend} {candidate.precision}")
+        drift = None
+        try:
+            with _opened(bundle, name, candidate, splits[0]) as session:
+                drift = measure(reference, [session.run(one)[output] for one in feeds], image=image)
+            require(name, candidate.precision, drift)
+            for threads in splits:
+                running.append((candidate, threads, drift, _open(bundle, name, candidate, threads)))
+        except (BackendError, ParityError) as error:
+            row = Measurement(
+                name, candidate.backend, candidate.precision, 0, drift=drift, refused=str(error)
+            )
+            rows.append((row, candidate))
+    report(f"{name}: time {len(running)} candidates")
+    times = time_interleaved([(session, feeds) for *_, session in running], rounds)
+    for (candidate, threads, drift, session), series in zip(running, times, strict=True):
+        session.close()
+        median, p95 = (float(v) for v in np.percentile(series, (50, 95)))
+        row = Measurement(
+            name, candidate.backend, candidate.precision, threads, median, p95, drift, note=candidate.note
+        )
+        rows.append((row, candidate))
+    return rows
+
+
+def time_interleaved(
+    work: Sequence[tuple[Session, Sequence[Feeds]]],
+    rounds: int,
+) -> list[list[float]]:
+    """Milliseconds of ``rounds`` runs of each session, taken in turns after WARM_UP_ROUNDS uncounted ones."""
+    times: list[list[float]] = [[] for _ in work]
+    buffers = [
+        {spec.name: np.empty(spec.shape, spec.dtype) for spec in session.outputs} for session, _ in work
+    ]
+    for turn in range(WARM_UP_ROUNDS + rounds):
+        for (session, feeds), out, series in zip(work, buffers, times, strict=True):
+            time.sleep(PAUSE_S)
+            start = time.perf_counter()
+            session.run(feeds[turn % len(feeds)], out)
+            elapsed = time.perf_counter() - start
+            if turn >= WARM_UP_ROUNDS:
+                series.append(1e3 * elapsed)
+    return times
+
+
+def _open(bundle: Bundle, name: str, candidate: _Candidate, threads: int) -> Session:
+    import tempfile
+
+    choice = Choice(candidate.backend, candidate.precision, threads, options=candidate.options)
+    if candidate.data is None:
+        path = bundle.path / bundle.manifest.networks[name].file
+        return open_session(path, threads=threads, **session_options(choice))
+    with tempfile.TemporaryDirectory(prefix="doppelgan-") as folder:
+        path = Path(folder) / f"{name}.{candidate.precision}.onnx"
+        path.write_bytes(candidate.data)
+        return open_session(path, threads=threads, **session_options(choice))
+
+
+@contextmanager
+def _opened(bundle: Bundle, name: str, candidate: _Candidate, threads: int) -> Iterator[Session]:
+    session = _open(bundle, name, candidate, threads)
+    try:
+        yield session
+    finally:
+        session.close()

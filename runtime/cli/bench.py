@@ -1,0 +1,90 @@
+"""``doppelgan bench``: figures that can be trusted, as a page, JSON and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+
+@click.command("bench")
+@click.argument("bundle", default="demo")
+@click.option(
+    "--against", help="Another bundle, a backend, `float32` (uncompiled), or an earlier bench.json."
+)
+@click.option(
+    "--input", "-i", "source", help="Picture, clip or `test:` for whole frames; default: the bundle's clip."
+)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="Folder for bench.md, bench.json and bench.png."
+)
+@click.option(
+    "--runs", type=click.IntRange(2), default=60, show_default=True, help="Counted runs of everything."
+)
+@click.option(
+    "--warm-up", type=click.IntRange(0), default=5, show_default=True, help="Runs that do not count."
+)
+@click.option("--backend", help="onnxruntime, openvino, tensorrt; default: as compiled, else onnxruntime.")
+@click.option("--threads", type=click.IntRange(1), help="Threads per network.")
+@click.option("--style", default="photo", show_default=True, help="Generator: photo, toon ...")
+@click.option(
+    "--composite", type=click.Choice(["face", "head", "replace"]), default="face", show_default=True
+)
+@click.option("--drift/--no-drift", default=True, show_default=True, help="Compare results with float32.")
+def command(
+    bundle: str,
+    against: str | None,
+    source: str | None,
+    output: Path | None,
+    runs: int,
+    warm_up: int,
+    backend: str | None,
+    threads: int | None,
+    style: str,
+    composite: str,
+    drift: bool,
+) -> None:
+    """Measure BUNDLE: every network, and whole frames at 1280x720.
+
+    Two subjects (--against) are run in turns and compared pair by pair.
+
+    \b
+    doppelgan bench demo -o out/
+    doppelgan bench demo --against float32
+    doppelgan bench engines/mine --input me.jpg --against openvino
+    """
+    from .. import bench
+
+    source = source or bench.own_clip(bundle)
+    frames = bench.read_frames(source) if source is not None else None
+    progress = Console(stderr=True, highlight=False)
+    if frames is None:
+        progress.print("no clip in the bundle and no --input: whole frames are not measured", style="yellow")
+    result = bench.run_bench(
+        bundle,
+        against=against,
+        backend=backend,
+        threads=threads,
+        frames=frames,
+        runs=runs,
+        warm_up=warm_up,
+        drift=drift,
+        report=lambda step: progress.print(step, style="dim"),
+        style=style,
+        composite=composite,
+    )
+    page = bench.markdown(result)
+    click.echo(page)
+    if output is None:
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "bench.md").write_text(page, encoding="utf-8")
+    (output / "bench.json").write_bytes(bench.write_result(result))
+    first = next(iter(result.subjects.values()))
+    if first.stages:
+        from ..plots import plot_latency
+
+        series = {label: subject.frame_ms for label, subject in result.subjects.items() if subject.frame_ms}
+        plot_latency(first.stages, series, output / "bench.png", ", ".join(result.subjects))
+    click.echo(f"{output}: bench.md, bench.json{', bench.png' if first.stages else ''} written", err=True)

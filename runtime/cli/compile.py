@@ -1,0 +1,182 @@
+"""``doppelgan compile``: find and store the fastest faithful way to run a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..compiled import Measurement, Record
+from ..drift import BOUNDS
+from ..errors import BackendError, SourceError
+from ..types import Floats
+
+
+@click.command("compile")
+@click.argument("bundle", default="demo")
+@click.option(
+    "--for",
+    "target",
+    type=click.Choice(["tensorrt", "rtx"]),
+    help="Build TensorRT engines instead of tuning for this machine; see docs/jetson.md.",
+)
+@click.option("--arch", help="With --for rtx: compute capabilities, e.g. sm86,sm89; default: this machine's.")
+@click.option("--backend", "backends", multiple=True, help="Try only this backend; repeat for several.")
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(list(BOUNDS)),
+    help="Try only this precision; repeat for several. Default: all that a CPU computes in.",
+)
+@click.option("--network", "networks", multiple=True, help="Only this network; repeat for several.")
+@click.option(
+    "--crops",
+    type=click.Path(path_type=Path),
+    help="Folder of aligned face pictures for calibration; default: faces of the bundle's generator.",
+)
+@click.option(
+    "--samples", type=click.IntRange(1), default=64, show_default=True, help="Inputs of the drift check."
+)
+@click.option(
+    "--rounds", type=click.IntRange(3), default=15, show_default=True, help="Timed runs of each candidate."
+)
+@click.option(
+    "--report", "report_to", type=click.Path(path_type=Path), help="Write table and plot into this folder."
+)
+def command(
+    bundle: str,
+    target: str | None,
+    arch: str | None,
+    backends: tuple[str, ...],
+    precisions: tuple[str, ...],
+    networks: tuple[str, ...],
+    crops: Path | None,
+    samples: int,
+    rounds: int,
+    report_to: Path | None,
+) -> None:
+    """Tune BUNDLE for this machine: backends, precisions and threads, checked against float32, then timed.
+
+    The fastest of what stays within its bound is kept for each network and used from then on by itself.
+    Run it while the machine is otherwise idle.
+
+    \b
+    doppelgan compile demo --report out/
+    doppelgan compile engines/mine --precision float32
+    doppelgan compile engines/mine --for rtx --arch sm86,sm89
+    """
+    progress = Console(stderr=True, highlight=False)
+
+    def say(step: str) -> None:
+        progress.print(step, style="dim")
+
+    if target is not None:
+        _engines(bundle, target, arch, precisions, say)
+        return
+    from ..autotune import PRECISIONS, autotune
+
+    path, record = autotune(
+        bundle,
+        backends=backends or None,
+        precisions=precisions or PRECISIONS,
+        networks=networks or None,
+        samples=samples,
+        rounds=rounds,
+        crops=read_crops(crops) if crops is not None else (),
+        report=say,
+    )
+    Console(highlight=False).print(_table(record))
+    click.echo(f"{path}: written; `doppelgan` uses it from now on")
+    if report_to is not None:
+        from ..plots import plot_choices
+
+        report_to.mkdir(parents=True, exist_ok=True)
+        (report_to / "compile.md").write_text(markdown(record), encoding="utf-8")
+        plot_choices(record, report_to / "compile.png")
+        click.echo(f"{report_to / 'compile.md'}, {report_to / 'compile.png'}: written")
+
+
+def read_crops(folder: Path) -> list[Floats]:
+    """Aligned pictures as RGB float32 [3,S,S], -1..1, in the order of their names. Raises SourceError."""
+    import numpy as np
+
+    from .image import read_picture
+
+    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
+    if not paths:
+        raise SourceError(f"{folder}: expected a folder with aligned pictures (PNG, JPEG, WebP), got none")
+    found = []
+    for path in paths:
+        picture = read_picture(path)
+        if picture.shape[0] != picture.shape[1]:
+            height, width = picture.shape[:2]
+            raise SourceError(f"{path}: expected an aligned, square picture, got {width}x{height}")
+        found.append(np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1), np.float32) / 127.5 - 1)
+    return found
+
+
+def rows(record: Record) -> list[list[str]]:
+    """Network, backend, precision, threads, median, p95, drift, verdict: one row per measurement."""
+    found = []
+    for m in record.measurements:
+        choice = record.choices.get(m.network)
+        won = choice is not None and (m.backend, m.precision, m.threads) == (
+            choice.backend, choice.precision, choice.threads,
+        )  # fmt: skip
+        found.append([
+            m.network, m.backend, m.precision, str(m.threads or "-"),
+            f"{m.median_ms:.2f}" if m.median_ms is not None else "-",
+            f"{m.p95_ms:.2f}" if m.p95_ms is not None else "-",
+            str(m.drift) if m.drift is not None else "-",
+            _verdict(m, won),
+        ])  # fmt: skip
+    return found
+
+
+def _verdict(row: Measurement, won: bool) -> str:
+    if row.refused:
+        return f"refused: {row.refused}"
+    return ", ".join(filter(None, ("kept" if won else "", row.note)))
+
+
+_HEAD = ("network", "backend", "precision", "threads", "median ms", "p95 ms", "drift", "")
+
+
+def markdown(record: Record) -> str:
+    """The record as a page."""
+    lines = [
+        f"# Compiled for {record.machine.processor}, {record.machine.cores} cores",
+        "",
+        f"{record.created} · {', '.join(f'{k} {v}' for k, v in record.versions.items())} · "
+        f"instructions: {', '.join(record.machine.instructions) or 'none of note'}",
+        "",
+        "| " + " | ".join(_HEAD) + " |",
+        "|" + "---|" * len(_HEAD),
+        *("| " + " | ".join(row) + " |" for row in rows(record)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _table(record: Record) -> Table:
+    table = Table("network", "how", "median ms", "p95 ms", "drift", "")
+    for network, backend, precision, threads, median, p95, drift, verdict in rows(record):
+        how = f"{backend} {precision}, {threads} thr."
+        style = "bold" if verdict.startswith("kept") else None
+        table.add_row(network, how, median, p95, drift.replace(", MS-SSIM", "\n"), verdict, style=style)
+    return table
+
+
+def _engines(bundle: str, target: str, arch: str | None, precisions: tuple[str, ...], say: Any) -> None:
+    try:
+        from doppelgan.export import engines
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            f"compile: building engines needs the package {error.name!r}, which is not installed; "
+            'run `pip install "doppelgan[export]"`, see docs/jetson.md'
+        ) from None
+    engines.compile_bundle(bundle, target=target, arch=arch, precisions=precisions, report=say)

@@ -1,0 +1,104 @@
+"""The networks compute what their checkpoint layout promises."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+
+from training.fit.networks import (  # noqa: E402
+    Discriminator,
+    Encoder,
+    Mapping,
+    Synthesis,
+    _up_convolution,
+    _up_fir,
+    fir_kernel,
+    generator_state,
+    load_generator,
+    multiply_adds,
+)
+
+
+def test_up_convolution_is_transposed_convolution_then_fir() -> None:
+    torch.manual_seed(0)
+    x, weight, kernel = torch.randn(2, 5, 8, 8), torch.randn(7, 5, 3, 3), fir_kernel()
+    wide = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    padded = F.pad(wide, (1, 1, 1, 1)).reshape(14, 1, 19, 19)
+    expected = F.conv2d(padded, kernel.flip(0, 1)[None, None]).reshape(2, 7, 16, 16)
+    assert torch.allclose(_up_convolution(x, weight, kernel), expected, atol=1e-4)
+
+
+def test_skip_is_zero_insertion_then_fir() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 8, 8)
+    spaced = torch.zeros(2, 3, 16, 16)
+    spaced[:, :, ::2, ::2] = x
+    padded = F.pad(spaced, (2, 1, 2, 1)).reshape(6, 1, 19, 19)
+    expected = F.conv2d(padded, fir_kernel().flip(0, 1)[None, None]).reshape(2, 3, 16, 16)
+    assert torch.allclose(_up_fir(x), expected, atol=1e-6)
+
+
+def test_checkpoint_is_read_by_the_exporter_and_agrees(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    export = pytest.importorskip("doppelgan.export")
+    torch.manual_seed(0)
+    mapping, synthesis = Mapping(32, 3, blind_to=4), Synthesis((16, 12, 8), 32)
+    with torch.no_grad():
+        for name, parameter in synthesis.named_parameters():
+            if name.endswith("bias") or "noise" in name:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    path = tmp_path / "generator.pt"
+    torch.save({"g_ema": generator_state(mapping, synthesis), "latent_avg": torch.zeros(32)}, path)
+    weights = export.generator_weights(export.read_checkpoint(path))
+    codes, z = torch.randn(2, 6, 32), torch.randn(3, 32)
+    with torch.no_grad():
+        assert torch.allclose(export.Synthesis(weights)(codes), synthesis(codes), atol=1e-4)
+        assert torch.allclose(export.Mapping(weights)(z), mapping(z), atol=1e-5)
+
+
+def test_generator_comes_back_from_its_state_dict() -> None:
+    mapping, synthesis = Mapping(24, 2), Synthesis((8, 8, 4), 24)
+    again = load_generator({name: value.half() for name, value in generator_state(mapping, synthesis).items()})
+    codes = torch.randn(1, 6, 24)
+    assert again[1].channels == (8, 8, 4)
+    assert torch.allclose(again[1](codes), synthesis(codes), atol=0.05)
+    assert torch.allclose(again[0](torch.ones(1, 24)), mapping(torch.ones(1, 24)), atol=0.05)
+
+
+def test_lower_resolutions_are_pictures_too() -> None:
+    synthesis = Synthesis((8, 8, 8, 4), 24)
+    codes = torch.randn(2, 8, 24)
+    assert synthesis(codes, 8).shape == (2, 3, 8, 8)
+    assert synthesis(codes).shape == (2, 3, 32, 32)
+
+
+def test_first_mapping_layer_is_blind_to_the_slack() -> None:
+    mapping = Mapping(16, 2, blind_to=5)
+    z = torch.randn(1, 16)
+    other = z.clone()
+    other[:, -5:] = torch.randn(1, 5)
+    assert torch.equal(mapping.skip_norm(z), mapping.skip_norm(other))
+
+
+def test_encoder_separates_motion_from_looks() -> None:
+    encoder = Encoder(64, motion=[1, 3], features=6, n_styles=4, w_dim=8, widths=(8, 8, 8), depths=(0, 0, 0)).eval()
+    crop, mesh = torch.randn(2, 3, 64, 64), torch.rand(2, 468, 3) * 64
+    estimate, offset = encoder(crop, mesh)
+    assert estimate.shape == (2, 6) and offset.shape == (2, 4, 8)
+    assert not offset.any()
+    changed = crop.clone()
+    changed[:, :, 56:] = 0  # a shirt says nothing about the motion
+    again, _ = encoder(changed, mesh)
+    assert torch.equal(again[:, [1, 3]], estimate[:, [1, 3]])
+    assert not torch.equal(again[:, [0, 2]], estimate[:, [0, 2]])
+
+
+def test_discriminator_scores_and_maps() -> None:
+    judge = Discriminator((8, 8, 4), condition=5)
+    score, maps = judge(torch.randn(4, 3, 16, 16), torch.randn(4, 5))
+    assert score.shape == (4,) and [m.shape[-1] for m in maps] == [8, 4]
+
+
+def test_multiply_adds_counts_a_convolution() -> None:
+    assert multiply_adds(torch.nn.Conv2d(3, 4, 3, padding=1), torch.zeros(1, 3, 8, 8)) == 8 * 8 * 4 * 27

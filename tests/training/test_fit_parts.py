@@ -1,0 +1,155 @@
+"""Features, data, augmentation, losses, budget: each on its own."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("PIL")
+
+from training.fit import augment, losses, stub  # noqa: E402
+from training.fit.clock import Budget  # noqa: E402
+from training.fit.data import People, _write_block  # noqa: E402
+from training.fit.features import FeatureCodec  # noqa: E402
+from training.render.dataset import Dataset  # noqa: E402
+
+
+def codec_for(features: np.ndarray, z_dim: int = 32) -> FeatureCodec:
+    names = [f"f{i}" for i in range(features.shape[1])]
+    return FeatureCodec(names, {"motion": [0, 2]}, z_dim).fit(features)
+
+
+def some_features(n: int = 500, count: int = 12) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, count))
+    x[:, 5] = x[:, 4] * 0.5  # tied to another
+    x[:, 6] = 0.3  # never moves
+    x[:, 7] = rng.random(n) < 0.1  # rare
+    return x.astype(np.float32)
+
+
+def test_every_z_has_the_same_length_so_pixel_norm_changes_nothing() -> None:
+    x = torch.from_numpy(some_features())
+    z = codec_for(x.numpy()).z(codec_for(x.numpy()).standardize(x))
+    assert torch.allclose(z.square().mean(1), torch.ones(len(z)), atol=1e-4)
+
+
+def test_z_tells_everything_about_the_features() -> None:
+    x = torch.from_numpy(some_features())
+    codec = codec_for(x.numpy())
+    y = codec.standardize(x)
+    known = codec.z(y)[:, : codec.count]
+    back = codec.features(known * codec.spread @ codec.basis.T)
+    inside = codec.coordinates(y).square().sum(1) < codec.z_dim - 1
+    assert inside.float().mean() > 0.9
+    assert torch.allclose(back[inside], x[inside], atol=1e-3)
+
+
+def test_codec_survives_the_disk(tmp_path: Path) -> None:
+    codec = codec_for(some_features())
+    codec.save(tmp_path / "features.npz")
+    again = FeatureCodec.load(tmp_path / "features.npz")
+    y = torch.randn(3, codec.count)
+    assert again.names == codec.names and again.columns("motion") == [0, 2]
+    assert torch.allclose(again.quiet_z(y), codec.quiet_z(y))
+
+
+def test_codec_needs_room_for_the_slack() -> None:
+    with pytest.raises(ValueError, match="expected more than the 4 features"):
+        FeatureCodec(["a", "b", "c", "d"], {}, 4)
+
+
+def test_damaged_shards_and_pictures_are_left_out(tmp_path: Path) -> None:
+    data, cache = tmp_path / "data", tmp_path / "cache"
+    stub.write(data, 40, 16)
+    (data / "shard-000009.zip").write_bytes(b"PK not a zip")
+    cache.mkdir()
+    with pytest.warns(UserWarning, match="skipped"):
+        people = Dataset(data)
+    bad = people.toon
+    people.toon = lambda i: bad(i) if i != 3 else 1 / 0  # type: ignore[method-assign,return-value]
+    _write_block(people, list(range(40)), 16, None, cache)
+    (cache / "block-9999999-001.npz").write_bytes(b"broken")
+    pool = People(cache, 16, people.features.shape[1], 100, 20, torch.device("cpu"))
+    assert pool.refresh() == 39
+    assert pool.refresh() == 39
+    assert len(pool.test) == 2 and len(pool.train) == 37  # numbers 19 and 39
+    rows = pool.judged(5)
+    assert torch.allclose(pool.features[rows[0]], torch.from_numpy(people.features[19]))
+    assert np.array_equal(pool.natural[rows[0]].numpy(), people.natural(19))
+
+
+def test_stub_speaks_the_renderers_format(tmp_path: Path) -> None:
+    stub.write(tmp_path, 5, 32)
+    people = Dataset(tmp_path)
+    assert people.natural(4).shape == (32, 32, 3) and people.toon_alpha(4).shape == (32, 32)
+    assert people.parameters(2)["age"] == json.loads(people.read(2, "json"))["age"]
+
+
+def test_warp_moves_picture_and_mesh_together() -> None:
+    picture = torch.full((1, 3, 64, 64), -1.0)
+    picture[:, :, 20:24, 40:44] = 1  # center (42, 22) px = 0.65625, 0.34375
+    mesh = torch.tensor([[[42 / 64, 22 / 64, 0.1]]])
+    matrix = torch.tensor([[[0.8, 0.1, 0.1], [-0.1, 0.8, 0.15]]])
+    crop, moved = augment.warp(picture, matrix, mesh)
+    lit = (crop[0, 0] + 1).clamp(min=0)
+    line = (torch.arange(64) + 0.5) / 64
+    x, y = (lit.sum(0) * line).sum() / lit.sum(), (lit.sum(1) * line).sum() / lit.sum()
+    assert torch.allclose(moved[0, 0, :2], torch.stack([x, y]), atol=0.01)
+
+
+def test_aligned_matrix_is_the_ffhq_square() -> None:
+    mesh = torch.zeros(1, 468, 3)
+    mesh[:, list(augment._RIGHT_EYE), 0], mesh[:, list(augment._LEFT_EYE), 0] = 0.4, 0.6
+    mesh[:, [*augment._RIGHT_EYE, *augment._LEFT_EYE], 1] = 0.45
+    mesh[:, 61], mesh[:, 291] = torch.tensor([0.43, 0.65, 0]), torch.tensor([0.57, 0.65, 0])
+    matrix = augment.aligned_matrix(mesh)[0]
+    # Eye to eye 0.2 and eye to mouth 0.2: half a side is max(2 x 0.2, 1.8 x 0.2) = 0.4, the center 0.02 below the eyes.
+    assert torch.allclose(matrix[:, :2], torch.eye(2) * 0.8, atol=1e-5)
+    assert torch.allclose(matrix @ torch.tensor([0.5, 0.5, 1]), torch.tensor([0.5, 0.47]), atol=1e-5)
+
+
+def test_jitter_turns_about_the_center() -> None:
+    torch.manual_seed(0)
+    matrix = augment.jitter_matrix(4, 0.0, 0.5, 0.2, torch.device("cpu"))
+    assert torch.allclose(matrix @ torch.tensor([0.5, 0.5, 1]), torch.full((4, 2), 0.5), atol=1e-6)
+
+
+def test_camera_keeps_shape_range_and_some_clean_pictures() -> None:
+    torch.manual_seed(0)
+    clean = torch.rand(16, 3, 64, 64) * 2 - 1
+    seen = augment.camera(clean, clean=0.5)
+    assert seen.shape == clean.shape and seen.abs().max() <= 1 and torch.isfinite(seen).all()
+    same = (seen == clean).all(3).all(2).all(1)
+    assert 2 <= int(same.sum()) <= 14
+
+
+def test_psnr_and_ms_ssim() -> None:
+    torch.manual_seed(0)
+    real = torch.nn.functional.interpolate(torch.rand(2, 3, 16, 16) * 1.6 - 0.8, size=(256, 256), mode="bicubic").clamp(-1, 1)
+    assert losses.psnr(real + 0.02, real) == pytest.approx(40.0, abs=0.5)
+    assert torch.allclose(losses.ms_ssim(real, real), torch.ones(2), atol=1e-4)
+    a, b = (losses.ms_ssim(real + s * torch.randn_like(real), real).mean() for s in (0.05, 0.4))
+    assert b < a < 1
+
+
+def test_attention_has_mean_one() -> None:
+    weight = losses.attention(64, torch.device("cpu"))
+    assert float(weight.mean()) == pytest.approx(1, abs=1e-5)
+    assert weight[0, 0, 30, 24] > 1.5 > weight[0, 0, 2, 2]
+
+
+def test_budget_resumes_where_it_was_and_ends_on_time() -> None:
+    now = time.time()
+    budget = Budget(now - 30, now + 70)
+    assert budget.fraction == pytest.approx(0.3, abs=0.01)
+    budget.resume(0.6)
+    assert budget.fraction == pytest.approx(0.6, abs=0.01)
+    budget.start -= 70
+    assert budget.fraction == pytest.approx(0.8, abs=0.02) and not budget.over
+    assert Budget(now - 10, now - 1).over and Budget(now - 10, now - 1).fraction == 1

@@ -1,0 +1,111 @@
+"""What is trained and for how long. Times are fractions of the wall-clock budget, so one plan serves any budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True)
+class Stage:
+    """From `start` (fraction of the generator's time) on, train at `size` pixels with `batch` people per step."""
+
+    start: float
+    size: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class GeneratorPlan:
+    w_dim: int = 256  # also z_dim
+    mapping_layers: int = 2
+    feature_noise: float = 0.3  # added to the weighted features at first, fading to 15 % of it
+    channels: tuple[int, ...] = (192, 192, 160, 96, 48, 24, 8)  # at 4, 8 ... 256: 0.55 G multiply-adds
+    judge_channels: tuple[int, ...] = (256, 256, 192, 128, 64, 32, 16)  # the discriminators', likewise
+    stages: tuple[Stage, ...] = (
+        Stage(0.00, 32, 192),
+        Stage(0.05, 64, 128),
+        Stage(0.13, 128, 96),
+        Stage(0.26, 256, 64),
+    )
+    adversary_from: float = 0.55
+    adversary_strength: float = 0.25  # gradient of the adversarial loss relative to that of the pixel loss
+    matching_strength: float = 1.0
+    invented: float = 0.25  # part of the adversarial batch that comes from random z
+    lr: float = 3e-3
+    adversary_rate: float = 0.67  # times lr, once the discriminators have joined
+    mapping_rate: float = 15.0  # times lr; the layers themselves divide by 100
+    judge_lr: float = 2e-3
+    decay_from: float = 0.82
+    ema_images: float = 8000.0  # half-life of the average
+    r1_weight: float = 1.0
+    r1_every: int = 16
+
+
+@dataclass(frozen=True)
+class EncoderPlan:
+    batch: int = 96
+    widths: tuple[int, ...] = (24, 48, 96, 128, 160)
+    depths: tuple[int, ...] = (0, 1, 2, 2, 1)
+    lr: float = 1e-3
+    decay_from: float = 0.6
+    start_people: int = 400
+    features_only: float = 0.35  # fraction of the time before pictures are compared
+    features_only_rate: float = 0.35  # share of the time the encoder computes while it waits for a generator
+    offsets_from: float = 0.5
+    invented: float = 0.25  # part of the batch drawn by the generator: one person's looks with another's motion
+    ema_images: float = 8000.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    size: int = 256
+    generator: GeneratorPlan = field(default_factory=GeneratorPlan)
+    encoder: EncoderPlan = field(default_factory=EncoderPlan)
+    generator_share: float = 0.78  # of the budget; the encoder goes on alone with the finished generator
+    start_people: int = 200
+    wait_minutes: float = 5.0  # for the first people
+    capacity: int = 20000
+    checkpoint_seconds: float = 60.0
+    report_seconds: float = 60.0
+    held_out: int = 20  # every 20th person is never trained on
+    held_out_most: int = 256  # of them judged while training
+
+
+PLANS: dict[str, Plan] = {"demo": Plan()}
+
+PLANS["rehearsal"] = replace(
+    PLANS["demo"],
+    size=64,
+    generator=replace(
+        PLANS["demo"].generator,
+        channels=(64, 64, 48, 32, 16),
+        judge_channels=(48, 48, 32, 24, 16),
+        stages=(Stage(0, 16, 32), Stage(0.15, 32, 16), Stage(0.35, 64, 16)),
+        ema_images=500.0,
+    ),
+    encoder=replace(PLANS["demo"].encoder, batch=16, widths=(16, 24, 32, 48), depths=(0, 1, 1, 1), ema_images=500.0, start_people=64),
+    start_people=64,
+    capacity=4000,
+    checkpoint_seconds=20.0,
+    report_seconds=20.0,
+    held_out_most=32,
+)
+
+PLANS["smoke"] = replace(
+    PLANS["rehearsal"],
+    size=32,
+    generator=replace(
+        PLANS["rehearsal"].generator,
+        w_dim=256,
+        mapping_layers=2,
+        channels=(32, 32, 16, 8),
+        judge_channels=(24, 24, 16, 8),
+        stages=(Stage(0, 8, 16), Stage(0.15, 16, 16), Stage(0.35, 32, 8)),
+    ),
+    encoder=replace(PLANS["rehearsal"].encoder, batch=8, widths=(8, 16, 24), depths=(0, 1, 1), start_people=16),
+    start_people=16,
+    capacity=256,
+    checkpoint_seconds=5.0,
+    report_seconds=5.0,
+    held_out_most=8,
+)

@@ -1,0 +1,196 @@
+"""Edit directions and the motion basis: what true labels say about W.
+
+Every picture the generator can make has its features, so a direction needs no classifier: move a feature of many people, see
+where the mapping network sends them, take the mean. What a direction would drag along is measured by linear probes on W and
+taken out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Dictionary
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.fit.features import FeatureCodec
+from training.fit.networks import Mapping
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """An edit: raw feature values at its low and high end.
+
+    A `switch` is off on most people, so +1 goes all the way from low to high (and -1 back); otherwise -1..1 spans low to high.
+    """
+
+    ends: tuple[str, str]
+    low: Dictionary[str, float]
+    high: Dictionary[str, float]
+    switch: bool = False
+
+
+def _both(unit: str, value: float) -> dict[str, float]:
+    return {f"{unit}Left": value, f"{unit}Right": value}
+
+
+def _one_of(choice: str, options: str, chosen: str) -> dict[str, float]:
+    names = options.split()
+    shares = chosen.split("+")
+    return {f"{choice}={name}": (1 / len(shares) if name in shares else 0.0) for name in names}
+
+
+def _colour(name: str, red: int, green: int, blue: int) -> dict[str, float]:
+    """sRGB 0..255 as the features have it, -1..1."""
+    return {f"{name}_{channel}": value / 127.5 - 1 for channel, value in zip("rgb", (red, green, blue), strict=True)}
+
+
+_HAIR = "bald buzz ring side forward quiff slick curls afro long bun"
+_BEARD = "none stubble full goatee moustache circle"
+_GLASSES = "none round square"
+
+ATTRIBUTES: dict[str, Attribute] = {
+    "age": Attribute(("younger", "older"), {"age": -0.75}, {"age": 0.9}),
+    "gender": Attribute(
+        ("feminine", "masculine"),
+        {"gender": -0.9, "brow_thickness": -0.3, "lash_darkness": 0.5},
+        {"gender": 0.9, "brow_thickness": 0.2, "lash_darkness": -0.4},
+    ),
+    "smile": Attribute(
+        ("serious", "smiling"),
+        {**_both("mouthSmile", 0.0), **_both("cheekSquint", 0.0), **_both("mouthDimple", 0.0), **_both("mouthFrown", 0.15)},
+        {**_both("mouthSmile", 0.85), **_both("cheekSquint", 0.45), **_both("mouthDimple", 0.15), **_both("mouthFrown", 0.0)},
+        switch=True,
+    ),
+    "mouth_open": Attribute(("closed", "open"), {"jawOpen": 0.0}, {"jawOpen": 0.6}, switch=True),
+    "beard": Attribute(
+        ("shaven", "bearded"), _one_of("beard", _BEARD, "none"),
+        {**_one_of("beard", _BEARD, "full"), "beard_length": 0.0, "beard_density": 0.6}, switch=True,
+    ),
+    "hair_length": Attribute(
+        ("shorter", "longer"),
+        {**_one_of("hair", _HAIR, "side+forward"), "hair_length": -0.5, "hair_fringe": -1.0},
+        {**_one_of("hair", _HAIR, "long"), "hair_length": 0.5, "hair_fringe": -1.0},
+        switch=True,
+    ),
+    "hair_color": Attribute(
+        ("darker", "lighter"),
+        {**_colour("hair_colour", 30, 25, 24), **_colour("brow_colour", 25, 20, 19)},
+        {**_colour("hair_colour", 215, 180, 125), **_colour("brow_colour", 150, 120, 85)},
+    ),
+    "grey": Attribute(
+        ("colored", "grey"),
+        {**_colour("hair_colour", 90, 58, 40), **_colour("brow_colour", 70, 46, 34)},
+        {**_colour("hair_colour", 190, 189, 187), **_colour("brow_colour", 130, 129, 128)},
+        switch=True,
+    ),
+    "baldness": Attribute(
+        ("hair", "bald"), _one_of("hair", _HAIR, "side+forward+slick"), _one_of("hair", _HAIR, "bald"), switch=True
+    ),
+    "glasses": Attribute(("without", "with"), _one_of("glasses", _GLASSES, "none"), _one_of("glasses", _GLASSES, "round+square"), switch=True),
+    "skin_tone": Attribute(("lighter", "darker"), {"skin_melanin": -0.85}, {"skin_melanin": 0.75}),
+    "eye_open": Attribute(
+        ("closing", "wide"),
+        {**_both("eyeBlink", 0.6), **_both("eyeWide", 0.0)},
+        {**_both("eyeBlink", -0.25), **_both("eyeWide", 0.55)},
+    ),
+    "brow": Attribute(
+        ("lowered", "raised"),
+        {"browInnerUp": -0.1, **_both("browOuterUp", -0.1), **_both("browDown", 0.45)},
+        {"browInnerUp": 0.55, **_both("browOuterUp", 0.55), **_both("browDown", 0.0)},
+    ),
+    "yaw": Attribute(("their right", "their left"), {"yaw": -0.6}, {"yaw": 0.6}),
+    "pitch": Attribute(("up", "down"), {"pitch": -0.5}, {"pitch": 0.5}),
+}
+
+# Pairs that are allowed to go together: the same thing from two sides.
+_RELATED = {frozenset(pair) for pair in (("hair_color", "grey"), ("hair_length", "baldness"))}
+
+
+def _edited(codec: FeatureCodec, features: Tensor, values: Dictionary[str, float]) -> Tensor:
+    edited = features.clone()
+    for name, value in values.items():
+        edited[:, codec.column(name)] = value
+    return edited
+
+
+@torch.no_grad()
+def codes_of(codec: FeatureCodec, mapping: Mapping, features: Tensor) -> Tensor:
+    """x [n, F] -> w [n, w_dim]."""
+    return mapping.skip_norm(codec.quiet_z(codec.standardize(features)))
+
+
+def attribute_value(codec: FeatureCodec, attribute: Attribute, features: Tensor) -> Tensor:
+    """Where people [n, F] are between the ends: 0 low, 1 high (least squares over the attribute's features)."""
+    names = [name for name in attribute.low if name in attribute.high]
+    columns = [codec.column(name) for name in names]
+    low = torch.tensor([attribute.low[name] for name in names], device=features.device)
+    span = torch.tensor([attribute.high[name] - attribute.low[name] for name in names], device=features.device)
+    return (features[:, columns] - low) @ span / span.square().sum()
+
+
+@torch.no_grad()
+def find_directions(codec: FeatureCodec, mapping: Mapping, features: Tensor) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
+    """Directions [w_dim] by name, scaled for -1..1, and the leak that probes on W see in each.
+
+    features: raw vectors [n, F] of a few thousand people.
+    """
+    known = {name: a for name, a in ATTRIBUTES.items() if {*a.low, *a.high} <= set(codec.names)}
+    w = codes_of(codec, mapping, features)
+    mean = w.mean(0)
+    values = torch.stack([attribute_value(codec, a, features) for a in known.values()], 1)
+    probes = _ridge(w - mean, values - values.mean(0))  # [w_dim, attributes]: d(value) = d(w) @ probes
+    covariance = (w - mean).T @ (w - mean) / len(w)
+
+    names = list(known)
+    raw = torch.stack([(codes_of(codec, mapping, _edited(codec, features, a.high)) - codes_of(codec, mapping, _edited(codec, features, a.low))).mean(0) for a in known.values()])
+    directions: dict[str, Tensor] = {}
+    for i, name in enumerate(names):
+        rivals = [j for j, other in enumerate(names) if j != i and frozenset((name, other)) not in _RELATED]
+        # The smallest change, in spreads of W, that the probes of all others do not see.
+        p = probes[:, rivals]
+        step = covariance @ p
+        d = raw[i] - step @ torch.linalg.solve(p.T @ step + 1e-6 * torch.eye(len(rivals), device=w.device), p.T @ raw[i])
+        gain = (raw[i] @ probes[:, i]) / (d @ probes[:, i]).clamp(min=1e-6)
+        d = d * gain.clamp(0.7, 1.5)
+        directions[name] = d if known[name].switch else d / 2
+    leaks = {
+        name: {other: float(directions[name] @ probes[:, j] / (directions[name] @ probes[:, i])) for j, other in enumerate(names) if j != i}
+        for i, name in enumerate(names)
+    }
+    return directions, leaks
+
+
+def _ridge(x: Tensor, y: Tensor, strength: float = 1e-3) -> Tensor:
+    gram = x.T @ x / len(x)
+    gram = gram + strength * gram.diagonal().mean() * torch.eye(len(gram), device=x.device)
+    return torch.linalg.solve(gram, x.T @ y / len(x))
+
+
+@torch.no_grad()
+def motion_basis(codec: FeatureCodec, mapping: Mapping, features: Tensor, kept: float = 0.98, most: int = 64) -> Tensor:
+    """Orthonormal rows [k, w_dim] that span how W changes with pose, expression and gaze.
+
+    Every motion feature of every person is moved by its own spread; the leading directions of the changes are kept.
+    """
+    spread = features.std(0)
+    w = codes_of(codec, mapping, features)
+    changes = []
+    for column in codec.columns("motion"):
+        for sign in (-1, 1):
+            moved = features.clone()
+            moved[:, column] += sign * spread[column]
+            changes.append(codes_of(codec, mapping, moved) - w)
+    second = sum((c.T @ c for c in changes), torch.zeros(w.shape[1], w.shape[1], device=w.device))
+    variance, vectors = torch.linalg.eigh(second)
+    share = variance.flip(0).cumsum(0) / variance.sum()
+    k = min(most, int((share < kept).sum()) + 1)
+    return vectors.flip(1)[:, :k].T.contiguous()
+
+
+def sampled_features(count: int, first: int = 20_000_000) -> np.ndarray:
+    """Feature vectors float32 [count, F] of people that no data set holds."""
+    from training.render import features, sampling
+
+    return np.stack([features.encode(sampling.sample_person(first + i)) for i in range(count)])

@@ -1,0 +1,391 @@
+"""Trains the encoder: crops and face meshes of renders (and of people the generator draws) -> features and W+.
+
+First features alone, while the generator is still learning; then also the picture that the generator makes of the estimate,
+and the face mesh that the tracker finds in it.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from pathlib import Path
+
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.fit import augment
+from training.fit.clock import Budget, orphaned
+from training.fit.config import Plan
+from training.fit.data import People, picture
+from training.fit.features import FeatureCodec
+from training.fit.generator import _decay, _keep_finite
+from training.fit.losses import attention, ms_ssim, psnr, pyramid_l1
+from training.fit.mesh import MeshNetwork, region_of
+from training.fit.networks import Encoder, Mapping, Synthesis, load_generator
+from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
+
+_LIPS = (
+    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 78, 95, 88, 178, 87, 14, 317, 402, 318,
+    324, 308, 185, 40, 39, 37, 0, 267, 269, 270, 409, 191, 80, 81, 82, 13, 312, 311, 310, 415,
+)  # fmt: skip
+_LIDS = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246,
+         263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)  # fmt: skip
+_BROWS = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46, 300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
+_GAPS = ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373), (13, 14), (82, 87), (312, 317), (61, 291))
+
+WATCHED = (
+    "yaw", "pitch", "gaze_x", "gaze_y", "jawOpen", "mouthSmileLeft", "eyeBlinkLeft", "eyeBlinkRight", "browInnerUp",
+    "gender", "age", "skin_melanin", "hair_colour_r", "hair=long", "hair=bald", "beard=none", "glasses=none",
+)  # fmt: skip
+
+
+class EncoderToCodes(nn.Module):
+    """What is shipped: crop [n,3,S,S], landmarks [n,468,3] crop pixels -> codes [n, n_styles, w_dim]."""
+
+    def __init__(self, encoder: Encoder, codec: FeatureCodec, mapping: Mapping, offset_scale: float = 1.0) -> None:
+        super().__init__()
+        self.encoder, self.codec, self.mapping, self.offset_scale = encoder, codec, mapping, offset_scale
+
+    def forward(self, crop: Tensor, landmarks: Tensor) -> Tensor:
+        estimate, offset = self.encoder(crop, landmarks)
+        w = self.mapping.skip_norm(self.codec.quiet_z(estimate))
+        return w[:, None] + offset * self.offset_scale
+
+
+def load_encoder(path: Path) -> Encoder:
+    """The saved encoder, in evaluation mode."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    encoder = Encoder(**content["settings"])
+    encoder.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["encoder"].items()})
+    return encoder.eval()
+
+
+class Trainer:
+    def __init__(
+        self, plan: Plan, codec: FeatureCodec, people: People, out: Path, mesh: Path | None, device: torch.device, log: Log
+    ) -> None:
+        self.plan, self.mine, self.people, self.out, self.device, self.log = plan, plan.encoder, people, out, device, log
+        self.codec = codec.to(device)
+        self.bf16 = device.type == "cuda"
+        self.encoder = Encoder(
+            plan.size, codec.columns("motion"), codec.count, 2 * len(plan.generator.channels), plan.generator.w_dim,
+            self.mine.widths, self.mine.depths,
+        ).to(device)  # fmt: skip
+        self.average = copy.deepcopy(self.encoder).requires_grad_(False).eval()
+        self.optimizer = torch.optim.AdamW(
+            self.encoder.parameters(), lr=self.mine.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=device.type == "cuda"
+        )
+        self.meshes = MeshNetwork(mesh).to(device) if mesh is not None else None
+        self.mapping: Mapping | None = None
+        self.photo: Synthesis | None = None
+        self.generator_seen = 0.0
+        self.step = self.images = 0
+        self.numbers: dict[str, Tensor] = {}
+        self.weight = self._feature_weights()
+
+    def _feature_weights(self) -> Tensor:
+        """What is seen clearly and must follow counts more; the background will hardly be shown."""
+        weight = torch.ones(self.codec.count)
+        for group, factor in (("background", 0.3), ("clothing", 0.3), ("light", 0.6), ("identity", 0.7), ("pose", 4.0), ("gaze", 3.0)):
+            weight[self.codec.columns(group)] = factor
+        weight[self.codec.columns("expression")] = 1.5
+        for name in ("gender", "age", "skin_melanin", "jawOpen", "eyeBlinkLeft", "eyeBlinkRight", "glasses=none", "beard=none"):
+            if name in self.codec.names:
+                weight[self.codec.column(name)] = 3.0
+        return weight.to(self.device)
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def save(self, budget: Budget, final: bool = False) -> None:
+        state = {
+            "encoder": self.encoder.state_dict(), "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "step": self.step, "images": self.images, "used": budget.used,
+        }  # fmt: skip
+        save_tensors(self.out / "state-encoder.pt", state)
+        content = {"settings": self.encoder.settings, "encoder": half(self.average.state_dict()), "images": self.images, "final": final}
+        save_tensors(self.out / "encoder.pt", content)
+
+    def resume(self, path: Path, budget: Budget) -> bool:
+        if not path.exists():
+            return False
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            for name in ("encoder", "average", "optimizer"):
+                getattr(self, name).load_state_dict(state[name])
+            self.step, self.images = state["step"], state["images"]
+            budget.resume(state["used"])
+        except Exception as error:
+            self.log(event="not resumed", reason=str(error)[:200])
+            return False
+        self.log(event="resumed", step=self.step, images=self.images, fraction=budget.fraction)
+        return True
+
+    def take_generator(self) -> bool:
+        """Load the newest generator, if there is one; True once there is any."""
+        path = self.out / "generator-photo.pt"
+        try:
+            written = path.stat().st_mtime
+            if written != self.generator_seen:
+                content = torch.load(path, map_location="cpu", weights_only=True)
+                mapping, photo = load_generator(content["g_ema"])
+                self.mapping = mapping.to(self.device).requires_grad_(False)
+                self.photo = photo.to(self.device).requires_grad_(False)
+                self.generator_seen = written
+                self.log(event="generator", images=content["images"], final=content["final"])
+        except FileNotFoundError:
+            pass
+        except Exception as error:
+            self.log(event="generator not loaded", reason=str(error)[:200])
+        return self.photo is not None
+
+    # -- batches -------------------------------------------------------------------------------------------------------
+
+    def eligible(self) -> np.ndarray:
+        """Rows to train on: those whose mesh was found (or all, without a mesh network)."""
+        score = self.people.score[: self.people.count].cpu().numpy()
+        rows = self.people.train
+        good = rows[(score[rows] > 0.5) | (score[rows] < 0)]
+        return good if len(good) else rows
+
+    def crops(self, pictures: Tensor, mesh: Tensor, jitter: bool) -> tuple[Tensor, Tensor]:
+        """As the live pipeline would crop these pictures, give or take; landmarks in crop pixels."""
+        n, size = len(pictures), pictures.shape[-1]
+        found = mesh.abs().sum((1, 2)) > 0
+        whole = torch.eye(2, 3, device=self.device).expand(n, 2, 3)
+        safe = torch.where(found[:, None, None], mesh, torch.rand_like(mesh))
+        matrix = torch.where(found[:, None, None], augment.aligned_matrix(safe), whole)
+        if jitter:
+            matrix = augment.compose(matrix, augment.jitter_matrix(n, 0.012, 0.03, 0.03, self.device))
+        crop, moved = augment.warp(pictures, matrix, mesh)
+        if jitter:
+            moved = augment.jitter_mesh(moved)
+        moved = torch.where(found[:, None, None], moved, mesh)
+        return crop, _crop_pixels(moved, size)
+
+    @torch.no_grad()
+    def renders(self, n: int, eligible: np.ndarray) -> dict[str, Tensor]:
+        rows = torch.from_numpy(np.random.choice(eligible, n)).to(self.device)
+        real = picture(self.people.natural, rows)
+        alpha = self.people.alpha[rows][:, None].float() / 255
+        replaced = torch.rand(n, 1, 1, 1, device=self.device) < 0.55
+        seen = torch.where(replaced, real * alpha + augment.backgrounds(real) * (1 - alpha), real)
+        crop, landmarks = self.crops(seen, self.people.mesh[rows], jitter=True)
+        counts = torch.where(replaced, alpha, torch.ones_like(alpha))
+        return {
+            "crop": augment.camera(crop), "landmarks": landmarks, "real": real, "counts": counts, "mesh": self.people.mesh[rows],
+            "target": self.codec.standardize(self.people.features[rows]), "replaced": replaced.flatten(),
+            "found": self.people.score[rows] > 0.5,
+        }  # fmt: skip
+
+    @torch.no_grad()
+    def inventions(self, n: int, eligible: np.ndarray) -> dict[str, Tensor]:
+        """The generator's pictures of one person's looks with another's motion."""
+        assert self.mapping is not None and self.photo is not None and self.meshes is not None
+        rows, others = (torch.from_numpy(np.random.choice(eligible, n)).to(self.device) for _ in range(2))
+        target = self.codec.standardize(self.people.features[rows])
+        motion = self.codec.columns("motion")
+        target[:, motion] = self.codec.standardize(self.people.features[others])[:, motion]
+        w = self.mapping.skip_norm(self.codec.quiet_z(target))
+        real = self.photo(self._rows(w), dtype=torch.bfloat16 if self.bf16 else torch.float32).clamp(-1, 1)
+        mesh, score = self.meshes(real)
+        crop, landmarks = self.crops(real, mesh, jitter=True)
+        return {
+            "crop": augment.camera(crop), "landmarks": landmarks, "real": real, "counts": torch.ones_like(real[:, :1]), "mesh": mesh,
+            "target": target, "replaced": torch.zeros(n, dtype=torch.bool, device=self.device), "found": score > 0.5,
+        }  # fmt: skip
+
+    def _rows(self, w: Tensor) -> Tensor:
+        return w[:, None].expand(-1, self.encoder.n_styles, -1)
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def train_step(self, fraction: float, eligible: np.ndarray) -> None:
+        mine = self.mine
+        pictures = fraction >= mine.features_only and self.photo is not None
+        n = mine.batch
+        invented = int(n * mine.invented) if pictures and self.meshes is not None else 0
+        batch = self.renders(n - invented, eligible)
+        if invented:
+            more = self.inventions(invented, eligible)
+            batch = {name: torch.cat([values, more[name]]) for name, values in batch.items()}
+        for group in self.optimizer.param_groups:
+            group["lr"] = mine.lr * _decay(fraction, mine.decay_from) * min(1.0, (self.step + 1) / 200)
+
+        self.encoder.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            estimate, offset = self.encoder(batch["crop"].contiguous(memory_format=torch.channels_last), batch["landmarks"])
+        total = self._feature_loss(estimate, batch)
+        if pictures:
+            total = total + self._picture_loss(estimate, offset, batch, fraction)
+        total.backward()
+        _keep_finite(self.encoder.parameters())
+        nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
+        self.optimizer.step()
+        self._update_average(n)
+        self.step += 1
+        self.images += n
+
+    def _feature_loss(self, estimate: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        wrong = F.smooth_l1_loss(estimate, batch["target"], reduction="none", beta=1.0) * self.weight
+        hidden = torch.zeros(self.codec.count, device=self.device)
+        hidden[self.codec.columns("background")] = 1  # cannot be seen once it is replaced
+        wrong = wrong * (1 - batch["replaced"].float()[:, None] * hidden)
+        loss = wrong.mean()
+        self.numbers["features"] = loss.detach()
+        return loss
+
+    def _picture_loss(self, estimate: Tensor, offset: Tensor, batch: dict[str, Tensor], fraction: float) -> Tensor:
+        assert self.mapping is not None and self.photo is not None
+        mine = self.mine
+        w = self.mapping.skip_norm(self.codec.quiet_z(estimate))
+        with torch.no_grad():
+            true_w = self.mapping.skip_norm(self.codec.quiet_z(batch["target"]))
+            spread = true_w.var(0).mean() + 1e-6
+        total = 0.2 * (w - true_w).square().mean() / spread
+        self.numbers["w"] = total.detach() / 0.2
+        codes = self._rows(w)
+        if fraction >= mine.offsets_from:
+            # The offset explains the picture, and only what the features cannot: it does not steer them.
+            codes = codes + offset
+            small = offset.square().mean() / spread
+            total = total + 0.5 * small
+            self.numbers["offset"] = small.detach()
+        made = self.photo(codes, dtype=torch.bfloat16 if self.bf16 else torch.float32)
+        weight = attention(made.shape[-1], self.device) * batch["counts"]
+        pixels = pyramid_l1(made, batch["real"], weight)
+        total = total + pixels
+        self.numbers["l1"] = pixels.detach()
+        if self.meshes is not None:
+            motion = self._mesh_loss(made, batch)
+            total = total + motion
+            self.numbers["mesh"] = motion.detach()
+        return total
+
+    def _mesh_loss(self, made: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """The tracker should find the same face in the generated picture: contours, and above all how far things are open."""
+        assert self.meshes is not None
+        wanted, found = batch["mesh"], batch["found"].float()
+        safe = torch.where(batch["found"][:, None, None], wanted, torch.rand_like(wanted))
+        got, _ = self.meshes.look(made, region_of(safe))
+        scale = augment.eye_line(safe).clamp(min=0.1)[:, None]
+        difference = (got - safe)[..., :2].abs().sum(2) / scale
+        weight = torch.ones(difference.shape[1], device=self.device)
+        weight[[*_LIPS, *_LIDS]] = 4.0
+        weight[list(_BROWS)] = 2.0
+        contours = ((difference * weight).mean(1) * found).mean()
+        a, b = [p for p, _ in _GAPS], [q for _, q in _GAPS]
+        gaps = [(mesh[:, a, :2] - mesh[:, b, :2]).norm(dim=2) / scale for mesh in (got, safe)]
+        apertures = ((gaps[0] - gaps[1]).abs().mean(1) * found).mean()
+        return 2.0 * contours + 6.0 * apertures
+
+    @torch.no_grad()
+    def _update_average(self, batch: int) -> None:
+        keep = 0.5 ** (batch / min(self.mine.ema_images, 0.1 * self.images + batch))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.encoder.parameters()), 1 - keep)
+        for old, new in zip(self.average.buffers(), self.encoder.buffers(), strict=True):
+            old.copy_(new)
+
+    # -- reports -------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def judge(self, most: int) -> dict[str, float]:
+        """Held-out renders: encoder and generator against the picture, and r of some features."""
+        rows = self.people.judged(most)
+        score = self.people.score[rows]
+        rows = rows[(score > 0.5) | (score < 0)]
+        estimates, values = [], {"psnr": [], "ms_ssim": [], "psnr_w": []}
+        for part in rows.split(32):
+            real = picture(self.people.natural, part)
+            crop, landmarks = self.crops(real, self.people.mesh[part], jitter=False)
+            estimate, offset = self.average(crop, landmarks)
+            estimates.append(estimate)
+            if self.photo is not None and self.mapping is not None:
+                codes = self._rows(self.mapping.skip_norm(self.codec.quiet_z(estimate)))
+                made = self.photo(codes + offset)
+                values["psnr_w"].append(psnr(self.photo(codes), real))
+                values["psnr"].append(psnr(made, real))
+                values["ms_ssim"].append(ms_ssim(made, real))
+        result = {name: float(torch.cat(parts).mean()) for name, parts in values.items() if parts}
+        estimate, target = torch.cat(estimates).float(), self.codec.standardize(self.people.features[rows])
+        a, b = estimate - estimate.mean(0), target - target.mean(0)
+        r = (a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0) + 1e-6)
+        result.update({f"r_{name}": float(r[self.codec.column(name)]) for name in WATCHED if name in self.codec.names})
+        return result
+
+    @torch.no_grad()
+    def sheet(self, path: Path, count: int = 10) -> None:
+        """Rows: held-out renders, what the encoder sees of them as by a bad camera, and what is made of it; then clean ones."""
+        rows = self.people.judged(count)
+        real = picture(self.people.natural, rows)
+        lines = [real]
+        for dirty in (True, False):
+            crop, landmarks = self.crops(real, self.people.mesh[rows], jitter=dirty)
+            if dirty:
+                crop = augment.camera(crop, clean=0.0)
+                lines.append(crop)
+            if self.photo is not None and self.mapping is not None:
+                estimate, offset = self.average(crop, landmarks)
+                lines.append(self.photo(self._rows(self.mapping.skip_norm(self.codec.quiet_z(estimate))) + offset))
+        save_sheet(path, lines, cell=min(self.plan.size, 128))
+
+
+def _crop_pixels(mesh: Tensor, size: int) -> Tensor:
+    """Units of the picture -> pixels with their centers at integers."""
+    shift = torch.tensor([0.5, 0.5, 0.0], device=mesh.device)
+    return mesh * size - shift
+
+
+def run(plan: Plan, out: Path, cache: Path, mesh: Path | None, budget: Budget, device: torch.device, seed: int) -> None:
+    """The encoder's whole training, in a process of its own beside the generator's."""
+    torch.manual_seed(seed + 1)
+    np.random.seed(seed + 1)
+    log = Log(out / "log-encoder.jsonl", job="encoder")
+    codec = FeatureCodec.load(out / "features.npz")
+    people = People(cache, plan.size, codec.count, plan.capacity, plan.held_out, device)
+    people.wait(plan.encoder.start_people, plan.wait_minutes)
+    trainer = Trainer(plan, codec, people, out, mesh, device, log)
+    eligible = trainer.eligible()
+    if not trainer.resume(out / "state-encoder.pt", budget):
+        rows = torch.from_numpy(eligible[:4000]).to(device)
+        statistics = _crop_pixels(people.mesh[rows], plan.size)
+        trainer.encoder.set_landmark_statistics(statistics)
+        trainer.average.set_landmark_statistics(statistics)
+    log(event="start", people=people.count, eligible=len(eligible), fraction=budget.fraction)
+
+    began, images, reported, saved = time.monotonic(), trainer.images, time.monotonic(), time.monotonic()
+    refreshed = time.monotonic()
+    while not budget.over and not orphaned():
+        started = time.monotonic()
+        trainer.train_step(budget.fraction, eligible)
+        if budget.fraction < plan.encoder.features_only:  # leave the accelerator to the generator
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            share = plan.encoder.features_only_rate
+            time.sleep(min(1.0, (time.monotonic() - started) * (1 - share) / share))
+        if time.monotonic() - refreshed > 10:
+            refreshed = time.monotonic()
+            people.refresh()
+            eligible = trainer.eligible()
+            if budget.fraction >= plan.encoder.features_only - 0.02:
+                trainer.take_generator()
+        if time.monotonic() - reported > plan.report_seconds:
+            reported = time.monotonic()
+            with forgiving(log):
+                log(step=trainer.step, images=trainer.images, fraction=budget.fraction, people=people.count,
+                    per_s=(trainer.images - images) / (reported - began), **trainer.numbers, **trainer.judge(min(64, plan.held_out_most)))  # fmt: skip
+                trainer.sheet(out / "sheets" / "encoder.png")
+            began, images = time.monotonic(), trainer.images
+        if time.monotonic() - saved > plan.checkpoint_seconds:
+            trainer.save(budget)
+            saved = time.monotonic()
+    trainer.take_generator()
+    trainer.save(budget, final=True)
+    with forgiving(log):
+        trainer.sheet(out / "sheets" / "encoder.png", 12)
+        log(event="done", step=trainer.step, images=trainer.images, people=people.count, **trainer.judge(plan.held_out_most))
+
+

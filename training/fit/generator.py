@@ -1,0 +1,320 @@
+"""Trains mapping, photo synthesis and toon synthesis on pairs of renders whose features are known.
+
+First with a weighted pyramid of L1 differences, growing from low resolution to full; then also against two discriminators
+(conditioned on the features) whose feature maps are matched.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.fit.clock import Budget, orphaned
+from training.fit.config import GeneratorPlan, Plan, Stage
+from training.fit.data import People, picture
+from training.fit.features import FeatureCodec
+from training.fit.losses import attention, feature_matching, ms_ssim, psnr, pyramid_l1
+from training.fit.networks import Discriminator, Mapping, Synthesis, generator_state
+from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
+
+LOOKS = ("photo", "toon")
+
+
+class Generator(nn.Module):
+    """Both generators with their common mapping network."""
+
+    def __init__(self, plan: GeneratorPlan, codec: FeatureCodec) -> None:
+        super().__init__()
+        self.mapping = Mapping(plan.w_dim, plan.mapping_layers, codec.conditioning(), plan.feature_noise)
+        self.photo = Synthesis(plan.channels, plan.w_dim)
+        self.toon = Synthesis(plan.channels, plan.w_dim)
+
+    def look(self, name: str) -> Synthesis:
+        network = getattr(self, name)
+        assert isinstance(network, Synthesis)
+        return network
+
+    def codes(self, z: Tensor) -> Tensor:
+        """z [n, z_dim] -> one w for every row [n, n_styles, w_dim]."""
+        w = self.mapping(z)
+        return w[:, None].expand(-1, self.photo.n_styles, -1)
+
+
+class Trainer:
+    def __init__(self, plan: Plan, codec: FeatureCodec, people: People, out: Path, device: torch.device, log: Log) -> None:
+        self.plan, self.mine, self.people, self.out, self.device, self.log = plan, plan.generator, people, out, device, log
+        self.codec = codec.to(device)
+        self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        mine = self.mine
+        self.model = Generator(mine, codec).to(device)
+        self.judges = nn.ModuleDict({look: Discriminator(mine.judge_channels, codec.count) for look in LOOKS}).to(device)
+        self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        groups = [
+            {"params": list(self.model.mapping.parameters()), "lr": mine.lr * mine.mapping_rate, "peak": mine.lr * mine.mapping_rate},
+            {
+                "params": [*self.model.photo.parameters(), *self.model.toon.parameters()],
+                "lr": mine.lr,
+                "peak": mine.lr,
+            },
+        ]
+        self.optimizer = torch.optim.Adam(groups, betas=(0.8, 0.99), eps=1e-8, fused=device.type == "cuda")
+        self.judge_optimizer = torch.optim.Adam(
+            self.judges.parameters(), lr=mine.judge_lr, betas=(0.0, 0.99), eps=1e-8, fused=device.type == "cuda"
+        )
+        self.step = self.images = self.judged_steps = 0
+        self.balance = dict.fromkeys(LOOKS, 0.0)
+        self.numbers: dict[str, Tensor] = {}
+        self.last_stage: Stage | None = None
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def state(self, budget: Budget) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(), "average": self.average.state_dict(), "judges": self.judges.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "judge_optimizer": self.judge_optimizer.state_dict(),
+            "step": self.step, "images": self.images, "judged_steps": self.judged_steps, "balance": self.balance,
+            "used": budget.used, "codec": self.codec.state_dict(),
+        }  # fmt: skip
+
+    def resume(self, path: Path, budget: Budget) -> bool:
+        """Take up where a killed run stopped; a damaged or foreign state is reported and ignored."""
+        if not path.exists():
+            return False
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            for name in ("model", "average", "judges", "optimizer", "judge_optimizer", "codec"):
+                getattr(self, name).load_state_dict(state[name])
+            self.step, self.images, self.judged_steps = state["step"], state["images"], state["judged_steps"]
+            self.balance = state["balance"]
+            budget.resume(state["used"])
+        except Exception as error:
+            self.log(event="not resumed", reason=str(error)[:200])
+            return False
+        self.log(event="resumed", step=self.step, images=self.images, fraction=budget.fraction)
+        return True
+
+    def save(self, budget: Budget, final: bool = False) -> None:
+        save_tensors(self.out / "state-generator.pt", self.state(budget))
+        average = self.latent_average()
+        for look in LOOKS:
+            state = half(generator_state(self.average.mapping, self.average.look(look)))
+            content = {"g_ema": state, "latent_avg": average.half().cpu(), "images": self.images, "final": final}
+            save_tensors(self.out / f"generator-{look}.pt", content)
+
+    @torch.no_grad()
+    def latent_average(self) -> Tensor:
+        """Mean w [w_dim] over people."""
+        rows = torch.from_numpy(self.people.train[:4000]).to(self.device)
+        return self.average.mapping(self.z(rows)).mean(0)
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def z(self, rows: Tensor) -> Tensor:
+        return self.codec.z(self.codec.standardize(self.people.features[rows]))
+
+    def train_step(self, fraction: float) -> Stage:
+        mine = self.mine
+        self.model.mapping.noise = mine.feature_noise * (1 - 0.85 * fraction)
+        stage = [s for s in mine.stages if s.start <= fraction][-1]
+        adversary = fraction >= mine.adversary_from and stage.size == self.plan.size
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * _decay(fraction, mine.decay_from) * (mine.adversary_rate if adversary else 1.0)
+        for group in self.judge_optimizer.param_groups:
+            group["lr"] = mine.judge_lr * _decay(fraction, mine.decay_from)
+
+        rows = self.people.draw(stage.batch)
+        z = self.z(rows)
+        real = {"photo": picture(self.people.natural, rows, stage.size), "toon": picture(self.people.toon, rows, stage.size)}
+        if adversary:
+            self._judge_step(z, real, stage)
+        self._generator_step(z, real, stage, adversary)
+        self._update_average(stage.batch)
+        self.step += 1
+        self.images += stage.batch
+        self.last_stage = stage
+        return stage
+
+    def _generator_step(self, z: Tensor, real: dict[str, Tensor], stage: Stage, adversary: bool) -> None:
+        mine = self.mine
+        invented = int(len(z) * mine.invented) if adversary else 0
+        if invented:  # people nobody rendered: only the discriminators have an opinion
+            z = torch.cat([z, self.random_z(invented)])
+        known = len(z) - invented
+        codes = self.model.codes(z)
+        weight = attention(stage.size, self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        if adversary:
+            self.judges.requires_grad_(False)
+        for look in LOOKS:
+            made = self.model.look(look)(codes, stage.size, self.dtype)
+            pixels = pyramid_l1(made[:known], real[look], weight)
+            total = total + pixels
+            self.numbers[f"l1_{look}"] = pixels.detach()
+            if not adversary:
+                continue
+            judge = self.judges[look]
+            condition = self.condition(z)
+            with torch.no_grad():
+                real_maps = judge(real[look], condition[:known], self.dtype)[1]
+            score, maps = judge(made, condition, self.dtype)
+            matching = feature_matching([m[:known] for m in maps], real_maps)
+            adversarial = F.softplus(-score).mean()
+            if self.judged_steps % 16 == 1 or self.balance[look] == 0:
+                self.balance[look] = self._balance(pixels, adversarial, made)
+            warm = min(1.0, self.judged_steps / 300)
+            total = total + warm * (
+                mine.matching_strength * 0.2 * matching + mine.adversary_strength * self.balance[look] * adversarial
+            )
+            self.numbers[f"matching_{look}"] = matching.detach()
+            self.numbers[f"score_made_{look}"] = score.detach().mean()
+        total.backward()
+        self.judges.requires_grad_(True)
+        _keep_finite(self.model.parameters())
+        self.optimizer.step()
+
+    def _balance(self, pixels: Tensor, adversarial: Tensor, made: Tensor) -> float:
+        """How much the adversarial loss must be scaled for its gradient in the picture to be as large as the pixel loss's."""
+        a = torch.autograd.grad(pixels, made, retain_graph=True)[0].norm()
+        b = torch.autograd.grad(adversarial, made, retain_graph=True)[0].norm()
+        ratio = float(a / (b + 1e-8))
+        return min(10.0, ratio) if math.isfinite(ratio) else 0.0
+
+    def _judge_step(self, z: Tensor, real: dict[str, Tensor], stage: Stage) -> None:
+        mine = self.mine
+        invented = int(len(z) * mine.invented)
+        fake_z = torch.cat([z[: len(z) - invented], self.random_z(invented)]) if invented else z
+        with torch.no_grad():
+            codes = self.model.codes(fake_z)
+            made = {look: self.model.look(look)(codes, stage.size, self.dtype) for look in LOOKS}
+        self.judge_optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        for look in LOOKS:
+            judge = self.judges[look]
+            score_real = judge(real[look], self.condition(z), self.dtype)[0]
+            score_made = judge(made[look], self.condition(fake_z), self.dtype)[0]
+            total = total + F.softplus(-score_real).mean() + F.softplus(score_made).mean()
+            self.numbers[f"score_real_{look}"] = score_real.detach().mean()
+            if self.judged_steps % mine.r1_every == 0:
+                some = real[look][: max(4, len(z) // 4)].clone().requires_grad_(True)
+                score = judge(some, self.condition(z[: len(some)]), self.dtype)[0]
+                (slope,) = torch.autograd.grad(score.sum(), some, create_graph=True)
+                penalty = slope.square().sum((1, 2, 3)).mean()
+                total = total + 0.5 * mine.r1_weight * mine.r1_every * penalty
+                self.numbers[f"r1_{look}"] = penalty.detach()
+        total.backward()
+        _keep_finite(self.judges.parameters())
+        self.judge_optimizer.step()
+        self.judged_steps += 1
+
+    def condition(self, z: Tensor) -> Tensor:
+        return z[:, : self.codec.count]
+
+    def random_z(self, n: int) -> Tensor:
+        z = torch.randn(n, self.codec.z_dim, device=self.device)
+        return F.normalize(z, dim=1) * math.sqrt(self.codec.z_dim)
+
+    @torch.no_grad()
+    def _update_average(self, batch: int) -> None:
+        keep = 0.5 ** (batch / min(self.mine.ema_images, 0.1 * self.images + batch))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
+
+    # -- reports -------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def judge(self, most: int) -> dict[str, float]:
+        """PSNR and MS-SSIM of the averaged generator from true features, on held-out people, at full size."""
+        size = self.last_stage.size if self.last_stage else self.plan.size
+        rows = self.people.judged(most)
+        values: dict[str, list[Tensor]] = {}
+        for part in rows.split(32):
+            codes = self.average.codes(self.z(part))
+            for look, stored in (("photo", self.people.natural), ("toon", self.people.toon)):
+                made, real = self.average.look(look)(codes, size, self.dtype), picture(stored, part, size)
+                values.setdefault(f"psnr_{look}", []).append(psnr(made, real))
+                values.setdefault(f"ms_ssim_{look}", []).append(ms_ssim(made, real))
+        return {name: float(torch.cat(parts).mean()) for name, parts in values.items()}
+
+    @torch.no_grad()
+    def sheet(self, path: Path, count: int = 10) -> None:
+        """Rows: held-out renders, their reconstruction, toon renders, theirs; people from random z, photo and toon."""
+        size = self.last_stage.size if self.last_stage else self.plan.size
+        rows = self.people.judged(count)
+        codes = self.average.codes(self.z(rows))
+        torch_state = torch.random.get_rng_state()
+        invented = self.average.codes(F.normalize(_fixed_normal(count, self.codec.z_dim), dim=1).to(self.device) * self.codec.z_dim**0.5)
+        torch.random.set_rng_state(torch_state)
+        lines = []
+        for look, stored in (("photo", self.people.natural), ("toon", self.people.toon)):
+            lines += [picture(stored, rows, size), self.average.look(look)(codes, size, self.dtype)]
+        lines += [self.average.look(look)(invented, size, self.dtype) for look in LOOKS]
+        save_sheet(path, lines, cell=min(self.plan.size, 128))
+
+
+def _fixed_normal(n: int, width: int) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(7).standard_normal((n, width), np.float32))
+
+
+def _decay(fraction: float, start: float) -> float:
+    """1 until `start`, then a cosine down to 0.05."""
+    if fraction <= start:
+        return 1.0
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, (fraction - start) / (1 - start))))
+
+
+def _keep_finite(parameters: Iterable[nn.Parameter]) -> None:
+    """One bad batch must not poison the optimizer."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norms = torch._foreach_norm(gradients)
+    good = torch.isfinite(torch.stack(norms)).all()
+    for gradient in gradients:
+        torch.nan_to_num_(gradient, 0.0, 0.0, 0.0)
+        gradient.mul_(good)
+
+
+def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device, seed: int) -> None:
+    """The generator's whole training, in a process of its own."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    log = Log(out / "log-generator.jsonl", job="generator")
+    codec = FeatureCodec.load(out / "features.npz")
+    people = People(cache, plan.size, codec.count, plan.capacity, plan.held_out, device)
+    people.wait(plan.start_people, plan.wait_minutes)
+    trainer = Trainer(plan, codec, people, out, device, log)
+    trainer.resume(out / "state-generator.pt", budget)
+    log(event="start", people=people.count, held_out=len(people.test), fraction=budget.fraction)
+
+    began, images, reported, saved = time.monotonic(), trainer.images, time.monotonic(), time.monotonic()
+    stage: Stage | None = None
+    while not budget.over and not orphaned():
+        now = trainer.train_step(budget.fraction)
+        if stage is not None and now.size != stage.size or time.monotonic() - reported > plan.report_seconds:
+            reported = time.monotonic()
+            rate = (trainer.images - images) / (reported - began)
+            with forgiving(log):
+                log(step=trainer.step, images=trainer.images, fraction=budget.fraction, size=now.size, people=people.refresh(),
+                    per_s=rate, memory_gb=_memory(device), **trainer.numbers, **trainer.judge(min(64, plan.held_out_most)))  # fmt: skip
+                trainer.sheet(out / "sheets" / "generator.png")
+            began, images = time.monotonic(), trainer.images
+        stage = now
+        if time.monotonic() - saved > plan.checkpoint_seconds:
+            trainer.save(budget)
+            saved = time.monotonic()
+    people.refresh()
+    trainer.save(budget, final=True)
+    with forgiving(log):
+        trainer.sheet(out / "sheets" / "generator.png", 12)
+        log(event="done", step=trainer.step, images=trainer.images, people=people.count, **trainer.judge(plan.held_out_most))
+
+
+def _memory(device: torch.device) -> float:
+    return torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0

@@ -1,0 +1,70 @@
+"""Losses and measures on pictures [n, 3, h, w] in -1..1."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Where the FFHQ square holds eyes and mouth (x, y) and how far they reach (x, y): small, and what people look at.
+_WEIGHTY = ((0.375, 0.47, 0.085, 0.055), (0.625, 0.47, 0.085, 0.055), (0.5, 0.725, 0.13, 0.085))
+
+
+def attention(size: int, device: torch.device, extra: float = 2.0) -> Tensor:
+    """[1, 1, size, size], mean 1: eyes and mouth count more."""
+    line = (torch.arange(size, device=device) + 0.5) / size
+    weight = torch.ones(size, size, device=device)
+    for x, y, width, height in _WEIGHTY:
+        weight += extra * torch.exp(-(((line[None, :] - x) / width) ** 2 + ((line[:, None] - y) / height) ** 2))
+    return (weight / weight.mean())[None, None]
+
+
+def pyramid_l1(made: Tensor, real: Tensor, weight: Tensor, levels: int = 4) -> Tensor:
+    """Weighted L1 at full size and at halves of it; each level counts the same."""
+    difference = made - real
+    total = (difference.abs() * weight).mean()
+    for _ in range(levels - 1):
+        if difference.shape[-1] <= 8:
+            break
+        difference = F.avg_pool2d(difference, 2)
+        weight = F.avg_pool2d(weight, 2)
+        total = total + (difference.abs() * weight).mean()
+    return total
+
+
+def feature_matching(made: list[Tensor], real: list[Tensor]) -> Tensor:
+    """Mean relative L1 of a discriminator's feature maps."""
+    terms = [(m - r.detach()).abs().float().mean() / (r.detach().abs().float().mean() + 1e-3) for m, r in zip(made, real, strict=True)]
+    return torch.stack(terms).mean()
+
+
+def psnr(made: Tensor, real: Tensor) -> Tensor:
+    """Per picture, dB, after clipping to -1..1."""
+    error = (made.clamp(-1, 1) - real).square().mean((1, 2, 3))
+    return 10 * torch.log10(4 / error.clamp(min=1e-10))
+
+
+def ms_ssim(made: Tensor, real: Tensor) -> Tensor:
+    """Per picture: multi-scale SSIM (Wang 2003; 11-tap Gaussian, sigma 1.5; as many of its 5 scales as fit)."""
+    weights = torch.tensor([0.0448, 0.2856, 0.3001, 0.2363, 0.1333], device=made.device)
+    scales = max(1, sum(made.shape[-1] // 2**k >= 11 for k in range(5)))
+    weights = weights[:scales] / weights[:scales].sum()
+    a, b = made.float().clamp(-1, 1) / 2 + 0.5, real.float() / 2 + 0.5
+    taps = min(11, made.shape[-1] // 2 * 2 - 1)
+    line = torch.exp(-((torch.arange(taps, device=made.device) - taps // 2) ** 2) / (2 * 1.5**2))
+    line = line / line.sum()
+    kernel = (line[:, None] * line[None, :])[None, None].expand(3, 1, taps, taps)
+
+    def blur(x: Tensor) -> Tensor:
+        return F.conv2d(x, kernel, groups=3)
+
+    result = torch.ones(len(a), device=made.device)
+    for k in range(scales):
+        mean_a, mean_b = blur(a), blur(b)
+        var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
+        structure = (2 * (blur(a * b) - mean_a * mean_b) + 0.03**2) / (var_a + var_b + 0.03**2)
+        if k == scales - 1:
+            structure = structure * (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
+        result = result * structure.mean((1, 2, 3)).clamp(min=1e-4) ** weights[k]
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+    return result

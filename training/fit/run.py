@@ -1,0 +1,214 @@
+"""`python -m training.fit --data DIR --out DIR --minutes M`: everything, unattended, within the budget.
+
+Runs several processes: ingestion (decodes what the renderer has written so far), the generator's training, beside it the
+encoder's, and last a regressor's (the judge of edits, for the evaluation). Each saves its state every minute; one that dies is started again and resumes; so does the whole command when
+it is repeated with the same `--out`. `OUT/pack` always holds the newest small files that are worth keeping.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import multiprocessing.process
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from training.fit import data, encoder, generator, regressor
+from training.fit.clock import Budget
+from training.fit.config import PLANS, Plan
+from training.fit.features import FeatureCodec
+
+_RESTARTS = 4
+_CLOSING_SECONDS = 12.0  # kept back for the last save and figures
+
+Process = multiprocessing.process.BaseProcess
+
+
+def main() -> int:
+    arguments = _parse()
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "sheets").mkdir(exist_ok=True)
+    plan = PLANS[arguments.plan]
+    began = time.time()
+    end = began + 60 * arguments.minutes
+    codec_path = out / "features.npz"
+    if not codec_path.exists():
+        codec = measure_features(arguments.data, plan)
+        codec.save(codec_path)
+        print(f"{codec.count} features, {len(codec.columns('motion'))} of them motion", flush=True)
+
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    cache = arguments.cache or out / "cache"
+    mesh = arguments.mesh
+    print(f"plan {arguments.plan}, {arguments.minutes} minutes on {device}, mesh network {mesh}", flush=True)
+    last = end - min(_CLOSING_SECONDS, 6 * arguments.minutes)
+    half = last if arguments.only == "generator" else began + plan.generator_share * (last - began)
+    jobs: dict[str, Callable[[], Process]] = {}
+    for part in range(arguments.ingest_workers):
+        jobs[f"ingest-{part}"] = _job(
+            _ingest, arguments.data, cache, plan.size, mesh, part, arguments.ingest_workers
+        )
+    if arguments.only != "encoder":
+        jobs["generator"] = _job(_generator, plan, out, cache, began, half, device, arguments.seed)
+    if arguments.only != "generator":
+        jobs["encoder"] = _job(_encoder, plan, out, cache, mesh, began, last, device, arguments.seed)
+    if arguments.only is None:
+        jobs["regressor"] = _job(_regressor, plan, out, cache, half, last, device, arguments.seed)
+    return _watch(jobs, out, end)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training.fit", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder that training.render writes into (may still grow)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for networks, logs and sheets; an old one is resumed")
+    parser.add_argument("--minutes", type=float, required=True, help="wall-clock budget of the whole command")
+    parser.add_argument("--plan", choices=PLANS, default="demo")
+    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda if there is one")
+    parser.add_argument("--mesh", type=Path, help="face-mesh network (landmarks.onnx); default: the one of engines/demo")
+    parser.add_argument("--no-mesh", action="store_true", help="train without face meshes (smoke tests)")
+    parser.add_argument("--cache", type=Path, help="folder for decoded people; default: OUT/cache")
+    parser.add_argument("--only", choices=("generator", "encoder"))
+    parser.add_argument("--ingest-workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    if arguments.mesh is None and not arguments.no_mesh:
+        arguments.mesh = Path(__file__).parents[2] / "engines" / "demo" / "landmarks.onnx"
+    if arguments.mesh is not None and not arguments.mesh.exists():
+        parser.error(f"--mesh: {arguments.mesh} is not there; name the tracker's landmarks.onnx, or say --no-mesh")
+    return arguments
+
+
+def measure_features(folder: Path, plan: Plan) -> FeatureCodec:
+    """Statistics of the feature vectors: of what is rendered, and of what the renderer will draw if it draws these features."""
+    described = data.description(folder, plan.wait_minutes)
+    names, groups = described["features"], described["groups"]
+    codec = FeatureCodec(names, groups, plan.generator.w_dim)
+    from training.render import features, sampling
+    from training.render.dataset import Dataset
+
+    if tuple(names) == features.FEATURES:
+        return codec.fit(np.stack([features.encode(sampling.sample_person(10_000_000 + i)) for i in range(2500)]))
+    end = time.monotonic() + 60 * plan.wait_minutes
+    while len(people := Dataset(folder)) < plan.start_people and time.monotonic() < end:
+        time.sleep(2)
+    return codec.fit(people.features)
+
+
+# -- processes -------------------------------------------------------------------------------------------------------------
+
+
+def _job(target: Callable[..., None], *arguments: Any) -> Callable[[], Process]:
+    return lambda: multiprocessing.get_context("spawn").Process(target=target, args=arguments, name=target.__name__)
+
+
+def _prepare(device: str, threads: int) -> torch.device:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    return torch.device(device)
+
+
+def _ingest(*arguments: Any) -> None:
+    _prepare("cpu", 1)
+    data.ingest(*arguments)
+
+
+def _generator(plan: Plan, out: Path, cache: Path, start: float, end: float, device: str, seed: int) -> None:
+    generator.run(plan, out, cache, Budget(start, end), _prepare(device, 1), seed)
+
+
+def _encoder(
+    plan: Plan, out: Path, cache: Path, mesh: Path | None, start: float, end: float, device: str, seed: int
+) -> None:
+    encoder.run(plan, out, cache, mesh, Budget(start, end), _prepare(device, 1), seed)
+
+
+def _regressor(plan: Plan, out: Path, cache: Path, start: float, end: float, device: str, seed: int) -> None:
+    regressor.run(plan, out, cache, Budget(start, end), _prepare(device, 1), seed)
+
+
+def _watch(jobs: dict[str, Callable[[], Process]], out: Path, end: float) -> int:
+    """Start all jobs, start again those that fail, stop when the trainers are done. 0 if both ended well."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    running = {name: make() for name, make in jobs.items()}
+    failures = dict.fromkeys(jobs, 0)
+    trainers = [name for name in jobs if not name.startswith("ingest")]
+    try:
+        for process in running.values():
+            process.start()
+        packed = time.monotonic()
+        while any(running[name].is_alive() or running[name].exitcode != 0 for name in trainers):
+            time.sleep(0.5)
+            for name, process in running.items():
+                if process.is_alive() or process.exitcode == 0:
+                    continue
+                failures[name] += 1
+                print(f"{name} ended with code {process.exitcode} (time {failures[name]})", flush=True)
+                if failures[name] > _RESTARTS or time.time() > end:
+                    if name in trainers:
+                        trainers.remove(name)
+                        jobs.pop(name, None)
+                    running[name] = _Done()  # type: ignore[assignment]
+                    continue
+                running[name] = jobs[name]()
+                running[name].start()
+            if time.monotonic() - packed > 30:
+                pack(out)
+                packed = time.monotonic()
+            if time.time() > end + 60:
+                print("over budget: stopping", flush=True)
+                break
+    finally:
+        for process in running.values():
+            if process.is_alive():
+                process.terminate()
+        for process in running.values():
+            process.join(5)
+        pack(out)
+    good = all(running[name].exitcode == 0 for name in trainers) and bool(trainers)
+    print("finished" if good and max(failures.values()) <= _RESTARTS else "finished with failures", flush=True)
+    return 0 if good else 1
+
+
+class _Done:
+    exitcode = 0
+
+    def is_alive(self) -> bool:
+        return False
+
+    def join(self, _: float) -> None:
+        pass
+
+
+def pack(out: Path) -> None:
+    """Copy what is worth keeping into OUT/pack: the network files, and logs and sheets as one report.zip."""
+    try:
+        folder = out / "pack"
+        folder.mkdir(exist_ok=True)
+        for name in ("generator-photo.pt", "generator-toon.pt", "encoder.pt", "regressor.pt", "features.npz"):
+            if (out / name).exists():
+                shutil.copyfile(out / name, folder / f".{name}")
+                os.replace(folder / f".{name}", folder / name)
+        with zipfile.ZipFile(folder / ".report.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted([*out.glob("log-*.jsonl"), *(out / "sheets").glob("*.png")]):
+                archive.write(path, path.relative_to(out))
+            archive.writestr("files.json", json.dumps({p.name: p.stat().st_size for p in folder.iterdir()}))
+        os.replace(folder / ".report.zip", folder / "report.zip")
+    except Exception:
+        traceback.print_exc()
+

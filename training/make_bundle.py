@@ -1,0 +1,171 @@
+"""From trained networks to a bundle.
+
+    python -m training.make_bundle --trained DIR --trackers DIR --out engines/demo [--card MODEL_CARD.md] [--overwrite]
+
+`--trained` holds generator-photo.pt, generator-toon.pt, encoder.pt and features.npz as `training.fit` leaves them; `--trackers`
+detector.onnx and landmarks.onnx as `doppelgan.export.trackers` writes them. Without an encoder or trackers, those are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
+from doppelgan.export import ExportedNetwork, export_module, generator_weights, read_checkpoint
+from doppelgan.export import Mapping as ExportMapping
+from doppelgan.export import Synthesis as ExportSynthesis
+from doppelgan.runtime.bundle import BundleWriter
+from doppelgan.runtime.edit import Direction
+from doppelgan.runtime.manifest import EncoderInfo
+from doppelgan.runtime.manifest import Tensor as TensorInfo
+from training.fit.directions import ATTRIBUTES, codes_of, find_directions, motion_basis, sampled_features
+from training.fit.encoder import EncoderToCodes, load_encoder
+from training.fit.features import FeatureCodec
+from training.fit.networks import load_generator
+
+LICENSE = "MIT for this bundle's own networks; Apache-2.0 for the trackers (MediaPipe); see the model card"
+
+
+def make_bundle(
+    trained: Path,
+    out: Path,
+    *,
+    trackers: Path | None = None,
+    card: Path | None = None,
+    name: str = "demo",
+    overwrite: bool = False,
+    people: int = 3000,  # invented people that directions and statistics are measured on
+    offset_scale: float = 1.0,  # of the encoder's W+ offsets: 0 stays in W
+    half: bool = True,  # store large constants as float16; engines widen them when loading
+) -> Path:
+    """Write the bundle; returns its folder."""
+    codec = FeatureCodec.load(trained / "features.npz")
+    mapping, synthesis = load_generator(torch.load(trained / "generator-photo.pt", map_location="cpu", weights_only=True)["g_ema"])
+    features = torch.from_numpy(sampled_features(people))
+    w = codes_of(codec, mapping, features)
+    average = w.mean(0)
+    n_styles, w_dim = synthesis.n_styles, w.shape[1]
+    codes = w[:4, None].expand(-1, n_styles, -1).contiguous()
+
+    writer = BundleWriter(
+        out, overwrite=overwrite, name=name, description=f"avatars from rendered people, {synthesis.size} px, photo and toon",
+        license=LICENSE, n_styles=n_styles, w_dim=w_dim, z_dim=codec.z_dim, image_size=synthesis.size,
+    )  # fmt: skip
+    with writer as bundle:
+
+        def add(network: ExportedNetwork) -> None:
+            data = half_constants(network.onnx) if half else network.onnx
+            bundle.add_network(network.name, data, network.inputs, network.outputs, parity=network.parity, gflop=network.gflop)
+
+        for style, network in (("photo", "synthesis"), ("toon", "synthesis-toon")):
+            path = trained / f"generator-{style}.pt"
+            checkpoint = read_checkpoint(path)
+            weights = generator_weights(checkpoint)
+            if style == "photo":
+                z = torch.randn(4, codec.z_dim, generator=torch.Generator().manual_seed(5))
+                add(export_module("mapping", ExportMapping(weights), {"z": z}, ["w"], report=print))
+            add(export_module(network, ExportSynthesis(weights), {"codes": codes}, ["image"], report=print))
+            bundle.add_generator(style, network)
+            bundle.add_source(path, checkpoint.layout, LICENSE)
+
+        if (trained / "encoder.pt").exists():
+            encoder = load_encoder(trained / "encoder.pt")
+            module = EncoderToCodes(encoder, codec, mapping, offset_scale).requires_grad_(False)
+            add(export_module("encoder", module, _encoder_samples(synthesis(codes), encoder), ["codes"], report=print))
+            bundle.add_encoder(EncoderInfo("demo"), encoder.size)
+
+        for tracker in ("detector", "landmarks"):
+            if trackers is not None and (trackers / f"{tracker}.onnx").exists():
+                _add_tracker(bundle, tracker, trackers / f"{tracker}.onnx")
+
+        bundle.add_latent(
+            latent_avg=average[None].expand(n_styles, -1).numpy(),
+            w_std=w.std(0).numpy(),
+            motion_basis=motion_basis(codec, mapping, features[:600]).numpy(),
+            samples=w[100:116, None].expand(-1, n_styles, -1).numpy(),
+        )
+        directions, leaks = find_directions(codec, mapping, features)
+        for label, direction in directions.items():
+            worst = max(leaks[label], key=lambda other: abs(leaks[label][other]))
+            note = f"from true labels; largest leak in W: {worst} {leaks[label][worst]:+.2f}"
+            bundle.add_direction(_direction(label, direction, n_styles, ATTRIBUTES[label].ends, note))
+        if card is not None:
+            bundle.add_file("card", "MODEL_CARD.md", card)
+    return out
+
+
+def _direction(name: str, direction: Tensor, n_styles: int, ends: tuple[str, str], note: str) -> Direction:
+    offset = direction[None].expand(n_styles, -1).numpy().astype(np.float32)
+    return Direction(name, offset=np.ascontiguousarray(offset), range=(-1.0, 1.0), ends=ends, note=note)
+
+
+@torch.no_grad()
+def _encoder_samples(pictures: Tensor, encoder: Any) -> dict[str, Tensor]:
+    """Crops and meshes to compare torch and ONNX on."""
+    mean = encoder.landmark_mean.reshape(1, -1, 3) * encoder.size / 2
+    noise = torch.randn(len(pictures), 1, 3, generator=torch.Generator().manual_seed(6))
+    return {"crop": pictures.clamp(-1, 1), "landmarks": mean + noise}
+
+
+def _add_tracker(bundle: BundleWriter, name: str, path: Path) -> None:
+    graph = onnx.load(str(path)).graph
+
+    def infos(values: Any) -> tuple[TensorInfo, ...]:
+        return tuple(
+            TensorInfo(value.name, "float32", tuple(d.dim_value for d in value.type.tensor_type.shape.dim)) for value in values
+        )
+
+    bundle.add_network(name, path, infos(graph.input), infos(graph.output))
+    bundle.add_source(path, "onnx", "Apache-2.0 (MediaPipe)")
+
+
+def half_constants(data: bytes, smallest: int = 1024) -> bytes:
+    """Store large float32 constants as float16 followed by a Cast, which engines compute once when they load.
+
+    The trained checkpoints are float16 already, so nothing is lost but what constant folding of gains had added.
+    """
+    model = onnx.load_from_string(data)
+    graph = model.graph
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or int(np.prod(tensor.dims)) < smallest:
+            continue
+        array = numpy_helper.to_array(tensor)
+        if np.abs(array).max() > 6e4 or 0 < np.abs(array).max() < 1e-3:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}_half"))
+        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_widen", to=TensorProto.FLOAT))
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*casts, *nodes])
+    return model.SerializeToString()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.make_bundle", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--trained", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--trackers", type=Path)
+    parser.add_argument("--card", type=Path)
+    parser.add_argument("--name", default="demo")
+    parser.add_argument("--offset-scale", type=float, default=1.0)
+    parser.add_argument("--overwrite", action="store_true")
+    arguments = parser.parse_args()
+    folder = make_bundle(
+        arguments.trained, arguments.out, trackers=arguments.trackers, card=arguments.card, name=arguments.name,
+        overwrite=arguments.overwrite, offset_scale=arguments.offset_scale,
+    )  # fmt: skip
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{folder}: {size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()

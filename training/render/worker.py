@@ -1,0 +1,54 @@
+"""One rendering process: takes shard numbers on its command line, reports each finished person on standard output."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+DONE = "rendered"
+"""First word of a report line; the rest is the person's number and how many attempts were rejected."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.render.worker")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--size", type=int, required=True)
+    parser.add_argument("--looks", required=True)
+    parser.add_argument("--first", type=int, required=True)
+    parser.add_argument("--end", type=int, required=True)
+    parser.add_argument("shards", type=int, nargs="+")
+    options = parser.parse_args()
+    report = _take_standard_output()
+
+    from training.render.portrait import MAX_ATTEMPTS, Portraitist
+    from training.render.shards import PEOPLE_PER_SHARD, shard_path, write_shard
+
+    artist = Portraitist(options.size, tuple(options.looks.split(",")))
+    for shard in options.shards:
+        if shard_path(options.out, shard).exists():
+            continue
+        portraits = []
+        for number in range(shard * PEOPLE_PER_SHARD, (shard + 1) * PEOPLE_PER_SHARD):
+            if options.first <= number < options.end:
+                portrait = artist.portrait(number)
+                if portrait is not None:
+                    portraits.append(portrait)
+                rejected = MAX_ATTEMPTS if portrait is None else len(portrait.rejected)
+                os.write(report, f"{DONE} {number} {rejected}\n".encode())
+        if portraits:
+            write_shard(options.out, shard, portraits)
+
+
+def _take_standard_output() -> int:
+    """Blender prints to standard output: keep the real one for reports and send the rest to nowhere."""
+    sys.stdout.flush()
+    report = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    return report
+
+
+if __name__ == "__main__":
+    main()
