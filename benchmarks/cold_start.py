@@ -1,4 +1,4 @@
-"""Cold start: how long a fresh process takes to be imported, and to its first edited frame; and what an install weighs.
+"""Cold start: how long a fresh process takes to import and to its first edited frame; size of an install.
 
     python -m benchmarks.cold_start [--bundle demo] [--input frame.jpg] [--rounds 7] [--output page.md]
 
@@ -68,7 +68,9 @@ def install_size_mb(names: list[str]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bundle", default="demo")
     parser.add_argument("--input", default="", help="first frame; default: the bundle's clip")
     parser.add_argument("--rounds", type=int, default=7)
@@ -85,7 +87,9 @@ def main() -> None:
         lines.append(f"| {label} | {np.median(found):.2f} | {min(found):.2f} | {max(found):.2f} |")
     base = ["av", "click", "msgspec", "numpy", "onnxruntime", "opencv-python-headless", "rich"]
     sizes = install_size_mb(base)
-    listed = ", ".join(f"{name} {size:.0f}" for name, size in sorted(sizes.items(), key=lambda item: -item[1]) if size >= 1)
+    listed = ", ".join(
+        f"{name} {size:.0f}" for name, size in sorted(sizes.items(), key=lambda item: -item[1]) if size >= 1
+    )
     page = [
         header("Cold start", f"python -m benchmarks.cold_start --bundle {options.bundle}"),
         *lines,

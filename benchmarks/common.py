@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from doppelgan.runtime.bench import commit
 from doppelgan.runtime.drift import Drift, measure
-from doppelgan.runtime.machine import this_machine, versions
+from doppelgan.runtime.machine import load_average, this_machine, versions
 from numpy.typing import NDArray
 
 PAUSE_S = 0.01  # idle workers of one engine must not slow the next
@@ -64,7 +64,15 @@ def speedup(slow: Row, fast: Row) -> float:
 
 def table(rows: Sequence[Row], against: Sequence[Row], gflop: float | None = None) -> str:
     """A Markdown table; one column of speed-ups per row of ``against``."""
-    heads = ["how", "median ms", "min ms", "max ms", *(f"x {row.label}" for row in against), "GFLOP/s", "drift"]
+    heads = [
+        "how",
+        "median ms",
+        "min ms",
+        "max ms",
+        *(f"x {row.label}" for row in against),
+        "GFLOP/s",
+        "drift",
+    ]
     lines = ["| " + " | ".join(heads) + " |", "|---" + "|--:" * (len(heads) - 2) + "|---|"]
     for row in rows:
         rate = f"{1e3 * gflop / row.median_ms:.0f}" if gflop else "-"
@@ -87,8 +95,10 @@ def header(title: str, command: str) -> str:
     found = {**versions(), "torch": metadata.version("torch")}
     numbers = " · ".join(f"{name} {number}" for name, number in found.items())
     return (
-        f"# {title}\n\n{time.strftime('%Y-%m-%d %H:%M')} · commit {commit() or 'unknown'} · {machine.processor}, "
-        f"{machine.cores} cores ({', '.join(machine.instructions) or 'no notable instructions'})\n\n"
+        f"# {title}\n\n{time.strftime('%Y-%m-%d %H:%M')} · commit {commit() or 'unknown'} · "
+        f"{machine.processor}, "
+        f"{machine.cores} cores ({', '.join(machine.instructions) or 'no notable instructions'}), "
+        f"load before the run {load_average() or 0:.1f}\n\n"
         f"{numbers}\n\n`{command}`\n"
     )
 

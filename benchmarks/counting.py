@@ -39,7 +39,7 @@ class Count:
 
 
 def count(graph: GraphEditor) -> Count:
-    """Convolutions, transposed convolutions and matrix products; elementwise work is left out (it is fused)."""
+    """Convolutions, transposed ones and matrix products; elementwise work is left out (it is fused)."""
     layers = []
     for node in graph.nodes:
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
@@ -60,7 +60,8 @@ def count(graph: GraphEditor) -> Count:
                 node.op_type,
                 work,
                 sum(4.0 * float(np.prod(graph.shapes[name])) for name in constant),
-                4.0 * (sum(float(np.prod(graph.shapes.get(name, ()))) for name in moving) + float(np.prod(out))),
+                4.0
+                * (sum(float(np.prod(graph.shapes.get(name, ()))) for name in moving) + float(np.prod(out))),
             )
         )
     return Count(tuple(layers))

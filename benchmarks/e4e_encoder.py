@@ -34,12 +34,16 @@ KIND, STYLES, CHECKED = "Encoder4Editing", 18, 2
 def smooth_crops(n: int) -> np.ndarray:
     """Smooth noise in -1..1 with some detail, float32 [n,3,256,256]."""
     seed = torch.Generator().manual_seed(3)
-    coarse = torch.nn.functional.interpolate(torch.rand(n, 3, 8, 8, generator=seed), CROP_SIZE, mode="bicubic")
+    coarse = torch.nn.functional.interpolate(
+        torch.rand(n, 3, 8, 8, generator=seed), CROP_SIZE, mode="bicubic"
+    )
     return (1.6 * coarse - 0.8 + 0.1 * torch.randn(coarse.shape, generator=seed)).clamp(-1, 1).numpy()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=this_machine().cores)
     parser.add_argument("--skip-int8", action="store_true")
@@ -90,8 +94,12 @@ def main() -> None:
         check(rows, CHECKED, image=False)
         time_in_turns(rows, options.rounds)
     page = [
-        header(f"e4e encoder, one crop, {options.threads} threads", f"python -m benchmarks.e4e_encoder --rounds {options.rounds}"),
-        f"{gflop:.0f} GFLOP; {options.rounds} rounds in turns; drift on {CHECKED} crops against the original.\n",
+        header(
+            f"e4e encoder, one crop, {options.threads} threads",
+            f"python -m benchmarks.e4e_encoder --rounds {options.rounds}",
+        ),
+        f"{gflop:.0f} GFLOP; {options.rounds} rounds in turns; "
+        f"drift on {CHECKED} crops against the original.\n",
         table(rows, rows[:1], gflop),
     ]
     publish("\n".join(page), options.output)

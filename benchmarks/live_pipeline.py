@@ -1,10 +1,10 @@
-"""Frame to edited frame at 1280x720: as compiled with native kernels, against float32 ONNX Runtime and NumPy pixels.
+"""Frame to edited frame at 1280x720: as compiled, against float32 ONNX Runtime with NumPy pixel kernels.
 
     doppelgan compile demo
     python -m benchmarks.live_pipeline [--bundle demo] [--input clip.mp4] [--frames 200] [--output page.md]
 
-Both pipelines see the same frames, in turns; the speed-up is the median over frames of the ratio. Growth curves
-follow: threads per network, and how the parts of one frame add up.
+Both pipelines see the same frames, in turns; the speed-up is the median over frames of the ratio. What the
+stages take, and how the rate grows with the threads per network, follow.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def numpy_kernels(wanted: bool) -> Iterator[None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bundle", default="demo")
     parser.add_argument("--input", default="")
     parser.add_argument("--frames", type=int, default=200)
@@ -53,7 +55,10 @@ def main() -> None:
     frames = read_frames(source, 120)
     ours = Pipeline(open_bundle(options.bundle), composite=options.composite)
     plain = Pipeline(open_bundle(options.bundle, backend="onnxruntime"), composite=options.composite)
-    sides = {"as compiled, native kernels": (ours, False), "float32 ONNX Runtime, NumPy kernels": (plain, True)}
+    sides = {
+        "as compiled, native kernels": (ours, False),
+        "float32 ONNX Runtime, NumPy kernels": (plain, True),
+    }
     times: dict[str, list[float]] = {label: [] for label in sides}
     for turn in range(WARM_UP + options.frames):
         for label, (pipeline, slow) in sides.items():
@@ -65,12 +70,16 @@ def main() -> None:
                 elapsed = time.perf_counter() - start
             if turn >= WARM_UP:
                 times[label].append(1e3 * elapsed)
-    lines = ["| how | median ms | p95 | p99 | jitter | frames/s | p99 / median |", "|---|--:|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| how | median ms | p95 | p99 | jitter | frames/s | p99 / median |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
     for label, series in times.items():
         s = Spread.of(series)
         rate = 1e3 * len(series) / sum(series)
         lines.append(
-            f"| {label} | {s.median_ms:.1f} | {s.p95_ms:.1f} | {s.p99_ms:.1f} | {s.jitter_ms:.1f} | {rate:.1f} | "
+            f"| {label} | {s.median_ms:.1f} | {s.p95_ms:.1f} | {s.p99_ms:.1f} | {s.jitter_ms:.1f} | "
+            f"{rate:.1f} | "
             f"{s.p99_ms / s.median_ms:.2f} |"
         )
     fast, slow = (np.asarray(series) for series in times.values())

@@ -1,7 +1,7 @@
 """StyleGAN2's synthesis as the paper's own program computes it: the slow side of the comparisons.
 
-Every sample gets its own modulated and demodulated weights, convolved as one grouped convolution; filters pad,
-spread with zeros and convolve. Written from the paper (Karras et al. 2020) for the tensor names of the
+Every sample gets its own modulated and demodulated weights, convolved as one grouped convolution; filters
+pad, spread with zeros and convolve. Written from the paper (Karras et al. 2020) for the tensor names of the
 stylegan2-pytorch layout.
 """
 
@@ -11,7 +11,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 State = dict[str, Tensor]
 
@@ -36,7 +36,9 @@ class OriginalSynthesis(nn.Module):
         self.names = {name: name.replace(".", "_") for name in state}
         for name, plain in self.names.items():
             self.register_buffer(plain, state[name])
-        self.blocks = sum(1 for name in state if name.startswith("to_rgbs.") and name.endswith(".upsample.kernel"))
+        self.blocks = sum(
+            1 for name in state if name.startswith("to_rgbs.") and name.endswith(".upsample.kernel")
+        )
 
     def get(self, name: str) -> Tensor:
         found: Tensor = getattr(self, self.names[name])

@@ -1,4 +1,4 @@
-"""How near to the machine's own limit: measured matrix-product ceilings, counted work, percent reached, projections.
+"""How near to the machine's own limit: measured ceilings, counted work, percent reached, projections.
 
     python -m benchmarks.roofline [--size 1024] [--rounds 7] [--threads 2] [--output page.md]
 
@@ -74,11 +74,13 @@ def product(quantized: bool) -> bytes:
     data = bytes(model.SerializeToString())
     if not quantized:
         return data
-    return int8.to_int8(data, {"x": int8.Scale(8 / 255, 128)}, weight_bits=7 if this_machine().int8_saturates else 8)
+    return int8.to_int8(
+        data, {"x": int8.Scale(8 / 255, 128)}, weight_bits=7 if this_machine().int8_saturates else 8
+    )
 
 
 def project(counted: Count, device: Device) -> float:
-    """Milliseconds of one run in float16: each layer bound by arithmetic or by memory, whichever is slower."""
+    """Milliseconds of one run in float16: each layer takes the slower of arithmetic and memory."""
     total_s = 0.0
     for layer in counted.layers:
         arithmetic_s = 2 * layer.multiply_adds / (REACHED * device.half_tflops * 1e12)
@@ -97,7 +99,9 @@ def projections(names: Sequence[str], counts: Sequence[Count]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=this_machine().cores)
@@ -131,26 +135,46 @@ def main() -> None:
         gemm = 2.0 * ROWS * SIDE * SIDE
         for backend in usable_backends():
             ceiling = add(f"{backend} float32 product", product(False), backend, "x", x, gemm)
-            network = add(f"{backend} float32 generator", data, backend, "codes", feeds["codes"], 2 * counted.multiply_adds)
+            network = add(
+                f"{backend} float32 generator",
+                data,
+                backend,
+                "codes",
+                feeds["codes"],
+                2 * counted.multiply_adds,
+            )
             pairs.append((f"{backend} float32", ceiling, network))
         if "openvino" in usable_backends():
             ceiling = add("openvino int8 product", product(True), "openvino", "x", x, gemm)
-            network = add("openvino int8 generator", quantized, "openvino", "codes", feeds["codes"], 2 * counted.multiply_adds)
+            network = add(
+                "openvino int8 generator",
+                quantized,
+                "openvino",
+                "codes",
+                feeds["codes"],
+                2 * counted.multiply_adds,
+            )
             pairs.append(("openvino int8", ceiling, network))
         time_in_turns(rows, options.rounds)
 
     rates = [work / (1e6 * min(row.times_ms)) for work, row in zip(operations, rows, strict=True)]
-    lines = ["| engine and precision | ceiling GFLOP/s | generator GFLOP/s | reached | generator ms |", "|---|--:|--:|--:|--:|"]
+    lines = [
+        "| engine and precision | ceiling GFLOP/s | generator GFLOP/s | reached | generator ms |",
+        "|---|--:|--:|--:|--:|",
+    ]
     lines += [
-        f"| {label} | {rates[c]:.0f} | {rates[n]:.0f} | {rates[n] / rates[c]:.0%} | {min(rows[n].times_ms):.0f} |"
+        f"| {label} | {rates[c]:.0f} | {rates[n]:.0f} | {rates[n] / rates[c]:.0%} | "
+        f"{min(rows[n].times_ms):.0f} |"
         for label, c, n in pairs
     ]
     top = sorted(counted.layers, key=lambda layer: -layer.multiply_adds)[:6]
     command = f"python -m benchmarks.roofline --size {options.size} --rounds {options.rounds}"
     page = [
         header(f"Roofline, StyleGAN2 config-f {options.size} px, {options.threads} threads", command),
-        f"Counted from the graph: {2 * counted.multiply_adds / 1e9:.1f} GFLOP, {counted.weight_bytes / 1e6:.0f} MB of weights, "
-        f"{counted.activation_bytes / 1e6:.0f} MB of activations read and written in float32. Best of {options.rounds} rounds.\n",
+        f"Counted from the graph: {2 * counted.multiply_adds / 1e9:.1f} GFLOP, "
+        f"{counted.weight_bytes / 1e6:.0f} MB of weights, "
+        f"{counted.activation_bytes / 1e6:.0f} MB of activations "
+        f"read and written in float32. Best of {options.rounds} rounds.\n",
         *lines,
         "",
         "Largest layers: " + ", ".join(f"{x.op} {2 * x.multiply_adds / 1e9:.1f} GFLOP" for x in top) + ".",

@@ -2,9 +2,9 @@
 
     python -m benchmarks.stylegan2_1024 [--size 1024] [--rounds 7] [--threads 2] [--output page.md]
 
-Weights are a seeded fill of the real shapes, scaled so that pictures stay about -1..1: speed does not depend on
-what they are, and drift is measured on the same fill. Every row is compared with the original first; then all
-are timed in turns, and each speed-up is the median over rounds of a ratio within one round.
+Weights are a seeded fill of the real shapes, scaled so that pictures stay about -1..1: speed does not depend
+on what they are, and drift is measured on the same fill. Every row is compared with the original first;
+then all are timed in turns, and each speed-up is the median over rounds of a ratio within one round.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def generator_state(size: int) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=this_machine().cores)
@@ -97,7 +99,8 @@ def main() -> None:
                 try:
                     made = make_variant(
                         "synthesis", ours, "int8", samples[2:10], samples[10:14],
-                        weight_bits=bits, report=lambda step: print(step, flush=True),
+                        weight_bits=bits, transposed=this_machine().int8_transposed,
+                        report=lambda step: print(step, flush=True),
                     )  # fmt: skip
                     kept = f", {len(made.kept)} layers float32" if made.kept else ""
                     add(f"ours, OpenVINO int8{kept}", made.onnx, "openvino")

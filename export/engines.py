@@ -98,13 +98,14 @@ def compile_bundle(
     target: str,  # of MODULES
     arch: str | None = None,  # "sm86,sm89": with "rtx" only; None: this machine's GPU
     precisions: Sequence[str] = (),  # of PRECISIONS; none: float16 where it is faithful, else float32
+    networks: Iterable[str] = (),  # none: all
     samples: int = 64,  # inputs of the drift check
     report: Report = lambda step: None,
 ) -> Path:
     """Build engines for all networks of a bundle from the command line's words; returns their folder."""
     archs = [part.strip().lower() for part in arch.split(",") if part.strip()] if arch else []
     folder, built = compile_engines(
-        bundle, target, archs, precisions=precisions, samples=samples, report=report
+        bundle, target, archs, precisions=precisions, networks=networks, samples=samples, report=report
     )
     for one in sorted({(engine.arch, engine.precision) for engine in built}):
         here = [engine for engine in built if (engine.arch, engine.precision) == one]
@@ -139,8 +140,12 @@ def compile_engines(
     unknown = [name for name in precisions if name not in PRECISIONS]
     if unknown:
         raise BackendError(f"compile: expected a precision of {', '.join(PRECISIONS)}, got {unknown[0]!r}")
+    if target == "rtx" and "int8" in precisions:
+        raise BackendError(
+            "compile: TensorRT for RTX has no int8 convolutions; use --precision float16, or --for tensorrt"
+        )
     trt = trt or find_tensorrt(MODULES[target])
-    wanted = list(archs) or [open_driver().device().arch]
+    wanted = list(archs) or [_this_arch(trt)]
     for arch in wanted:
         _check_arch(trt, arch)
     built: list[Engine] = []
@@ -337,7 +342,13 @@ def _in_precision(
         ) from None
     calibration = sample_inputs(bundle, name, CALIBRATION, seed=1) if precision == "int8" else []
     made = make_variant(
-        name, data, precision, calibration, sample_inputs(bundle, name, samples, seed=2), report=report
+        name,
+        data,
+        precision,
+        calibration,
+        sample_inputs(bundle, name, samples, seed=2),
+        symmetric=True,  # the one form of int8 that TensorRT knows
+        report=report,
     )
     return made.onnx, made.drift
 
@@ -371,6 +382,17 @@ def _entry(
         build_s=round(made.build_s, 2),
         drift=drift,
     )
+
+
+def _this_arch(trt: Any) -> str:
+    try:
+        return open_driver().device().arch
+    except BackendError as error:
+        if not hasattr(trt, "ComputeCapability"):
+            raise
+        raise BackendError(
+            f"compile: expected --arch (sm86, sm89 ...) or a GPU to take it from; {error}"
+        ) from None
 
 
 def _check_arch(trt: Any, arch: str) -> None:

@@ -18,12 +18,18 @@ class GraphEditor:
     def __init__(self, data: bytes) -> None:
         self.model = onnx.load_model_from_string(data)
         self.nodes: list[onnx.NodeProto] = list(self.model.graph.node)
+        outputs = {value.name for value in self.model.graph.output}
         self.constants: dict[str, Array] = {
             tensor.name: numpy_helper.to_array(tensor) for tensor in self.model.graph.initializer
         }
         for node in list(self.nodes):
             if node.op_type == "Constant" and node.attribute[0].name == "value":
                 self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+                self.nodes.remove(node)
+        for node in list(self.nodes):  # weights stored in half precision are float32 constants to everybody
+            if node.op_type == "Cast" and node.input[0] in self.constants and node.output[0] not in outputs:
+                to = helper.tensor_dtype_to_np_dtype(attribute(node, "to", onnx.TensorProto.FLOAT))
+                self.constants[node.output[0]] = self.constants[node.input[0]].astype(to)
                 self.nodes.remove(node)
         inferred = onnx.shape_inference.infer_shapes(self.model)
         self.shapes: dict[str, tuple[int, ...]] = {}

@@ -53,6 +53,7 @@ def make_variant(
     bound: Bound | None = None,
     weight_bits: int = 8,
     symmetric: bool = False,
+    transposed: bool = True,  # False: leave them alone, for engines that run transposed ones in float32
     report: Report = lambda step: None,
 ) -> Variant:
     """Convert ``data`` and measure. Raises ParityError with the figure if the drift is past the bound."""
@@ -70,7 +71,8 @@ def make_variant(
         raise ValueError(f"precision: expected one of {', '.join(VARIANTS)}, got {precision!r}")
 
     report(f"{network}: calibrate int8")
-    if not int8.layers(data):
+    fixed = () if transposed else transposed_layers(data)
+    if len(int8.layers(data)) == len(fixed):
         raise ParityError(
             f"network {network!r} in int8: expected convolutions to quantize, got none; keep float32"
         )
@@ -78,16 +80,16 @@ def make_variant(
     best: tuple[Drift, bytes, dict[str, int8.Scale], str] | None = None
     for base, note in _equalizations(data, calibration):
         scales = int8.calibrate(base, calibration)
-        quantized = int8.to_int8(base, scales, weight_bits=weight_bits, symmetric=symmetric)
+        quantized = int8.to_int8(base, scales, keep=fixed, weight_bits=weight_bits, symmetric=symmetric)
         drift = measure(few_reference, _results(quantized, few), image=image)
         if best is None or drift.relative_l2 < best[0].relative_l2:
             best = drift, base, scales, note
     assert best is not None
     drift, base, scales, note = best
-    keep: tuple[str, ...] = ()
+    keep: tuple[str, ...] = fixed
     if not drift.within(_tightened(bound)):
         report(f"{network}: choose the layers that stay float32")
-        keep = _choose_float32(base, scales, few, few_reference, bound, weight_bits, symmetric, image)
+        keep = _choose_float32(base, scales, few, few_reference, bound, weight_bits, symmetric, image, fixed)
     if len(keep) == len(int8.layers(base)):
         raise ParityError(
             f"network {network!r} in int8: expected a layer that can be quantized within "
@@ -114,16 +116,17 @@ def _choose_float32(
     weight_bits: int,
     symmetric: bool,
     image: bool,
+    fixed: tuple[str, ...],  # stay float32 in any case
 ) -> tuple[str, ...]:
     """The layers with the largest error per operation, as few as bring the drift within the bound.
 
     Each layer is quantized alone to learn its error; errors of layers add up in squares, nearly.
     """
-    names = int8.layers(data)
+    names = [name for name in int8.layers(data) if name not in fixed]
     cost = layer_operations(data)
     error = {}
     for name in names:
-        others = [other for other in names if other != name]
+        others = [*fixed, *(other for other in names if other != name)]
         alone = int8.to_int8(data, scales, keep=others, weight_bits=weight_bits, symmetric=symmetric)
         error[name] = measure(reference[:2], _results(alone, samples[:2]), image=image).relative_l2 ** 2
     ranked = sorted(names, key=lambda name: error[name] / max(cost[name], 1), reverse=True)
@@ -133,12 +136,23 @@ def _choose_float32(
     )  # bisection: keeping ``last`` of them is enough, keeping ``first`` - 1 is not
     while first < last:
         middle = (first + last) // 2
-        mixed = int8.to_int8(data, scales, keep=ranked[:middle], weight_bits=weight_bits, symmetric=symmetric)
+        kept = (*fixed, *ranked[:middle])
+        mixed = int8.to_int8(data, scales, keep=kept, weight_bits=weight_bits, symmetric=symmetric)
         if measure(reference, _results(mixed, samples), image=image).within(_tightened(bound)):
             last = middle
         else:
             first = middle + 1
-    return tuple(ranked[:last])
+    return (*fixed, *ranked[:last])
+
+
+def transposed_layers(data: bytes) -> tuple[str, ...]:
+    """Those of ``int8.layers`` that are transposed convolutions."""
+    graph = GraphEditor(data)
+    return tuple(
+        node.output[0]
+        for node in graph.nodes
+        if node.op_type == "ConvTranspose" and is_dense_convolution(graph, node)
+    )
 
 
 def layer_operations(data: bytes) -> dict[str, float]:

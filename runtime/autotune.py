@@ -4,7 +4,7 @@ Order of work for each network: make the variants (needs the extra ``export``; w
 is tried), check the drift of every backend and variant over ``samples`` inputs, refuse what is past
 its bound, and only then time what is left. Times are taken in rounds, one run of every candidate in each, so
 that a machine that slows down slows all of them; the median over rounds decides. The first rounds are not
-counted; nothing else is left out.
+counted; nothing else is left out. A cheaper precision has to win by 5 % to be chosen.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from .machine import this_machine, versions
 from .types import Floats
 
 WARM_UP_ROUNDS = 2
+WORTH = 0.05  # a cheaper precision must be faster by this share to be chosen
 PAUSE_S = 0.005  # between runs: idle workers of one engine must not slow the next
 CALIBRATION = 16
 BACKENDS = ("onnxruntime", "openvino")
@@ -84,7 +85,7 @@ def autotune(
             ]
             if not timed:
                 continue
-            row, winner = min(timed, key=lambda pair: pair[0].median_ms or 0.0)
+            row, winner = min(timed, key=lambda pair: _rank(pair[0]))
             file, digest = "", ""
             if winner.data is not None:
                 digest = hashlib.sha256(winner.data).hexdigest()
@@ -159,9 +160,10 @@ def _variant(
         sample_inputs(bundle, name, CALIBRATION, seed=1, crops=crops[::2]),
         sample_inputs(bundle, name, samples, seed=2, crops=crops[1::2]),
         weight_bits=7 if this_machine().int8_saturates else 8,
+        transposed=this_machine().int8_transposed,
         report=report,
     )
-    kept = f"{len(made.kept)} layers in float32" if made.kept else ""
+    kept = f"{len(made.kept)} of its layers float32" if made.kept else ""
     return made.onnx, ", ".join(filter(None, (made.note, kept)))
 
 
@@ -209,6 +211,11 @@ def _measure_network(
         )
         rows.append((row, candidate))
     return rows
+
+
+def _rank(row: Measurement) -> float:
+    """Milliseconds, with a handicap for what is not float32: noise must not buy a loss of fidelity."""
+    return (row.median_ms or 0.0) * (1.0 if row.precision == "float32" else 1.0 + WORTH)
 
 
 def time_interleaved(

@@ -29,7 +29,7 @@ from .bundle import Bundle, open_bundle
 from .drift import Drift, measure
 from .errors import BundleError, SourceError
 from .inputs import sample_inputs
-from .machine import Machine, memory_mb, this_machine, versions
+from .machine import Machine, load_average, memory_mb, this_machine, versions
 from .pipeline import Pipeline
 from .source import open_source
 from .types import Image
@@ -95,6 +95,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     versions: dict[str, str]
     policy: str
+    load: float | None  # average of the minute before: above the number of cores, figures are of little use
     subjects: dict[str, Subject]
     ratios: dict[str, float] = {}  # "network:synthesis", "frame": first subject's time over the second's
     paired: bool = True
@@ -127,6 +128,7 @@ def run_bench(
 ) -> Result:
     """Measure, alone or in turns with ``against``. Raises DoppelganError for what cannot be opened."""
     earlier = read_result(Path(against)) if against is not None and Path(against).suffix == ".json" else None
+    load = load_average()
     with ExitStack() as stack:
         sides = [_open_side(bundle, backend, threads, stack)]
         if against is not None and earlier is None:
@@ -159,6 +161,7 @@ def run_bench(
         commit=commit(),
         machine=this_machine(),
         versions=versions(),
+        load=load,
         policy=f"{warm_up} warm-up runs not counted, then {runs} runs, none dropped"
         + ("; two subjects in turns" if len(sides) == 2 else ""),
         subjects=subjects,
@@ -213,7 +216,8 @@ def markdown(result: Result) -> str:
         "",
         " · ".join(f"{name} {number}" for name, number in result.versions.items()),
         "",
-        f"Policy: {result.policy}.",
+        f"Policy: {result.policy}. Load before the run: "
+        + (f"{result.load:.1f} on {machine.cores} cores." if result.load is not None else "not told."),
         "",
         "| network | subject | computes | precision | median ms | p95 | p99 | jitter | GFLOP/s | drift |",
         "|---|---|---|---|--:|--:|--:|--:|--:|---|",

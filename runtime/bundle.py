@@ -43,6 +43,8 @@ from .types import Floats
 
 MANIFEST = "manifest.json"
 DEFAULT_BACKEND = "onnxruntime"
+# Small networks of small layers: a second thread costs more in waking up than it saves.
+ONE_THREAD = frozenset({"detector", "landmarks"})
 
 
 def engine_folders() -> list[Path]:
@@ -91,7 +93,8 @@ def open_bundle(
     """
     path = find_bundle(name_or_folder)
     manifest = read_manifest((path / MANIFEST).read_bytes(), str(path / MANIFEST))
-    for name, entry in {**manifest.networks, **manifest.files}.items():
+    files: dict[str, Network | DataFile] = {**manifest.networks, **manifest.files}
+    for name, entry in files.items():
         _check_file(path / entry.file, entry.sha256 if verify else None, name)
     chosen = find_compiled(path, manifest) if compiled and backend is None else None
     return Bundle(path, manifest, backend=backend or DEFAULT_BACKEND, threads=threads, compiled=chosen)
@@ -235,7 +238,8 @@ class Bundle:
     def _open(self, name: str, network: Network) -> Session:
         choice = None if self.compiled is None else self.compiled.choice(name, self.manifest)
         if choice is None or self.compiled is None:
-            session = open_session(self.path / network.file, backend=self._backend, threads=self._threads)
+            threads = 1 if name in ONE_THREAD else self._threads
+            session = open_session(self.path / network.file, backend=self._backend, threads=threads)
         else:
             path = self.compiled.file(choice, self.path, network.file)
             threads = self._threads or choice.threads
@@ -286,7 +290,8 @@ class BundleWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
         except OSError as error:
-            raise BundleError(f"{self.path}: cannot be written: {error.strerror}; choose another output") from None
+            reason = f"cannot be written: {error.strerror}"
+            raise BundleError(f"{self.path}: {reason}; choose another output") from None
         return self
 
     def add_network(
@@ -318,7 +323,7 @@ class BundleWriter:
     def add_direction(self, direction: Direction) -> None:
         self._directions[direction.name] = direction
 
-    def add_source(self, path: Path, layout: str, license: str = "") -> None:
+    def add_source(self, path: Path, layout: str, license: str = "") -> None:  # noqa: A002 - the manifest's word
         self._sources.append(Source(path.name, sha256_of(path), layout, license))
 
     def add_file(self, name: str, file: str, data: bytes | Path) -> None:
@@ -366,7 +371,7 @@ class BundleWriter:
         self.folder.chmod(0o755)
         if self.path.exists():
             shutil.rmtree(self.path)
-        os.replace(self.folder, self.path)
+        self.folder.replace(self.path)
 
     def _store(self, file: str, data: bytes | Path) -> str:
         target = self.folder / file
@@ -394,7 +399,8 @@ class _DiskGuard:
         if isinstance(error, OSError):
             reason = error.strerror or str(error)
             raise BundleError(
-                f"{self._path}: cannot write {self._file}: {reason}; nothing was kept, free some space and repeat"
+                f"{self._path}: cannot write {self._file}: {reason}; "
+                "nothing was kept, free some space and repeat"
             ) from error
 
 

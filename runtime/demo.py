@@ -23,6 +23,8 @@ from .types import Floats, Frame, Image
 EDITS = {"age": 0.8}  # the demonstrated edit, where the bundle knows it
 PANEL_PX = 480  # height of the panels in the video
 
+View = tuple[float, Image, Floats]  # of a face: how frontal, its crop BGR uint8 [S,S,3], its code [1,n,w]
+
 
 @dataclass
 class Made:
@@ -49,7 +51,7 @@ def run_demo(
     if "toon" in bundle.styles:
         pipelines["toon"] = Pipeline(bundle, style="toon", composite="replace")
     made = Made(files={"video": output / "demo.mp4"})
-    best: tuple[float, Image, Floats] | None = None  # sharpest view of a face: score, picture, code
+    best: View | None = None
 
     with open_source(source or str(_clip(bundle))) as clip:
         size = (2 * round(PANEL_PX * clip.size[0] / clip.size[1] / 2) * (1 + len(pipelines)), PANEL_PX)
@@ -60,7 +62,7 @@ def run_demo(
                     panels.append(pipeline.process(frame.image, frame.time_s))
                     if name == "photo" and pipeline.people:
                         made.frames_with_face += 1
-                        best = _better(best, frame.image, pipeline)
+                        best = _better(best, pipeline)
                 sink.write(Frame(_strip(panels, size), frame.index, frame.time_s))
                 made.frames += 1
                 on_progress(made.frames)
@@ -84,7 +86,7 @@ def _clip(bundle: Bundle) -> Path:
     return bundle.path / entry.file
 
 
-def _better(best: tuple[float, Image, Floats] | None, image: Image, pipeline: Pipeline) -> tuple[float, Image, Floats]:
+def _better(best: View | None, pipeline: Pipeline) -> View:
     """Prefer the frame whose face looks most into the camera."""
     person = next(iter(pipeline.people.values()))
     assert person.face is not None

@@ -39,9 +39,7 @@ class Encoder:
         self.takes_landmarks = any(spec.name == "landmarks" for spec in session.inputs)
         self._average_picture: Floats | None = None  # pooled picture of the average code, made once
 
-    def __call__(
-        self, crops: Floats, *, steps: int | None = None, landmarks: Floats | None = None
-    ) -> Floats:
+    def __call__(self, crops: Floats, *, steps: int | None = None, landmarks: Floats | None = None) -> Floats:
         return self.trajectory(crops, steps=steps, landmarks=landmarks)[-1]
 
     def trajectory(
@@ -89,7 +87,9 @@ class Encoder:
 
     def _find_landmarks(self, crops: Floats) -> Floats:
         if self._landmarks is None:
-            raise BackendError("encode: this encoder takes landmarks; pass them, or use a bundle with trackers")
+            raise BackendError(
+                "encode: this encoder takes landmarks; pass them or use a bundle with trackers"
+            )
         from .track import landmarks_in_crop
 
         return np.stack([landmarks_in_crop(self._landmarks, crop) for crop in crops])
@@ -169,7 +169,7 @@ class IdentityLock:
             weight = np.float32(step_s / max(self._seen_s, step_s))
             self._appearance = self._appearance + weight * (appearance - self._appearance)
         self._time_s = time_s
-        return self._average + motion + self._appearance
+        return (self._average + motion + self._appearance).astype(np.float32, copy=False)
 
     def split(self, codes: Floats) -> tuple[Floats, Floats]:
         """(motion, appearance) parts of ``codes`` as offsets from the average code."""

@@ -43,6 +43,11 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """True on x86 without VNNI, where pairs of 8-bit products are added in 16 bits."""
         return "x86" in self.system and not {"avx_vnni", "avx512_vnni"} & set(self.instructions)
 
+    @property
+    def int8_transposed(self) -> bool:
+        """False where OpenVINO runs transposed convolutions in float32 whatever their tensors are."""
+        return "x86" not in self.system or "avx512f" in self.instructions
+
 
 @lru_cache(maxsize=1)
 def this_machine() -> Machine:
@@ -66,6 +71,14 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def load_average() -> float | None:
+    """Processes that wanted to run in the last minute, on average; None where the system does not tell."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
 
 
 def memory_mb() -> float:

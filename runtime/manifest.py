@@ -187,12 +187,14 @@ def _check(manifest: Manifest, where: str) -> None:
         if network is None:
             raise BundleError(f"{where}: has encoder settings but no network 'encoder'")
         channels = 6 if manifest.encoder.loop == "restyle" else 3
-        _expect(where, "encoder", network.inputs, "crop", (1, channels, manifest.crop_size, manifest.crop_size))
+        crop = (1, channels, manifest.crop_size, manifest.crop_size)
+        _expect(where, "encoder", network.inputs, "crop", crop)
         _expect(where, "encoder", network.outputs, "codes", code)
     if "mapping" in manifest.networks:
         _expect(where, "mapping", manifest.networks["mapping"].inputs, "z", (1, manifest.z_dim))
         _expect(where, "mapping", manifest.networks["mapping"].outputs, "w", (1, manifest.w_dim))
-    for entry in [*manifest.networks.values(), *manifest.files.values()]:
+    entries: list[Network | DataFile] = [*manifest.networks.values(), *manifest.files.values()]
+    for entry in entries:
         if "/" in entry.file or "\\" in entry.file or entry.file in ("", ".", ".."):
             raise BundleError(f"{where}: expected a file name inside the bundle, got {entry.file!r}")
 

@@ -18,7 +18,7 @@ from .edit import Editor, truncate
 from .encode import IdentityLock, LatentSmoother
 from .synthesize import Synthesizer
 from .timing import Clock
-from .track import Tracker
+from .track import OneEuro, Tracker
 from .types import Crop, Face, Floats, Image, check_image
 
 Lost = Literal["frame", "hold", "blank"]
@@ -74,7 +74,7 @@ class Pipeline:
             bundle.session("detector"),
             bundle.session("landmarks"),
             max_faces=max_faces,
-            **({} if smoothing else {"smoothing": None}),
+            smoothing=OneEuro() if smoothing else None,
         )
         self._known: dict[int, Person] = {}  # also those who left a moment ago and may come back
         self._latest: Image | None = None
@@ -123,7 +123,8 @@ class Pipeline:
             with self.clock.stage("encode"):
                 found = self._encode(crop, person)
             with self.clock.stage("edit"):
-                codes = self._editor.apply(truncate(found, self.bundle.latent_avg, self.truncation), self.edits)
+                drawn = truncate(found, self.bundle.latent_avg, self.truncation)
+                codes = self._editor.apply(drawn, self.edits)
             with self.clock.stage("synthesize"):
                 picture = self._synthesize(codes)
             with self.clock.stage("composite"):
@@ -165,11 +166,11 @@ class Pipeline:
         return codes
 
     def _new_person(self) -> Person:
-        latent = self.bundle.latent
+        latent, average = self.bundle.latent, self.bundle.latent_avg
         return Person(
             compositor=Compositor(self.composite),
-            smoother=LatentSmoother(latent.get("w_std", np.float32(1))) if self._smoothing else None,
-            lock=IdentityLock(latent["motion_basis"], self.bundle.latent_avg) if self._identity_lock else None,
+            smoother=LatentSmoother(latent.get("w_std", 1.0)) if self._smoothing else None,
+            lock=IdentityLock(latent["motion_basis"], average) if self._identity_lock else None,
         )
 
     def _lost(self, frame: Image) -> Image:

@@ -75,9 +75,9 @@ class Face:
     def eyes_mouth(self) -> Floats:
         """float32 [4,2] px: eye centers (image left, image right), mouth corners (left, right)."""
         xy = self.landmarks[:, :2]
-        return np.stack(
-            [xy[list(RIGHT_EYE)].mean(0), xy[list(LEFT_EYE)].mean(0), xy[MOUTH_CORNERS[0]], xy[MOUTH_CORNERS[1]]]
-        ).astype(np.float32)
+        eyes = [xy[list(RIGHT_EYE)].mean(0), xy[list(LEFT_EYE)].mean(0)]
+        corners = [xy[MOUTH_CORNERS[0]], xy[MOUTH_CORNERS[1]]]
+        return np.stack([*eyes, *corners]).astype(np.float32)
 
     @property
     def box(self) -> Floats:

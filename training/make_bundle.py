@@ -1,6 +1,6 @@
 """From trained networks to a bundle.
 
-    python -m training.make_bundle --trained DIR --trackers DIR --out engines/demo [--card MODEL_CARD.md] [--overwrite]
+    python -m training.make_bundle --trained DIR --trackers DIR --out engines/demo [--card FILE] [--clip FILE] [--overwrite]
 
 `--trained` holds generator-photo.pt, generator-toon.pt, encoder.pt and features.npz as `training.fit` leaves them; `--trackers`
 detector.onnx and landmarks.onnx as `doppelgan.export.trackers` writes them. Without an encoder or trackers, those are left out.
@@ -14,23 +14,29 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
+from doppelgan.export import export_module, generator_weights, read_checkpoint
+from doppelgan.export import Mapping as ExportMapping
+from doppelgan.export import Synthesis as ExportSynthesis
+from doppelgan.export.onnx_graph import run_torch
+from doppelgan.export.parity import compare_all
+from doppelgan.runtime.bundle import BundleWriter
+from doppelgan.runtime.edit import Direction
+from doppelgan.runtime.manifest import EncoderInfo, Parity
+from doppelgan.runtime.manifest import Tensor as TensorInfo
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from doppelgan.export import ExportedNetwork, export_module, generator_weights, read_checkpoint
-from doppelgan.export import Mapping as ExportMapping
-from doppelgan.export import Synthesis as ExportSynthesis
-from doppelgan.runtime.bundle import BundleWriter
-from doppelgan.runtime.edit import Direction
-from doppelgan.runtime.manifest import EncoderInfo
-from doppelgan.runtime.manifest import Tensor as TensorInfo
 from training.fit.directions import ATTRIBUTES, codes_of, find_directions, motion_basis, sampled_features
 from training.fit.encoder import EncoderToCodes, load_encoder
 from training.fit.features import FeatureCodec
 from training.fit.networks import load_generator
 
-LICENSE = "MIT for this bundle's own networks; Apache-2.0 for the trackers (MediaPipe); see the model card"
+_SAMPLES = 8  # that each network is compared with torch on
+_STORED_TOLERANCE = 2e-3  # float16 rounds a constant by at most 1 in 2048
+
+LICENSE = "Apache-2.0 for this bundle's own networks; Apache-2.0 for the trackers (MediaPipe); see the model card"
 
 
 def make_bundle(
@@ -39,6 +45,7 @@ def make_bundle(
     *,
     trackers: Path | None = None,
     card: Path | None = None,
+    clip: Path | None = None,  # a short video that `doppelgan demo` runs on
     name: str = "demo",
     overwrite: bool = False,
     people: int = 3000,  # invented people that directions and statistics are measured on
@@ -47,12 +54,14 @@ def make_bundle(
 ) -> Path:
     """Write the bundle; returns its folder."""
     codec = FeatureCodec.load(trained / "features.npz")
-    mapping, synthesis = load_generator(torch.load(trained / "generator-photo.pt", map_location="cpu", weights_only=True)["g_ema"])
+    mapping, synthesis = load_generator(
+        torch.load(trained / "generator-photo.pt", map_location="cpu", weights_only=True)["g_ema"]
+    )
     features = torch.from_numpy(sampled_features(people))
     w = codes_of(codec, mapping, features)
     average = w.mean(0)
     n_styles, w_dim = synthesis.n_styles, w.shape[1]
-    codes = w[:4, None].expand(-1, n_styles, -1).contiguous()
+    codes = w[:_SAMPLES, None].expand(-1, n_styles, -1).contiguous()
 
     writer = BundleWriter(
         out, overwrite=overwrite, name=name, description=f"avatars from rendered people, {synthesis.size} px, photo and toon",
@@ -60,25 +69,29 @@ def make_bundle(
     )  # fmt: skip
     with writer as bundle:
 
-        def add(network: ExportedNetwork) -> None:
-            data = half_constants(network.onnx) if half else network.onnx
-            bundle.add_network(network.name, data, network.inputs, network.outputs, parity=network.parity, gflop=network.gflop)
+        def add(name: str, module: torch.nn.Module, inputs: dict[str, Tensor], output: str) -> None:
+            network = export_module(name, module, inputs, [output], report=print)
+            data, parity = network.onnx, network.parity
+            if half:
+                data = half_constants(data)
+                parity += stored_parity(name, module, inputs, output, data)
+            bundle.add_network(name, data, network.inputs, network.outputs, parity=parity, gflop=network.gflop)
 
         for style, network in (("photo", "synthesis"), ("toon", "synthesis-toon")):
             path = trained / f"generator-{style}.pt"
             checkpoint = read_checkpoint(path)
             weights = generator_weights(checkpoint)
             if style == "photo":
-                z = torch.randn(4, codec.z_dim, generator=torch.Generator().manual_seed(5))
-                add(export_module("mapping", ExportMapping(weights), {"z": z}, ["w"], report=print))
-            add(export_module(network, ExportSynthesis(weights), {"codes": codes}, ["image"], report=print))
+                z = torch.randn(_SAMPLES, codec.z_dim, generator=torch.Generator().manual_seed(5))
+                add("mapping", ExportMapping(weights), {"z": z}, "w")
+            add(network, ExportSynthesis(weights), {"codes": codes}, "image")
             bundle.add_generator(style, network)
             bundle.add_source(path, checkpoint.layout, LICENSE)
 
         if (trained / "encoder.pt").exists():
             encoder = load_encoder(trained / "encoder.pt")
             module = EncoderToCodes(encoder, codec, mapping, offset_scale).requires_grad_(False)
-            add(export_module("encoder", module, _encoder_samples(synthesis(codes), encoder), ["codes"], report=print))
+            add("encoder", module, _encoder_samples(synthesis(codes), encoder), "codes")
             bundle.add_encoder(EncoderInfo("demo"), encoder.size)
 
         for tracker in ("detector", "landmarks"):
@@ -98,6 +111,8 @@ def make_bundle(
             bundle.add_direction(_direction(label, direction, n_styles, ATTRIBUTES[label].ends, note))
         if card is not None:
             bundle.add_file("card", "MODEL_CARD.md", card)
+        if clip is not None:
+            bundle.add_file("clip", "clip.mp4", clip)
     return out
 
 
@@ -119,11 +134,31 @@ def _add_tracker(bundle: BundleWriter, name: str, path: Path) -> None:
 
     def infos(values: Any) -> tuple[TensorInfo, ...]:
         return tuple(
-            TensorInfo(value.name, "float32", tuple(d.dim_value for d in value.type.tensor_type.shape.dim)) for value in values
+            TensorInfo(value.name, "float32", tuple(d.dim_value for d in value.type.tensor_type.shape.dim))
+            for value in values
         )
 
     bundle.add_network(name, path, infos(graph.input), infos(graph.output))
     bundle.add_source(path, "onnx", "Apache-2.0 (MediaPipe)")
+
+
+def stored_parity(
+    name: str, module: torch.nn.Module, inputs: dict[str, Tensor], output: str, data: bytes
+) -> tuple[Parity, ...]:
+    """How far the stored network, run by ONNX Runtime, is from the float32 module. Raises ParityError beyond _STORED_TOLERANCE."""
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    samples = [{k: v[i : i + 1].contiguous() for k, v in inputs.items()} for i in range(_SAMPLES)]
+    reference = [run_torch(module, sample, [output])[output] for sample in samples]
+    got = [session.run([output], {k: v.numpy() for k, v in sample.items()})[0] for sample in samples]
+    step = "torch float32 -> stored (large constants float16) in onnxruntime float32"
+    return compare_all(
+        name,
+        step,
+        {output: np.concatenate(reference)},
+        {output: np.concatenate(got)},
+        tolerance=_STORED_TOLERANCE,
+        samples=_SAMPLES,
+    )
 
 
 def half_constants(data: bytes, smallest: int = 1024) -> bytes:
@@ -142,7 +177,9 @@ def half_constants(data: bytes, smallest: int = 1024) -> bytes:
             continue
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}_half"))
-        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_widen", to=TensorProto.FLOAT))
+        casts.append(
+            helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_widen", to=TensorProto.FLOAT)
+        )
     nodes = list(graph.node)
     del graph.node[:]
     graph.node.extend([*casts, *nodes])
@@ -150,17 +187,22 @@ def half_constants(data: bytes, smallest: int = 1024) -> bytes:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.make_bundle", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.make_bundle",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
     parser.add_argument("--trained", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--trackers", type=Path)
-    parser.add_argument("--card", type=Path)
+    parser.add_argument("--card", type=Path, help="MODEL_CARD.md of the bundle")
+    parser.add_argument("--clip", type=Path, help="a short video that `doppelgan demo` runs on")
     parser.add_argument("--name", default="demo")
     parser.add_argument("--offset-scale", type=float, default=1.0)
     parser.add_argument("--overwrite", action="store_true")
     arguments = parser.parse_args()
     folder = make_bundle(
-        arguments.trained, arguments.out, trackers=arguments.trackers, card=arguments.card, name=arguments.name,
+        arguments.trained, arguments.out, trackers=arguments.trackers, card=arguments.card, clip=arguments.clip, name=arguments.name,
         overwrite=arguments.overwrite, offset_scale=arguments.offset_scale,
     )  # fmt: skip
     size = sum(path.stat().st_size for path in folder.iterdir())

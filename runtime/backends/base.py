@@ -58,9 +58,7 @@ class Session(Protocol):
 def check_feeds(specs: tuple[TensorSpec, ...], feeds: Mapping[str, Array], network: str) -> dict[str, Array]:
     """Feeds in the order of ``specs``, C-contiguous; BackendError if a name, dtype or shape is off."""
     if feeds.keys() != {spec.name for spec in specs}:
-        raise BackendError(
-            f"{network}: expected inputs {[spec.name for spec in specs]}, got {sorted(feeds)}"
-        )
+        raise BackendError(f"{network}: expected inputs {[spec.name for spec in specs]}, got {sorted(feeds)}")
     checked: dict[str, Array] = {}
     for spec in specs:
         array = feeds[spec.name]

@@ -49,11 +49,15 @@ class OnnxRuntimeSession:
         for name, array in feeds.items():
             binding.bind_cpu_input(name, array)
         for spec in self.outputs:
-            array = out.get(spec.name)
-            if array is None:
+            if spec.name not in out:
                 binding.bind_output(spec.name)
                 continue
-            if array.shape != spec.shape or array.dtype != np.dtype(spec.dtype) or not array.flags.c_contiguous:
+            array = out[spec.name]
+            if (
+                array.shape != spec.shape
+                or array.dtype != np.dtype(spec.dtype)
+                or not array.flags.c_contiguous
+            ):
                 raise BackendError(f"{self._name}: expected an output buffer {spec}, C-contiguous")
             binding.bind_output(spec.name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
         self._session.run_with_iobinding(binding)
@@ -92,9 +96,7 @@ def open(  # noqa: A001 - the backends' common verb
     if threads is not None:
         settings.intra_op_num_threads = threads
     try:
-        session = ort.InferenceSession(
-            str(path), settings, providers=[*providers, "CPUExecutionProvider"]
-        )
+        session = ort.InferenceSession(str(path), settings, providers=[*providers, "CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises many unrelated types
         reason = str(error).splitlines()[0]
         raise BackendError(f"{path}: expected a network that ONNX Runtime can load; {reason}") from error

@@ -22,6 +22,7 @@ from .base import Array, TensorSpec, check_feeds
 
 # OPTIMIZATION_CAPABILITIES -> the name that INFERENCE_PRECISION_HINT takes.
 _PRECISIONS = {"FP32": "f32", "BF16": "bf16", "FP16": "f16"}
+_SINK = "/sink_port_0"  # what OpenVINO adds to the name of an output
 
 
 class OpenVinoSession:
@@ -113,7 +114,10 @@ def _core() -> Any:
 
 
 def _spec(port: Any) -> TensorSpec:
-    name = port.get_any_name()
+    # Tensors that were merged keep all their names; the node at the border has the one of the file.
+    names = port.get_names()
+    name = port.node.friendly_name.removesuffix(_SINK)
+    name = name if name in names else port.get_any_name()
     if port.partial_shape.is_dynamic:
         raise BackendError(
             f"{name}: expected a fixed shape, got {port.partial_shape}; export with fixed shapes"

@@ -6,7 +6,9 @@ every file was closed properly.
 
 from __future__ import annotations
 
+import difflib
 import sys
+import warnings
 from importlib import import_module
 
 import click
@@ -20,7 +22,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "video": ("video", "Edit the faces in a video file; sound, size and rate are kept."),
     "live": ("live", "Edit faces from a camera or stream into a window, a virtual camera or a file."),
     "export": ("export", "Turn a pSp / e4e / ReStyle / StyleGAN2 checkpoint into a bundle."),
-    "compile": ("compile", "Find the fastest faithful way to run a bundle on this machine, or build engines."),
+    "compile": (
+        "compile",
+        "Find the fastest faithful way to run a bundle on this machine, or build engines.",
+    ),
     "bench": ("bench", "Measure a bundle: per network and end to end, alone or against another."),
     "bundles": ("bundles", "List and inspect bundles."),
     "doctor": ("doctor", "Tell what this machine can run and what is missing."),
@@ -35,7 +40,9 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            close = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
+            guess = f"did you mean {close[0]}?" if close else f"commands: {', '.join(COMMANDS)}"
+            raise click.UsageError(f"no such command {cmd_name!r}; {guess}", ctx)
         command: click.Command = import_module(f".{COMMANDS[cmd_name][0]}", __name__).command
         return command
 
@@ -59,6 +66,7 @@ def group() -> None:
 
 def main() -> None:
     """Entry point of the installed command."""
+    warnings.showwarning = _show_warning
     try:
         code = group.main(standalone_mode=False)
     except DoppelganError as error:
@@ -67,8 +75,13 @@ def main() -> None:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         code = 0
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx is not None else "doppelgan"
+        message = error.format_message().rstrip(".").replace("\n", " ")
+        click.echo(f"doppelgan: error: {message}; see `{path} --help`", err=True)
+        code = error.exit_code
     except click.ClickException as error:
-        error.show()
+        click.echo(f"doppelgan: error: {error.format_message()}", err=True)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("doppelgan: stopped", err=True)
@@ -76,3 +89,8 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our standard output went away, e.g. `| head`
         code = 141
     sys.exit(code)
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    """Warnings for people: one line, no place in the code."""
+    click.echo(f"doppelgan: warning: {message}", err=True)

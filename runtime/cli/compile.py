@@ -75,7 +75,7 @@ def command(
         progress.print(step, style="dim")
 
     if target is not None:
-        _engines(bundle, target, arch, precisions, say)
+        _engines(bundle, target, arch, precisions=precisions, networks=networks, samples=samples, report=say)
         return
     from ..autotune import PRECISIONS, autotune
 
@@ -171,7 +171,7 @@ def _table(record: Record) -> Table:
     return table
 
 
-def _engines(bundle: str, target: str, arch: str | None, precisions: tuple[str, ...], say: Any) -> None:
+def _engines(bundle: str, target: str, arch: str | None, **settings: Any) -> None:
     try:
         from doppelgan.export import engines
     except ModuleNotFoundError as error:
@@ -179,4 +179,4 @@ def _engines(bundle: str, target: str, arch: str | None, precisions: tuple[str, 
             f"compile: building engines needs the package {error.name!r}, which is not installed; "
             'run `pip install "doppelgan[export]"`, see docs/jetson.md'
         ) from None
-    engines.compile_bundle(bundle, target=target, arch=arch, precisions=precisions, report=say)
+    engines.compile_bundle(bundle, target=target, arch=arch, **settings)

@@ -89,7 +89,7 @@ def _devices() -> list[Row]:
         ("NVIDIA GPU", bool(gpu) or jetson, "Jetson" if jetson else ", ".join(gpu) or "CPU only"),
         ("camera", bool(cameras), ", ".join(cameras) or "none; use a file, a stream or `test:`"),
         ("display", display, "" if display else "no window; write to a file, a stream or a virtual camera"),
-        ("window support in OpenCV", _gui(), "" if _gui() else "pip install opencv-python in place of -headless"),
+        ("OpenCV with windows", _gui(), "" if _gui() else "pip install opencv-python in place of -headless"),
     ]
 
 

@@ -46,7 +46,7 @@ def read_picture(path: Path) -> Image:
     data = np.frombuffer(path.read_bytes(), np.uint8)
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if picture is None:
-        raise SourceError(f"{path}: expected a picture that OpenCV can read (JPEG, PNG, WebP ...), got something else")
+        raise SourceError(f"{path}: expected a picture (JPEG, PNG, WebP ...), got something else; convert it")
     return np.asarray(picture, np.uint8)
 
 

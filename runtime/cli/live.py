@@ -11,21 +11,38 @@ from ..schedule import hold, no_signal, passthrough, run_live
 from ..sink import open_sinks
 from ..source import open_source
 from .options import make_pipeline, pipeline_options
-from .video import processor
+from .video import Processor
 
 ON_LOST = {"no-signal": no_signal, "hold": hold, "passthrough": passthrough}
 NUDGE = 0.25  # of a direction's range, per key press
 
 
 @click.command("live")
-@click.option("--source", "-i", default="0", show_default=True,
-              help="Camera (0, /dev/video0), gst:PIPELINE, rtsp:// or http:// stream, file, test:, - for raw.")
-@click.option("--to", "-o", "outputs", multiple=True, default=("window",), show_default=True,
-              help="window, camera: (virtual camera), a video file, - for raw BGR frames; repeat for several.")
+@click.option(
+    "--source",
+    "-i",
+    default="0",
+    show_default=True,
+    help="Camera (0, /dev/video0), gst:PIPELINE, rtsp:// or http:// stream, file, test:, - for raw.",
+)
+@click.option(
+    "--to",
+    "-o",
+    "outputs",
+    multiple=True,
+    default=("window",),
+    show_default=True,
+    help="window, camera: (virtual camera), a video file, - for raw BGR frames; repeat for several.",
+)
 @click.option("--size", default=None, metavar="WxH", help="What to ask the camera for; needed for raw input.")
 @click.option("--rate", type=float, default=None, help="Frames per second to ask the camera for.")
-@click.option("--on-lost", type=click.Choice(list(ON_LOST)), default="no-signal", show_default=True,
-              help="What to show when no frames come any more.")
+@click.option(
+    "--on-lost",
+    type=click.Choice(list(ON_LOST)),
+    default="no-signal",
+    show_default=True,
+    help="What to show when no frames come any more.",
+)
 @click.option("--latency", is_flag=True, help="Print what each stage took at the end.")
 @pipeline_options
 def command(
@@ -57,10 +74,12 @@ def command(
         raise
     report = run_live(
         opened,
-        processor(pipeline),
+        Processor(pipeline),
         sinks,
         on_lost=ON_LOST[on_lost],
-        on_state=lambda state, reason: click.echo(f"{state}: {reason}", err=True) if state != "live" else None,
+        on_state=lambda state, reason: (
+            click.echo(f"{state}: {reason}", err=True) if state != "live" else None
+        ),
     )
     click.echo(f"{report.written} frames shown, {report.dropped} dropped", err=True)
     if latency:

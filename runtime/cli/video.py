@@ -9,7 +9,7 @@ import click
 
 from ..errors import SinkError
 from ..pipeline import Pipeline
-from ..schedule import Process, run_files
+from ..schedule import run_files
 from ..sink import open_sink
 from ..source import open_source
 from ..types import Frame
@@ -19,7 +19,7 @@ from .progress import frame_progress
 
 @click.command("video")
 @click.argument("video")
-@click.option("--output", "-o", required=True, help="Video file, folder for pictures, or - for raw BGR frames.")
+@click.option("--output", "-o", required=True, help="Video file, folder for pictures, - for raw BGR frames.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it is there.")
 @click.option("--latency", is_flag=True, help="Print what each stage took.")
 @pipeline_options
@@ -42,18 +42,24 @@ def command(video: str, output: str, overwrite: bool, latency: bool, **settings:
     except BaseException:
         source.close()
         raise
+    edit = Processor(pipeline)
     with frame_progress(Path(video).name, source.frame_count) as advance:
-        done = run_files(source, processor(pipeline), sink, on_progress=lambda p: advance(p.frames))
-    if output != "-":
-        click.echo(f"{output}: {done.frames} frames, {done.frames / max(done.elapsed_s, 1e-9):.1f} frames/s")
+        done = run_files(source, edit, sink, on_progress=lambda p: advance(p.frames))
+    speed = done.frames / max(done.elapsed_s, 1e-9)
+    said = f"{output}: {done.frames} frames, a face in {edit.with_face} of them, {speed:.1f} frames/s"
+    click.echo(said, err=output == "-")
     if latency:
         click.echo(pipeline.clock.report().table(), err=True)
 
 
-def processor(pipeline: Pipeline) -> Process:
-    """The pipeline as a function of frames."""
+class Processor:
+    """The pipeline as a function of frames; counts those with a face."""
 
-    def process(frame: Frame) -> Frame:
-        return Frame(pipeline.process(frame.image, frame.time_s), frame.index, frame.time_s)
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self.with_face = 0
 
-    return process
+    def __call__(self, frame: Frame) -> Frame:
+        edited = self._pipeline.process(frame.image, frame.time_s)
+        self.with_face += bool(self._pipeline.people)
+        return Frame(edited, frame.index, frame.time_s)

@@ -21,7 +21,7 @@ class CudaPythonDriver:
         self._cuda = cuda = _runtime()
         error, count = cuda.cudaGetDeviceCount()
         if int(error) != 0 or not count:
-            found = error.name if int(error) else "no device"
+            found = f"{error.name} (no driver, or one too old)" if int(error) else "no device"
             raise BackendError(
                 f"CUDA: expected an NVIDIA GPU with its driver, got {found}; "
                 "install the driver, or use --backend onnxruntime"

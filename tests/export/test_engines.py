@@ -8,6 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from doppelgan.export import engines
@@ -32,6 +35,7 @@ from doppelgan.runtime.bundle import find_bundle
 from doppelgan.runtime.cuda.fake import FakeDriver
 from doppelgan.runtime.engine_record import RECORD, read_engines, record_folders
 from doppelgan.runtime.errors import BackendError, BundleError, ParityError
+from onnx import helper
 
 from .. import fake_tensorrt, tiny
 from . import seeds
@@ -159,6 +163,8 @@ def test_every_network_of_the_demo_bundle_builds(tmp_path: Path, monkeypatch: py
         assert engine.layers, engine.network
         if engine.precision == "float16":
             assert engine.float32_maps == 0, engine.network
+        elif engine.network != "mapping":
+            assert engine.float32_maps > 0, engine.network
     assert (folder / RECORD).is_file()
 
 
@@ -215,6 +221,25 @@ def test_rtx_sets_the_number_of_architectures_first() -> None:
     assert (made.weights, made.activations, made.layers) == (1000, 2000, ())
 
 
+def test_weights_stored_in_half_precision_are_constants_to_the_converter() -> None:
+    """A bundle may keep its weights in half precision, widened by casts; float16 must not keep the casts."""
+    weights = np.linspace(-1, 1, 8 * 8 * 9, dtype=np.float16).reshape(8, 8, 3, 3)
+    packed = tiny.model(
+        [
+            helper.make_node("Cast", ["stored"], ["weight"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Conv", ["x", "weight"], ["y"], pads=[1, 1, 1, 1]),
+        ],
+        {"x": (1, 8, 4, 4)},
+        {"y": (1, 8, 4, 4)},
+        {"stored": weights},
+    )
+    half = onnx.load_model_from_string(to_float16(packed))
+    convolution = next(node for node in half.graph.node if node.op_type == "Conv")
+    stored = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
+    assert stored[convolution.input[1]] == onnx.TensorProto.FLOAT16
+    onnxruntime.InferenceSession(half.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
 def test_what_the_builder_cannot_do_is_one_line() -> None:
     trt = fake_tensorrt.module("tensorrt_rtx", "1.4.0")
     with pytest.raises(BackendError, match=r"could not build the engine: no implementation for node Odd"):
@@ -228,6 +253,7 @@ def test_what_the_builder_cannot_do_is_one_line() -> None:
     [
         ({"target": "metal"}, "expected --for tensorrt or rtx, got 'metal'"),
         ({"target": "rtx", "precisions": ("float8",)}, "expected a precision of float32, float16, int8"),
+        ({"target": "rtx", "precisions": ("int8",)}, "has no int8 convolutions; use --precision float16"),
         ({"target": "rtx", "networks": ["nose"]}, "expected a network of .*mapping.*, got 'nose'"),
     ],
 )

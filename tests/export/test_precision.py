@@ -181,6 +181,16 @@ class TestInt8:
         assert 0 < len(mixed.kept) < 5
         assert set(mixed.kept) <= set(int8.layers(plain))
 
+    def test_transposed_convolutions_can_be_left_out(self, plain: bytes) -> None:
+        made = make_variant("synthesis", plain, "int8", codes(4), codes(4, seed=9), transposed=False)
+        assert len(made.kept) == 2
+        nodes = onnx.load_model_from_string(made.onnx).graph.node
+        restored = {n.output[0] for n in nodes if n.op_type == "DequantizeLinear"}
+        assert [
+            n.input[1] in restored for n in nodes if n.op_type == "Conv" and ".fir" not in n.input[1]
+        ] == [True] * 3
+        assert not any(n.input[1] in restored for n in nodes if n.op_type == "ConvTranspose")
+
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
 def test_past_its_bound_a_variant_is_refused_with_the_figure(plain: bytes, precision: str) -> None:

@@ -15,7 +15,7 @@ from doppelgan.runtime import compiled as compiled_module
 from doppelgan.runtime.autotune import autotune, usable_backends
 from doppelgan.runtime.bundle import Bundle, open_bundle
 from doppelgan.runtime.cli.compile import command, read_crops
-from doppelgan.runtime.compiled import Choice, explain, find_compiled, read_record, user_cache
+from doppelgan.runtime.compiled import Choice, Measurement, explain, find_compiled, read_record, user_cache
 from doppelgan.runtime.errors import BackendError, BundleError, ParityError, SourceError
 from doppelgan.runtime.inputs import sample_inputs
 from doppelgan.runtime.machine import Machine, this_machine
@@ -68,8 +68,16 @@ def test_every_candidate_is_measured_and_the_fastest_kept(copy: Path) -> None:
         rows = [m for m in record.measurements if m.network == name]
         assert {m.backend for m in rows} == set(backends)
         assert all(m.drift is not None and m.drift.samples == 3 and not m.refused for m in rows)
-        best = min(rows, key=lambda m: m.median_ms or np.inf)
+        best = min(rows, key=lambda m: m.median_ms or np.inf)  # all are float32
         assert (choice.backend, choice.threads, choice.file) == (best.backend, best.threads, "")
+
+
+def test_a_cheaper_precision_has_to_win_clearly() -> None:
+    exact, cheap = (Measurement("n", "b", p, 1, 10.0) for p in ("float32", "int8"))
+    faster = msgspec.structs.replace(cheap, median_ms=9.7)
+    assert min([exact, faster, cheap], key=autotune_module._rank) is exact
+    much_faster = msgspec.structs.replace(cheap, median_ms=9.0)
+    assert min([exact, much_faster], key=autotune_module._rank) is much_faster
 
 
 def test_a_bundle_picks_its_record_up_by_itself_unless_told_otherwise(copy: Path) -> None:

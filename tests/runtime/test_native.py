@@ -327,7 +327,7 @@ def test_crop_reads_a_read_only_frame() -> None:
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONWARNINGS": "default", **environment},
         capture_output=True,
         text=True,
         check=True,

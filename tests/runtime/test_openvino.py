@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from doppelgan.runtime.backends import Session, TensorSpec, open_session
 from doppelgan.runtime.errors import BackendError
+from onnx import helper
 
 from .. import tiny
 
@@ -29,6 +30,21 @@ def test_specs_name_dtype_and_shape(session: Session) -> None:
     assert session.inputs == (TensorSpec("z", "float32", (1, 6)),)
     assert session.outputs == (TensorSpec("w", "float32", (1, 6)),)
     assert session.backend == "openvino CPU f32"
+
+
+def test_outputs_keep_the_names_of_the_file_where_tensors_are_merged(tmp_path: Path) -> None:
+    path = tmp_path / "merged.onnx"
+    nodes = [
+        helper.make_node("Sigmoid", ["x"], ["a_first"]),
+        helper.make_node("Reshape", ["a_first", "same"], ["b_between"]),
+        helper.make_node("Identity", ["b_between"], ["score"]),
+    ]
+    path.write_bytes(
+        tiny.model(nodes, {"x": [1, 6]}, {"score": [1, 6]}, {"same": np.array([1, 6], np.int64)})
+    )
+    session = open_session(path, backend="openvino", threads=1)
+    assert session.outputs == (TensorSpec("score", "float32", (1, 6)),)
+    np.testing.assert_allclose(session.run({"x": X})["score"], 1 / (1 + np.exp(-X)), rtol=1e-5)
 
 
 def test_results_are_the_callers_own_arrays(session: Session) -> None:

@@ -59,7 +59,9 @@ def test_checkpoint_is_read_by_the_exporter_and_agrees(tmp_path) -> None:  # typ
 
 def test_generator_comes_back_from_its_state_dict() -> None:
     mapping, synthesis = Mapping(24, 2), Synthesis((8, 8, 4), 24)
-    again = load_generator({name: value.half() for name, value in generator_state(mapping, synthesis).items()})
+    again = load_generator(
+        {name: value.half() for name, value in generator_state(mapping, synthesis).items()}
+    )
     codes = torch.randn(1, 6, 24)
     assert again[1].channels == (8, 8, 4)
     assert torch.allclose(again[1](codes), synthesis(codes), atol=0.05)
@@ -82,7 +84,9 @@ def test_first_mapping_layer_is_blind_to_the_slack() -> None:
 
 
 def test_encoder_separates_motion_from_looks() -> None:
-    encoder = Encoder(64, motion=[1, 3], features=6, n_styles=4, w_dim=8, widths=(8, 8, 8), depths=(0, 0, 0)).eval()
+    encoder = Encoder(
+        64, motion=[1, 3], features=6, n_styles=4, w_dim=8, widths=(8, 8, 8), depths=(0, 0, 0)
+    ).eval()
     crop, mesh = torch.randn(2, 3, 64, 64), torch.rand(2, 468, 3) * 64
     estimate, offset = encoder(crop, mesh)
     assert estimate.shape == (2, 6) and offset.shape == (2, 4, 8)

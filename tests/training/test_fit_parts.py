@@ -131,7 +131,9 @@ def test_camera_keeps_shape_range_and_some_clean_pictures() -> None:
 
 def test_psnr_and_ms_ssim() -> None:
     torch.manual_seed(0)
-    real = torch.nn.functional.interpolate(torch.rand(2, 3, 16, 16) * 1.6 - 0.8, size=(256, 256), mode="bicubic").clamp(-1, 1)
+    real = torch.nn.functional.interpolate(
+        torch.rand(2, 3, 16, 16) * 1.6 - 0.8, size=(256, 256), mode="bicubic"
+    ).clamp(-1, 1)
     assert losses.psnr(real + 0.02, real) == pytest.approx(40.0, abs=0.5)
     assert torch.allclose(losses.ms_ssim(real, real), torch.ones(2), atol=1e-4)
     a, b = (losses.ms_ssim(real + s * torch.randn_like(real), real).mean() for s in (0.05, 0.4))

@@ -18,8 +18,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-
 from doppelgan.runtime.bundle import Bundle, open_bundle
+
 from training.evaluate.clips import clip_sheet, edit_sheet, measure_clip, read_clip
 from training.evaluate.edits import Judge, measure_curve, measure_edits
 from training.evaluate.renders import HeldOut, measure_renders, true_codes
@@ -31,7 +31,9 @@ from training.fit.regressor import load_regressor
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--trained", type=Path, required=True)
     parser.add_argument("--data", type=Path)
@@ -69,14 +71,18 @@ def _short(found: Any) -> Any:
 def _parts(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
     trained: Path = arguments.trained
     codec = FeatureCodec.load(trained / "features.npz")
-    mapping, _ = load_generator(torch.load(trained / "generator-photo.pt", map_location="cpu", weights_only=True)["g_ema"])
+    mapping, _ = load_generator(
+        torch.load(trained / "generator-photo.pt", map_location="cpu", weights_only=True)["g_ema"]
+    )
     held: list[HeldOut] = []
 
     def held_out() -> HeldOut:
         if arguments.data is None:
             raise FileNotFoundError("--data is not given")
         if not held:
-            held.append(HeldOut(arguments.data, bundle.path / "landmarks.onnx", bundle.image_size, arguments.people))
+            held.append(
+                HeldOut(arguments.data, bundle.path / "landmarks.onnx", bundle.image_size, arguments.people)
+            )
         return held[0]
 
     def judge() -> Judge:
@@ -96,9 +102,14 @@ def _parts(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
         encoder = load_encoder(trained / "encoder.pt")
         n = min(24, len(people))
         with torch.no_grad():
-            estimate, offset = encoder(torch.from_numpy(np.concatenate(people.crops[:n])), torch.from_numpy(np.concatenate(people.landmarks[:n])))
+            estimate, offset = encoder(
+                torch.from_numpy(np.concatenate(people.crops[:n])),
+                torch.from_numpy(np.concatenate(people.landmarks[:n])),
+            )
             w = mapping.skip_norm(codec.quiet_z(estimate))[:, None].expand(-1, bundle.n_styles, -1)
-        points = measure_curve(bundle, judge(), w.numpy(), offset.numpy(), torch.cat(people.photo[:n]).numpy())
+        points = measure_curve(
+            bundle, judge(), w.numpy(), offset.numpy(), torch.cat(people.photo[:n]).numpy()
+        )
         _plot_curve(points, arguments.out / "editability.png")
         return points
 
@@ -137,11 +148,21 @@ def _plot_curve(points: list[dict[str, Any]], path: Path) -> None:
         chosen = [p for p in points if p["kind"] == kind]
         label = "W to W+ (amount of offset)" if kind == "plus" else "truncation"
         for axis, key in zip(axes, ("effect", "drag"), strict=True):
-            axis.plot([p["psnr_db"] for p in chosen], [p[key] for p in chosen], "o-", color=color, label=label)
+            axis.plot(
+                [p["psnr_db"] for p in chosen], [p[key] for p in chosen], "o-", color=color, label=label
+            )
             for p in chosen:
                 axis.annotate(f"{p['amount']:g}", (p["psnr_db"], p[key]), fontsize=7)
-    axes[0].set(xlabel="reconstruction, PSNR dB", ylabel="effect of +1 (share of the attribute's range)", title="editability / distortion")
-    axes[1].set(xlabel="reconstruction, PSNR dB", ylabel="change of other attributes / own", title="what an edit drags along")
+    axes[0].set(
+        xlabel="reconstruction, PSNR dB",
+        ylabel="effect of +1 (share of the attribute's range)",
+        title="editability / distortion",
+    )
+    axes[1].set(
+        xlabel="reconstruction, PSNR dB",
+        ylabel="change of other attributes / own",
+        title="what an edit drags along",
+    )
     axes[0].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=110)

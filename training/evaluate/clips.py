@@ -9,7 +9,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-
 from doppelgan.runtime.bundle import Bundle
 from doppelgan.runtime.encode import IdentityLock
 from doppelgan.runtime.expression import expression
@@ -17,7 +16,17 @@ from doppelgan.runtime.pipeline import Pipeline
 from doppelgan.runtime.track import landmarks_in_crop
 from doppelgan.runtime.types import Face
 
-FOLLOWED = ("mouth_open", "eye_open_right", "eye_open_left", "yaw", "pitch", "roll", "smile", "brow_right", "brow_left")
+FOLLOWED = (
+    "mouth_open",
+    "eye_open_right",
+    "eye_open_left",
+    "yaw",
+    "pitch",
+    "roll",
+    "smile",
+    "brow_right",
+    "brow_left",
+)
 CALM_S = 1.0  # a static passage is the calmest second of a clip
 
 
@@ -33,7 +42,9 @@ def read_clip(path: Path, most: int) -> Iterator[tuple[np.ndarray, float]]:
     capture.release()
 
 
-def measure_clip(bundle: Bundle, frames: Iterator[tuple[np.ndarray, float]], style: str = "photo") -> dict[str, Any]:
+def measure_clip(
+    bundle: Bundle, frames: Iterator[tuple[np.ndarray, float]], style: str = "photo"
+) -> dict[str, Any]:
     """Follow one clip. Correlations need movement: a measure that hardly moves in the clip is left out (None)."""
     pipeline = Pipeline(bundle, style=style, composite="face")
     lock = IdentityLock(bundle.latent["motion_basis"], bundle.latent_avg)
@@ -65,7 +76,9 @@ def measure_clip(bundle: Bundle, frames: Iterator[tuple[np.ndarray, float]], sty
         persons.append([asdict(expression(person.face))[name] for name in FOLLOWED])
         avatars.append([asdict(expression(avatar))[name] for name in FOLLOWED])
         appearances.append(lock.split(person.found)[1].ravel())
-        raw.append(lock.split(bundle.encode(person.crop.pixels, landmarks=person.crop.landmarks[None]))[1].ravel())
+        raw.append(
+            lock.split(bundle.encode(person.crop.pixels, landmarks=person.crop.landmarks[None]))[1].ravel()
+        )
         crops.append(person.crop.pixels[0, :, ::4, ::4].copy())
         step = picture.shape[-1] * 4 // bundle.crop_size
         pictures.append(np.clip(picture[:, ::step, ::step], -1, 1).copy())
@@ -75,9 +88,13 @@ def measure_clip(bundle: Bundle, frames: Iterator[tuple[np.ndarray, float]], sty
     a, b = np.array(persons), np.array(avatars)
     moving = a.std(0) > np.array([0.01, 0.006, 0.006, 0.03, 0.03, 0.02, 0.02, 0.01, 0.01])
     follow = {
-        name: round(float(np.corrcoef(a[:, k], b[:, k])[0, 1]), 3) if moving[k] else None for k, name in enumerate(FOLLOWED)
+        name: round(float(np.corrcoef(a[:, k], b[:, k])[0, 1]), 3) if moving[k] else None
+        for k, name in enumerate(FOLLOWED)
     }
-    gain = {name: round(float(np.polyfit(a[:, k], b[:, k], 1)[0]), 2) if moving[k] else None for k, name in enumerate(FOLLOWED)}
+    gain = {
+        name: round(float(np.polyfit(a[:, k], b[:, k], 1)[0]), 2) if moving[k] else None
+        for k, name in enumerate(FOLLOWED)
+    }
     between = lock.split(bundle.latent["samples"])[1].reshape(len(bundle.latent["samples"]), -1)
     natural = float(between.std(0).mean())
     people_spread = float(np.sqrt(between.var(0).mean()))
@@ -93,7 +110,9 @@ def measure_clip(bundle: Bundle, frames: Iterator[tuple[np.ndarray, float]], sty
 def _stages(pipeline: Pipeline) -> dict[str, Any]:
     report = pipeline.clock.report()
     stages = getattr(report, "stages", report)
-    return {name: t for name, t in stages.items() if hasattr(t, "median_ms")} if isinstance(stages, dict) else {}
+    return (
+        {name: t for name, t in stages.items() if hasattr(t, "median_ms")} if isinstance(stages, dict) else {}
+    )
 
 
 def _flicker(crops: np.ndarray, pictures: np.ndarray, moments: np.ndarray) -> float | None:
@@ -107,7 +126,9 @@ def _flicker(crops: np.ndarray, pictures: np.ndarray, moments: np.ndarray) -> fl
     avatar = np.abs(np.diff(pictures, axis=0)).mean((1, 2, 3))
     sums = np.convolve(person, np.ones(window), "valid")
     start = int(sums.argmin())
-    return round(float(avatar[start : start + window].mean() / max(person[start : start + window].mean(), 1e-6)), 3)
+    return round(
+        float(avatar[start : start + window].mean() / max(person[start : start + window].mean(), 1e-6)), 3
+    )
 
 
 def clip_sheet(bundle: Bundle, path: Path, columns: int = 6, most: int = 200) -> np.ndarray | None:
@@ -138,7 +159,11 @@ def clip_sheet(bundle: Bundle, path: Path, columns: int = 6, most: int = 200) ->
 
 def edit_sheet(bundle: Bundle, path: Path) -> np.ndarray | None:
     """BGR: one face; every direction at both ends, photo above toon."""
-    frame = cv2.imread(str(path)) if path.suffix.lower() in (".jpg", ".jpeg", ".png") else next(iter(read_clip(path, 1)), (None, 0))[0]
+    frame = (
+        cv2.imread(str(path))
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png")
+        else next(iter(read_clip(path, 1)), (None, 0))[0]
+    )
     if frame is None:
         return None
     pipeline = Pipeline(bundle, smoothing=False)
@@ -151,7 +176,10 @@ def edit_sheet(bundle: Bundle, path: Path) -> np.ndarray | None:
     codes = person.found
 
     def column(one: np.ndarray, label: str) -> np.ndarray:
-        both = [cv2.resize(_bgr(bundle.synthesize(one, style)[0]), (128, 128), interpolation=cv2.INTER_AREA) for style in ("photo", "toon")]
+        both = [
+            cv2.resize(_bgr(bundle.synthesize(one, style)[0]), (128, 128), interpolation=cv2.INTER_AREA)
+            for style in ("photo", "toon")
+        ]
         cell = np.concatenate(both)
         cv2.putText(cell, label, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
         return cell

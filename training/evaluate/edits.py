@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from doppelgan.runtime.bundle import Bundle
+
 from training.fit.directions import ATTRIBUTES, attribute_value
 from training.fit.features import FeatureCodec
 from training.fit.regressor import Regressor
@@ -30,7 +30,9 @@ class Judge:
         return self.values(features)
 
     def values(self, features: torch.Tensor) -> np.ndarray:
-        return torch.stack([attribute_value(self.codec, ATTRIBUTES[name], features) for name in self.names], 1).numpy()
+        return torch.stack(
+            [attribute_value(self.codec, ATTRIBUTES[name], features) for name in self.names], 1
+        ).numpy()
 
 
 def measure_edits(bundle: Bundle, judge: Judge, codes: Floats, population: torch.Tensor) -> dict[str, Any]:
@@ -46,13 +48,21 @@ def measure_edits(bundle: Bundle, judge: Judge, codes: Floats, population: torch
         strengths = np.linspace(low, high, STEPS)
         curves = np.empty((len(codes), STEPS, len(names)))
         for i, code in enumerate(codes):
-            curves[i] = judge(np.concatenate([bundle.synthesize(code[None] + np.float32(s) * direction.offset) for s in strengths]))
+            curves[i] = judge(
+                np.concatenate(
+                    [bundle.synthesize(code[None] + np.float32(s) * direction.offset) for s in strengths]
+                )
+            )
         scaled = curves / spread
         steps = np.diff(scaled[:, :, k], axis=1)
         monotone = float((steps > -_SLACK).all(1).mean())
         moved = scaled[:, -1] - scaled[:, 0]
         own = float(np.abs(moved[:, k]).mean())
-        dragged = {other: float(np.abs(moved[:, j].mean()) / max(own, 1e-6)) for j, other in enumerate(names) if j != k}
+        dragged = {
+            other: float(np.abs(moved[:, j].mean()) / max(own, 1e-6))
+            for j, other in enumerate(names)
+            if j != k
+        }
         worst = max(dragged, key=lambda other: dragged[other])
         result[name] = {
             "monotone": round(monotone, 3), "moves_in_spreads": round(own, 2), "mean_leak": round(float(np.mean(list(dragged.values()))), 3),
@@ -61,11 +71,21 @@ def measure_edits(bundle: Bundle, judge: Judge, codes: Floats, population: torch
         }  # fmt: skip
         monotone_all.append(monotone)
         leaks += list(dragged.values())
-    return {"people": len(codes), "monotone": float(np.mean(monotone_all)), "leak": float(np.mean(leaks)), "directions": result}
+    return {
+        "people": len(codes),
+        "monotone": float(np.mean(monotone_all)),
+        "leak": float(np.mean(leaks)),
+        "directions": result,
+    }
 
 
 def measure_curve(
-    bundle: Bundle, judge: Judge, in_w: Floats, offsets: Floats, real: Floats, edits: tuple[str, ...] = ("age", "smile", "yaw", "gender")
+    bundle: Bundle,
+    judge: Judge,
+    in_w: Floats,
+    offsets: Floats,
+    real: Floats,
+    edits: tuple[str, ...] = ("age", "smile", "yaw", "gender"),
 ) -> list[dict[str, float]]:
     """The editability / distortion curve.
 
@@ -77,7 +97,10 @@ def measure_curve(
     average = bundle.latent_avg[None]
     points = [("plus", s, in_w + np.float32(s) * offsets) for s in (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)]
     full = in_w + offsets
-    points += [("truncation", t, average + np.float32(t) * (full - average)) for t in (0.3, 0.5, 0.7, 0.85, 1.15, 1.3)]
+    points += [
+        ("truncation", t, average + np.float32(t) * (full - average))
+        for t in (0.3, 0.5, 0.7, 0.85, 1.15, 1.3)
+    ]
     curve = []
     for kind, amount, codes in points:
         made = bundle.synthesize(codes)
@@ -92,6 +115,12 @@ def measure_curve(
             effects.append(float(moved[:, k].mean()))
             drags.append(float(np.abs(np.delete(moved, k, 1)).mean()) / max(abs(effects[-1]), 1e-3))
         curve.append(
-            {"kind": kind, "amount": amount, "psnr_db": reconstruction, "effect": float(np.mean(effects)), "drag": float(np.mean(drags))}  # type: ignore[dict-item]
+            {
+                "kind": kind,
+                "amount": amount,
+                "psnr_db": reconstruction,
+                "effect": float(np.mean(effects)),
+                "drag": float(np.mean(drags)),
+            }  # type: ignore[dict-item]
         )
     return curve

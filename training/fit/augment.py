@@ -29,7 +29,10 @@ def _some(n: int, chance: float, device: torch.device) -> Tensor:
 def aligned_matrix(mesh: Tensor) -> Tensor:
     """The FFHQ square of a mesh: [n, 2, 3] maps crop units (0..1) to picture units, as live alignment does."""
     xy = mesh[..., :2]
-    left, right = xy[:, list(_RIGHT_EYE)].mean(1), xy[:, list(_LEFT_EYE)].mean(1)  # the picture's left and right
+    left, right = (
+        xy[:, list(_RIGHT_EYE)].mean(1),
+        xy[:, list(_LEFT_EYE)].mean(1),
+    )  # the picture's left and right
     mouth = (xy[:, _MOUTH[0]] + xy[:, _MOUTH[1]]) / 2
     eyes, down = right - left, mouth - (left + right) / 2
     x = eyes - torch.stack([-down[:, 1], down[:, 0]], 1)
@@ -71,7 +74,9 @@ def warp(pictures: Tensor, matrix: Tensor, mesh: Tensor) -> tuple[Tensor, Tensor
 def jitter_mesh(mesh: Tensor) -> Tensor:
     """The landmark network's noise: all points a little together, each a little alone."""
     n = len(mesh)
-    together = torch.randn(n, 1, 3, device=mesh.device) * torch.tensor([0.003, 0.003, 0.006], device=mesh.device)
+    together = torch.randn(n, 1, 3, device=mesh.device) * torch.tensor(
+        [0.003, 0.003, 0.006], device=mesh.device
+    )
     alone = torch.randn_like(mesh) * 0.0015 * torch.rand(n, 1, 1, device=mesh.device)
     return mesh + together + alone
 
@@ -81,9 +86,15 @@ def backgrounds(pictures: Tensor) -> Tensor:
     n, _, s, _ = pictures.shape
     device = pictures.device
     plain = torch.rand(n, 3, 1, 1, device=device) * 2 - 1
-    blobs = F.interpolate(torch.randn(n, 3, 4, 4, device=device), size=(s, s), mode="bilinear", align_corners=False)
+    blobs = F.interpolate(
+        torch.randn(n, 3, 4, 4, device=device), size=(s, s), mode="bilinear", align_corners=False
+    )
     fine = torch.randn(n, 3, 16, 16, device=device)
-    fine = torch.where(_some(n, 0.5, device), F.interpolate(fine, size=(s, s)), F.interpolate(fine, size=(s, s), mode="bilinear", align_corners=False))
+    fine = torch.where(
+        _some(n, 0.5, device),
+        F.interpolate(fine, size=(s, s)),
+        F.interpolate(fine, size=(s, s), mode="bilinear", align_corners=False),
+    )
     made = plain + 0.5 * blobs + 0.3 * fine * _uniform(n, 0, 1, device)
     other = F.avg_pool2d(pictures.flip(0, 2), 8)
     other = F.interpolate(other, size=(s, s), mode="bilinear", align_corners=False)
@@ -105,7 +116,9 @@ def occlude(pictures: Tensor, chance: float = 0.15) -> Tensor:
     inside = torch.sigmoid((1 - (u / a) ** 2 - (v / b) ** 2) * 12)[:, None]
     inside = inside * _some(n, chance, device)
     colour = torch.rand(n, 3, 1, 1, device=device) * 1.8 - 0.9
-    shade = colour + 0.15 * F.interpolate(torch.randn(n, 1, 8, 8, device=device), size=(s, s), mode="bilinear", align_corners=False)
+    shade = colour + 0.15 * F.interpolate(
+        torch.randn(n, 1, 8, 8, device=device), size=(s, s), mode="bilinear", align_corners=False
+    )
     return pictures * (1 - inside) + shade * inside
 
 
@@ -115,9 +128,20 @@ def colours(pictures: Tensor, strength: float = 1.0) -> Tensor:
     device = pictures.device
     x = (pictures + 1) / 2
     line = torch.linspace(-1, 1, s, device=device)
-    fall = _uniform(n, -0.25, 0.25, device) * line[None, None, None, :] + _uniform(n, -0.2, 0.2, device) * line[None, None, :, None]
-    gain = torch.exp(strength * (_uniform(n, -0.35, 0.3, device) + 0.05 * torch.randn(n, 3, 1, 1, device=device)) + strength * fall * _some(n, 0.4, device))
-    warm = strength * 0.07 * torch.randn(n, 1, 1, 1, device=device) * torch.tensor([1.0, 0.0, -1.0], device=device)[None, :, None, None]
+    fall = (
+        _uniform(n, -0.25, 0.25, device) * line[None, None, None, :]
+        + _uniform(n, -0.2, 0.2, device) * line[None, None, :, None]
+    )
+    gain = torch.exp(
+        strength * (_uniform(n, -0.35, 0.3, device) + 0.05 * torch.randn(n, 3, 1, 1, device=device))
+        + strength * fall * _some(n, 0.4, device)
+    )
+    warm = (
+        strength
+        * 0.07
+        * torch.randn(n, 1, 1, 1, device=device)
+        * torch.tensor([1.0, 0.0, -1.0], device=device)[None, :, None, None]
+    )
     x = x.clamp(1e-4, 1) ** torch.exp(strength * _uniform(n, -0.3, 0.3, device)) * gain * (1 + warm)
     middle = x.mean((1, 2, 3), keepdim=True)
     x = (x - middle) * torch.exp(strength * _uniform(n, -0.3, 0.25, device)) + middle
@@ -147,7 +171,9 @@ def low_resolution(pictures: Tensor, chance: float = 0.35) -> Tensor:
     """A small face in a big frame: the same factor for the whole batch, per-picture chance."""
     n, _, s, _ = pictures.shape
     small = int(s / (1.2 + 2.3 * float(torch.rand(()))))
-    shrunk = F.interpolate(pictures, size=(small, small), mode="bilinear", antialias=True, align_corners=False)
+    shrunk = F.interpolate(
+        pictures, size=(small, small), mode="bilinear", antialias=True, align_corners=False
+    )
     grown = F.interpolate(shrunk, size=(s, s), mode="bilinear", align_corners=False)
     return torch.where(_some(n, chance, pictures.device), grown, pictures)
 
@@ -157,7 +183,11 @@ def noise(pictures: Tensor) -> Tensor:
     n, _, s, _ = pictures.shape
     device = pictures.device
     fine = torch.randn_like(pictures) * _uniform(n, 0, 0.06, device) * _some(n, 0.5, device)
-    coarse = F.interpolate(torch.randn(n, 3, s // 2, s // 2, device=device), size=(s, s)) * _uniform(n, 0, 0.04, device) * _some(n, 0.3, device)
+    coarse = (
+        F.interpolate(torch.randn(n, 3, s // 2, s // 2, device=device), size=(s, s))
+        * _uniform(n, 0, 0.04, device)
+        * _some(n, 0.3, device)
+    )
     return pictures + fine + coarse
 
 
@@ -189,7 +219,9 @@ def jpeg(pictures: Tensor, chance: float = 0.5) -> Tensor:
         return blocks.permute(0, 1, 2, 4, 3, 5).reshape(n, c, h, h)
 
     light = squeeze(ycc[:, :1], 1.0)
-    tint = F.interpolate(squeeze(F.avg_pool2d(ycc[:, 1:], 2), 1.3), size=(s, s), mode="bilinear", align_corners=False)
+    tint = F.interpolate(
+        squeeze(F.avg_pool2d(ycc[:, 1:], 2), 1.3), size=(s, s), mode="bilinear", align_corners=False
+    )
     rgb = torch.einsum("ij,njhw->nihw", _TO_RGB.to(device), torch.cat([light, tint], 1)) / 127.5
     return torch.where(_some(n, chance, device), rgb, pictures)
 

@@ -43,7 +43,10 @@ def _one_of(choice: str, options: str, chosen: str) -> dict[str, float]:
 
 def _colour(name: str, red: int, green: int, blue: int) -> dict[str, float]:
     """sRGB 0..255 as the features have it, -1..1."""
-    return {f"{name}_{channel}": value / 127.5 - 1 for channel, value in zip("rgb", (red, green, blue), strict=True)}
+    return {
+        f"{name}_{channel}": value / 127.5 - 1
+        for channel, value in zip("rgb", (red, green, blue), strict=True)
+    }
 
 
 _HAIR = "bald buzz ring side forward quiff slick curls afro long bun"
@@ -59,14 +62,26 @@ ATTRIBUTES: dict[str, Attribute] = {
     ),
     "smile": Attribute(
         ("serious", "smiling"),
-        {**_both("mouthSmile", 0.0), **_both("cheekSquint", 0.0), **_both("mouthDimple", 0.0), **_both("mouthFrown", 0.15)},
-        {**_both("mouthSmile", 0.85), **_both("cheekSquint", 0.45), **_both("mouthDimple", 0.15), **_both("mouthFrown", 0.0)},
+        {
+            **_both("mouthSmile", 0.0),
+            **_both("cheekSquint", 0.0),
+            **_both("mouthDimple", 0.0),
+            **_both("mouthFrown", 0.15),
+        },
+        {
+            **_both("mouthSmile", 0.85),
+            **_both("cheekSquint", 0.45),
+            **_both("mouthDimple", 0.15),
+            **_both("mouthFrown", 0.0),
+        },
         switch=True,
     ),
     "mouth_open": Attribute(("closed", "open"), {"jawOpen": 0.0}, {"jawOpen": 0.6}, switch=True),
     "beard": Attribute(
-        ("shaven", "bearded"), _one_of("beard", _BEARD, "none"),
-        {**_one_of("beard", _BEARD, "full"), "beard_length": 0.0, "beard_density": 0.6}, switch=True,
+        ("shaven", "bearded"),
+        _one_of("beard", _BEARD, "none"),
+        {**_one_of("beard", _BEARD, "full"), "beard_length": 0.0, "beard_density": 0.6},
+        switch=True,
     ),
     "hair_length": Attribute(
         ("shorter", "longer"),
@@ -86,9 +101,17 @@ ATTRIBUTES: dict[str, Attribute] = {
         switch=True,
     ),
     "baldness": Attribute(
-        ("hair", "bald"), _one_of("hair", _HAIR, "side+forward+slick"), _one_of("hair", _HAIR, "bald"), switch=True
+        ("hair", "bald"),
+        _one_of("hair", _HAIR, "side+forward+slick"),
+        _one_of("hair", _HAIR, "bald"),
+        switch=True,
     ),
-    "glasses": Attribute(("without", "with"), _one_of("glasses", _GLASSES, "none"), _one_of("glasses", _GLASSES, "round+square"), switch=True),
+    "glasses": Attribute(
+        ("without", "with"),
+        _one_of("glasses", _GLASSES, "none"),
+        _one_of("glasses", _GLASSES, "round+square"),
+        switch=True,
+    ),
     "skin_tone": Attribute(("lighter", "darker"), {"skin_melanin": -0.85}, {"skin_melanin": 0.75}),
     "eye_open": Attribute(
         ("closing", "wide"),
@@ -126,12 +149,16 @@ def attribute_value(codec: FeatureCodec, attribute: Attribute, features: Tensor)
     names = [name for name in attribute.low if name in attribute.high]
     columns = [codec.column(name) for name in names]
     low = torch.tensor([attribute.low[name] for name in names], device=features.device)
-    span = torch.tensor([attribute.high[name] - attribute.low[name] for name in names], device=features.device)
+    span = torch.tensor(
+        [attribute.high[name] - attribute.low[name] for name in names], device=features.device
+    )
     return (features[:, columns] - low) @ span / span.square().sum()
 
 
 @torch.no_grad()
-def find_directions(codec: FeatureCodec, mapping: Mapping, features: Tensor) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
+def find_directions(
+    codec: FeatureCodec, mapping: Mapping, features: Tensor
+) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
     """Directions [w_dim] by name, scaled for -1..1, and the leak that probes on W see in each.
 
     features: raw vectors [n, F] of a few thousand people.
@@ -144,19 +171,33 @@ def find_directions(codec: FeatureCodec, mapping: Mapping, features: Tensor) -> 
     covariance = (w - mean).T @ (w - mean) / len(w)
 
     names = list(known)
-    raw = torch.stack([(codes_of(codec, mapping, _edited(codec, features, a.high)) - codes_of(codec, mapping, _edited(codec, features, a.low))).mean(0) for a in known.values()])
+    raw = torch.stack(
+        [
+            (
+                codes_of(codec, mapping, _edited(codec, features, a.high))
+                - codes_of(codec, mapping, _edited(codec, features, a.low))
+            ).mean(0)
+            for a in known.values()
+        ]
+    )
     directions: dict[str, Tensor] = {}
     for i, name in enumerate(names):
         rivals = [j for j, other in enumerate(names) if j != i and frozenset((name, other)) not in _RELATED]
         # The smallest change, in spreads of W, that the probes of all others do not see.
         p = probes[:, rivals]
         step = covariance @ p
-        d = raw[i] - step @ torch.linalg.solve(p.T @ step + 1e-6 * torch.eye(len(rivals), device=w.device), p.T @ raw[i])
+        d = raw[i] - step @ torch.linalg.solve(
+            p.T @ step + 1e-6 * torch.eye(len(rivals), device=w.device), p.T @ raw[i]
+        )
         gain = (raw[i] @ probes[:, i]) / (d @ probes[:, i]).clamp(min=1e-6)
         d = d * gain.clamp(0.7, 1.5)
         directions[name] = d if known[name].switch else d / 2
     leaks = {
-        name: {other: float(directions[name] @ probes[:, j] / (directions[name] @ probes[:, i])) for j, other in enumerate(names) if j != i}
+        name: {
+            other: float(directions[name] @ probes[:, j] / (directions[name] @ probes[:, i]))
+            for j, other in enumerate(names)
+            if j != i
+        }
         for i, name in enumerate(names)
     }
     return directions, leaks
@@ -169,7 +210,9 @@ def _ridge(x: Tensor, y: Tensor, strength: float = 1e-3) -> Tensor:
 
 
 @torch.no_grad()
-def motion_basis(codec: FeatureCodec, mapping: Mapping, features: Tensor, kept: float = 0.98, most: int = 64) -> Tensor:
+def motion_basis(
+    codec: FeatureCodec, mapping: Mapping, features: Tensor, kept: float = 0.98, most: int = 64
+) -> Tensor:
     """Orthonormal rows [k, w_dim] that span how W changes with pose, expression and gaze.
 
     Every motion feature of every person is moved by its own spread; the leading directions of the changes are kept.

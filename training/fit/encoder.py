@@ -10,7 +10,6 @@ import copy
 import time
 from pathlib import Path
 
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -34,7 +33,18 @@ _LIPS = (
 _LIDS = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246,
          263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)  # fmt: skip
 _BROWS = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46, 300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
-_GAPS = ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373), (13, 14), (82, 87), (312, 317), (61, 291))
+_GAPS = (
+    (159, 145),
+    (158, 153),
+    (160, 144),
+    (386, 374),
+    (385, 380),
+    (387, 373),
+    (13, 14),
+    (82, 87),
+    (312, 317),
+    (61, 291),
+)
 
 WATCHED = (
     "yaw", "pitch", "gaze_x", "gaze_y", "jawOpen", "mouthSmileLeft", "eyeBlinkLeft", "eyeBlinkRight", "browInnerUp",
@@ -45,7 +55,9 @@ WATCHED = (
 class EncoderToCodes(nn.Module):
     """What is shipped: crop [n,3,S,S], landmarks [n,468,3] crop pixels -> codes [n, n_styles, w_dim]."""
 
-    def __init__(self, encoder: Encoder, codec: FeatureCodec, mapping: Mapping, offset_scale: float = 1.0) -> None:
+    def __init__(
+        self, encoder: Encoder, codec: FeatureCodec, mapping: Mapping, offset_scale: float = 1.0
+    ) -> None:
         super().__init__()
         self.encoder, self.codec, self.mapping, self.offset_scale = encoder, codec, mapping, offset_scale
 
@@ -59,15 +71,31 @@ def load_encoder(path: Path) -> Encoder:
     """The saved encoder, in evaluation mode."""
     content = torch.load(path, map_location="cpu", weights_only=True)
     encoder = Encoder(**content["settings"])
-    encoder.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["encoder"].items()})
+    encoder.load_state_dict(
+        {k: v.float() if v.is_floating_point() else v for k, v in content["encoder"].items()}
+    )
     return encoder.eval()
 
 
 class Trainer:
     def __init__(
-        self, plan: Plan, codec: FeatureCodec, people: People, out: Path, mesh: Path | None, device: torch.device, log: Log
+        self,
+        plan: Plan,
+        codec: FeatureCodec,
+        people: People,
+        out: Path,
+        mesh: Path | None,
+        device: torch.device,
+        log: Log,
     ) -> None:
-        self.plan, self.mine, self.people, self.out, self.device, self.log = plan, plan.encoder, people, out, device, log
+        self.plan, self.mine, self.people, self.out, self.device, self.log = (
+            plan,
+            plan.encoder,
+            people,
+            out,
+            device,
+            log,
+        )
         self.codec = codec.to(device)
         self.bf16 = device.type == "cuda"
         self.encoder = Encoder(
@@ -76,7 +104,11 @@ class Trainer:
         ).to(device)  # fmt: skip
         self.average = copy.deepcopy(self.encoder).requires_grad_(False).eval()
         self.optimizer = torch.optim.AdamW(
-            self.encoder.parameters(), lr=self.mine.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=device.type == "cuda"
+            self.encoder.parameters(),
+            lr=self.mine.lr,
+            betas=(0.9, 0.99),
+            weight_decay=0.01,
+            fused=device.type == "cuda",
         )
         self.meshes = MeshNetwork(mesh).to(device) if mesh is not None else None
         self.mapping: Mapping | None = None
@@ -89,10 +121,26 @@ class Trainer:
     def _feature_weights(self) -> Tensor:
         """What is seen clearly and must follow counts more; the background will hardly be shown."""
         weight = torch.ones(self.codec.count)
-        for group, factor in (("background", 0.3), ("clothing", 0.3), ("light", 0.6), ("identity", 0.7), ("pose", 4.0), ("gaze", 3.0)):
+        for group, factor in (
+            ("background", 0.3),
+            ("clothing", 0.3),
+            ("light", 0.6),
+            ("identity", 0.7),
+            ("pose", 4.0),
+            ("gaze", 3.0),
+        ):
             weight[self.codec.columns(group)] = factor
         weight[self.codec.columns("expression")] = 1.5
-        for name in ("gender", "age", "skin_melanin", "jawOpen", "eyeBlinkLeft", "eyeBlinkRight", "glasses=none", "beard=none"):
+        for name in (
+            "gender",
+            "age",
+            "skin_melanin",
+            "jawOpen",
+            "eyeBlinkLeft",
+            "eyeBlinkRight",
+            "glasses=none",
+            "beard=none",
+        ):
             if name in self.codec.names:
                 weight[self.codec.column(name)] = 3.0
         return weight.to(self.device)
@@ -105,7 +153,12 @@ class Trainer:
             "step": self.step, "images": self.images, "used": budget.used,
         }  # fmt: skip
         save_tensors(self.out / "state-encoder.pt", state)
-        content = {"settings": self.encoder.settings, "encoder": half(self.average.state_dict()), "images": self.images, "final": final}
+        content = {
+            "settings": self.encoder.settings,
+            "encoder": half(self.average.state_dict()),
+            "images": self.images,
+            "final": final,
+        }
         save_tensors(self.out / "encoder.pt", content)
 
     def resume(self, path: Path, budget: Budget) -> bool:
@@ -217,7 +270,9 @@ class Trainer:
         self.encoder.train()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            estimate, offset = self.encoder(batch["crop"].contiguous(memory_format=torch.channels_last), batch["landmarks"])
+            estimate, offset = self.encoder(
+                batch["crop"].contiguous(memory_format=torch.channels_last), batch["landmarks"]
+            )
         total = self._feature_loss(estimate, batch)
         if pictures:
             total = total + self._picture_loss(estimate, offset, batch, fraction)
@@ -238,7 +293,9 @@ class Trainer:
         self.numbers["features"] = loss.detach()
         return loss
 
-    def _picture_loss(self, estimate: Tensor, offset: Tensor, batch: dict[str, Tensor], fraction: float) -> Tensor:
+    def _picture_loss(
+        self, estimate: Tensor, offset: Tensor, batch: dict[str, Tensor], fraction: float
+    ) -> Tensor:
         assert self.mapping is not None and self.photo is not None
         mine = self.mine
         w = self.mapping.skip_norm(self.codec.quiet_z(estimate))
@@ -313,7 +370,9 @@ class Trainer:
         estimate, target = torch.cat(estimates).float(), self.codec.standardize(self.people.features[rows])
         a, b = estimate - estimate.mean(0), target - target.mean(0)
         r = (a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0) + 1e-6)
-        result.update({f"r_{name}": float(r[self.codec.column(name)]) for name in WATCHED if name in self.codec.names})
+        result.update(
+            {f"r_{name}": float(r[self.codec.column(name)]) for name in WATCHED if name in self.codec.names}
+        )
         return result
 
     @torch.no_grad()
@@ -329,7 +388,9 @@ class Trainer:
                 lines.append(crop)
             if self.photo is not None and self.mapping is not None:
                 estimate, offset = self.average(crop, landmarks)
-                lines.append(self.photo(self._rows(self.mapping.skip_norm(self.codec.quiet_z(estimate))) + offset))
+                lines.append(
+                    self.photo(self._rows(self.mapping.skip_norm(self.codec.quiet_z(estimate))) + offset)
+                )
         save_sheet(path, lines, cell=min(self.plan.size, 128))
 
 
@@ -339,7 +400,9 @@ def _crop_pixels(mesh: Tensor, size: int) -> Tensor:
     return mesh * size - shift
 
 
-def run(plan: Plan, out: Path, cache: Path, mesh: Path | None, budget: Budget, device: torch.device, seed: int) -> None:
+def run(
+    plan: Plan, out: Path, cache: Path, mesh: Path | None, budget: Budget, device: torch.device, seed: int
+) -> None:
     """The encoder's whole training, in a process of its own beside the generator's."""
     torch.manual_seed(seed + 1)
     np.random.seed(seed + 1)
@@ -386,6 +449,10 @@ def run(plan: Plan, out: Path, cache: Path, mesh: Path | None, budget: Budget, d
     trainer.save(budget, final=True)
     with forgiving(log):
         trainer.sheet(out / "sheets" / "encoder.png", 12)
-        log(event="done", step=trainer.step, images=trainer.images, people=people.count, **trainer.judge(plan.held_out_most))
-
-
+        log(
+            event="done",
+            step=trainer.step,
+            images=trainer.images,
+            people=people.count,
+            **trainer.judge(plan.held_out_most),
+        )

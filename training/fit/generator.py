@@ -50,16 +50,31 @@ class Generator(nn.Module):
 
 
 class Trainer:
-    def __init__(self, plan: Plan, codec: FeatureCodec, people: People, out: Path, device: torch.device, log: Log) -> None:
-        self.plan, self.mine, self.people, self.out, self.device, self.log = plan, plan.generator, people, out, device, log
+    def __init__(
+        self, plan: Plan, codec: FeatureCodec, people: People, out: Path, device: torch.device, log: Log
+    ) -> None:
+        self.plan, self.mine, self.people, self.out, self.device, self.log = (
+            plan,
+            plan.generator,
+            people,
+            out,
+            device,
+            log,
+        )
         self.codec = codec.to(device)
         self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         mine = self.mine
         self.model = Generator(mine, codec).to(device)
-        self.judges = nn.ModuleDict({look: Discriminator(mine.judge_channels, codec.count) for look in LOOKS}).to(device)
+        self.judges = nn.ModuleDict(
+            {look: Discriminator(mine.judge_channels, codec.count) for look in LOOKS}
+        ).to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         groups = [
-            {"params": list(self.model.mapping.parameters()), "lr": mine.lr * mine.mapping_rate, "peak": mine.lr * mine.mapping_rate},
+            {
+                "params": list(self.model.mapping.parameters()),
+                "lr": mine.lr * mine.mapping_rate,
+                "peak": mine.lr * mine.mapping_rate,
+            },
             {
                 "params": [*self.model.photo.parameters(), *self.model.toon.parameters()],
                 "lr": mine.lr,
@@ -68,7 +83,11 @@ class Trainer:
         ]
         self.optimizer = torch.optim.Adam(groups, betas=(0.8, 0.99), eps=1e-8, fused=device.type == "cuda")
         self.judge_optimizer = torch.optim.Adam(
-            self.judges.parameters(), lr=mine.judge_lr, betas=(0.0, 0.99), eps=1e-8, fused=device.type == "cuda"
+            self.judges.parameters(),
+            lr=mine.judge_lr,
+            betas=(0.0, 0.99),
+            eps=1e-8,
+            fused=device.type == "cuda",
         )
         self.step = self.images = self.judged_steps = 0
         self.balance = dict.fromkeys(LOOKS, 0.0)
@@ -107,7 +126,12 @@ class Trainer:
         average = self.latent_average()
         for look in LOOKS:
             state = half(generator_state(self.average.mapping, self.average.look(look)))
-            content = {"g_ema": state, "latent_avg": average.half().cpu(), "images": self.images, "final": final}
+            content = {
+                "g_ema": state,
+                "latent_avg": average.half().cpu(),
+                "images": self.images,
+                "final": final,
+            }
             save_tensors(self.out / f"generator-{look}.pt", content)
 
     @torch.no_grad()
@@ -127,13 +151,20 @@ class Trainer:
         stage = [s for s in mine.stages if s.start <= fraction][-1]
         adversary = fraction >= mine.adversary_from and stage.size == self.plan.size
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * _decay(fraction, mine.decay_from) * (mine.adversary_rate if adversary else 1.0)
+            group["lr"] = (
+                group["peak"]
+                * _decay(fraction, mine.decay_from)
+                * (mine.adversary_rate if adversary else 1.0)
+            )
         for group in self.judge_optimizer.param_groups:
             group["lr"] = mine.judge_lr * _decay(fraction, mine.decay_from)
 
         rows = self.people.draw(stage.batch)
         z = self.z(rows)
-        real = {"photo": picture(self.people.natural, rows, stage.size), "toon": picture(self.people.toon, rows, stage.size)}
+        real = {
+            "photo": picture(self.people.natural, rows, stage.size),
+            "toon": picture(self.people.toon, rows, stage.size),
+        }
         if adversary:
             self._judge_step(z, real, stage)
         self._generator_step(z, real, stage, adversary)
@@ -173,7 +204,8 @@ class Trainer:
                 self.balance[look] = self._balance(pixels, adversarial, made)
             warm = min(1.0, self.judged_steps / 300)
             total = total + warm * (
-                mine.matching_strength * 0.2 * matching + mine.adversary_strength * self.balance[look] * adversarial
+                mine.matching_strength * 0.2 * matching
+                + mine.adversary_strength * self.balance[look] * adversarial
             )
             self.numbers[f"matching_{look}"] = matching.detach()
             self.numbers[f"score_made_{look}"] = score.detach().mean()
@@ -251,7 +283,9 @@ class Trainer:
         rows = self.people.judged(count)
         codes = self.average.codes(self.z(rows))
         torch_state = torch.random.get_rng_state()
-        invented = self.average.codes(F.normalize(_fixed_normal(count, self.codec.z_dim), dim=1).to(self.device) * self.codec.z_dim**0.5)
+        invented = self.average.codes(
+            F.normalize(_fixed_normal(count, self.codec.z_dim), dim=1).to(self.device) * self.codec.z_dim**0.5
+        )
         torch.random.set_rng_state(torch_state)
         lines = []
         for look, stored in (("photo", self.people.natural), ("toon", self.people.toon)):
@@ -297,7 +331,9 @@ def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device
     stage: Stage | None = None
     while not budget.over and not orphaned():
         now = trainer.train_step(budget.fraction)
-        if stage is not None and now.size != stage.size or time.monotonic() - reported > plan.report_seconds:
+        if (
+            stage is not None and now.size != stage.size
+        ) or time.monotonic() - reported > plan.report_seconds:
             reported = time.monotonic()
             rate = (trainer.images - images) / (reported - began)
             with forgiving(log):
@@ -313,7 +349,13 @@ def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device
     trainer.save(budget, final=True)
     with forgiving(log):
         trainer.sheet(out / "sheets" / "generator.png", 12)
-        log(event="done", step=trainer.step, images=trainer.images, people=people.count, **trainer.judge(plan.held_out_most))
+        log(
+            event="done",
+            step=trainer.step,
+            images=trainer.images,
+            people=people.count,
+            **trainer.judge(plan.held_out_most),
+        )
 
 
 def _memory(device: torch.device) -> float:

@@ -38,7 +38,10 @@ class Regressor(nn.Module):
             before = width
         self.trunk = nn.Sequential(*stages)
         self.head = nn.Sequential(
-            nn.Dropout(0.1), nn.Linear(before * (self.small >> len(widths)) ** 2, 384), nn.ReLU(inplace=True), nn.Linear(384, features)
+            nn.Dropout(0.1),
+            nn.Linear(before * (self.small >> len(widths)) ** 2, 384),
+            nn.ReLU(inplace=True),
+            nn.Linear(384, features),
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -50,7 +53,9 @@ class Regressor(nn.Module):
 def load_regressor(path: Path) -> Regressor:
     content = torch.load(path, map_location="cpu", weights_only=True)
     network = Regressor(**content["settings"])
-    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["regressor"].items()})
+    network.load_state_dict(
+        {k: v.float() if v.is_floating_point() else v for k, v in content["regressor"].items()}
+    )
     return network.eval()
 
 
@@ -75,7 +80,9 @@ def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device
             seen = picture(people.natural, rows)
             turned = augment.jitter_matrix(len(rows), 0.01, 0.02, 0.02, device)
             seen, _ = augment.warp(seen, turned, people.mesh[rows])
-            seen = torch.where(torch.rand(len(rows), 1, 1, 1, device=device) < 0.5, augment.colours(seen, 0.4), seen)
+            seen = torch.where(
+                torch.rand(len(rows), 1, 1, 1, device=device) < 0.5, augment.colours(seen, 0.4), seen
+            )
             seen = augment.noise(augment.low_resolution(augment.blur(seen)))
             target = codec.standardize(people.features[rows])
         for group in optimizer.param_groups:
@@ -99,7 +106,9 @@ def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device
 
 
 @torch.no_grad()
-def _save(network: Regressor, out: Path, people: People, codec: FeatureCodec, log: Log, step: int, loss: Tensor) -> None:
+def _save(
+    network: Regressor, out: Path, people: People, codec: FeatureCodec, log: Log, step: int, loss: Tensor
+) -> None:
     """Store it, with its correlation r to the truth on held-out renders: what it cannot see it must not judge."""
     network.eval()
     rows = people.judged(1000)

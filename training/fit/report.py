@@ -28,7 +28,9 @@ class Log:
         entry = {**self.common, "s": round(time.time() - self.began, 1)}
         for key, value in numbers.items():
             number = value.item() if isinstance(value, Tensor) else value
-            entry[key] = float(f"{number:.4g}") if isinstance(number, float) and math.isfinite(number) else number
+            entry[key] = (
+                float(f"{number:.4g}") if isinstance(number, float) and math.isfinite(number) else number
+            )
         line = json.dumps(entry, default=str)
         with open(self.path, "a") as file:
             file.write(line + "\n")
@@ -75,5 +77,6 @@ def save_tensors(path: Path, content: dict[str, Any]) -> None:
 def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Float tensors as float16 on the CPU: what is kept of a network."""
     return {
-        name: (value.detach().half() if value.is_floating_point() else value.detach()).cpu().clone() for name, value in state.items()
+        name: (value.detach().half() if value.is_floating_point() else value.detach()).cpu().clone()
+        for name, value in state.items()
     }

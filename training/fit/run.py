@@ -71,13 +71,21 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m training.fit", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder that training.render writes into (may still grow)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for networks, logs and sheets; an old one is resumed")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.fit", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder that training.render writes into (may still grow)"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for networks, logs and sheets; an old one is resumed"
+    )
     parser.add_argument("--minutes", type=float, required=True, help="wall-clock budget of the whole command")
     parser.add_argument("--plan", choices=PLANS, default="demo")
     parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda if there is one")
-    parser.add_argument("--mesh", type=Path, help="face-mesh network (landmarks.onnx); default: the one of engines/demo")
+    parser.add_argument(
+        "--mesh", type=Path, help="face-mesh network (landmarks.onnx); default: the one of engines/demo"
+    )
     parser.add_argument("--no-mesh", action="store_true", help="train without face meshes (smoke tests)")
     parser.add_argument("--cache", type=Path, help="folder for decoded people; default: OUT/cache")
     parser.add_argument("--only", choices=("generator", "encoder"))
@@ -87,7 +95,9 @@ def _parse() -> argparse.Namespace:
     if arguments.mesh is None and not arguments.no_mesh:
         arguments.mesh = Path(__file__).parents[2] / "engines" / "demo" / "landmarks.onnx"
     if arguments.mesh is not None and not arguments.mesh.exists():
-        parser.error(f"--mesh: {arguments.mesh} is not there; name the tracker's landmarks.onnx, or say --no-mesh")
+        parser.error(
+            f"--mesh: {arguments.mesh} is not there; name the tracker's landmarks.onnx, or say --no-mesh"
+        )
     return arguments
 
 
@@ -100,7 +110,9 @@ def measure_features(folder: Path, plan: Plan) -> FeatureCodec:
     from training.render.dataset import Dataset
 
     if tuple(names) == features.FEATURES:
-        return codec.fit(np.stack([features.encode(sampling.sample_person(10_000_000 + i)) for i in range(2500)]))
+        return codec.fit(
+            np.stack([features.encode(sampling.sample_person(10_000_000 + i)) for i in range(2500)])
+        )
     end = time.monotonic() + 60 * plan.wait_minutes
     while len(people := Dataset(folder)) < plan.start_people and time.monotonic() < end:
         time.sleep(2)
@@ -111,7 +123,9 @@ def measure_features(folder: Path, plan: Plan) -> FeatureCodec:
 
 
 def _job(target: Callable[..., None], *arguments: Any) -> Callable[[], Process]:
-    return lambda: multiprocessing.get_context("spawn").Process(target=target, args=arguments, name=target.__name__)
+    return lambda: multiprocessing.get_context("spawn").Process(
+        target=target, args=arguments, name=target.__name__
+    )
 
 
 def _prepare(device: str, threads: int) -> torch.device:
@@ -181,7 +195,9 @@ def _watch(jobs: dict[str, Callable[[], Process]], out: Path, end: float) -> int
             process.join(5)
         pack(out)
     good = all(running[name].exitcode == 0 for name in trainers) and bool(trainers)
-    print("finished" if good and max(failures.values()) <= _RESTARTS else "finished with failures", flush=True)
+    print(
+        "finished" if good and max(failures.values()) <= _RESTARTS else "finished with failures", flush=True
+    )
     return 0 if good else 1
 
 
@@ -211,4 +227,3 @@ def pack(out: Path) -> None:
         os.replace(folder / ".report.zip", folder / "report.zip")
     except Exception:
         traceback.print_exc()
-

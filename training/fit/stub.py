@@ -51,13 +51,18 @@ def draw(person: features.Person, size: int, toon: bool) -> tuple[np.ndarray, np
         x0, y0 = x + shift * 0.3, 120 + lift * 0.2
         pen.ellipse((x0 - 14 * grow, y0 - open_, x0 + 14 * grow, y0 + open_), fill=(245, 245, 245))
         gaze = 20 * float(person["gaze_x"])
-        pen.ellipse((x0 + gaze - 6, y0 - min(6, open_), x0 + gaze + 6, y0 + min(6, open_)), fill=colour("iris"))
+        pen.ellipse(
+            (x0 + gaze - 6, y0 - min(6, open_), x0 + gaze + 6, y0 + min(6, open_)), fill=colour("iris")
+        )
         brow = y0 - 22 - 15 * float(person["browInnerUp"])
         pen.line((x0 - 16, brow, x0 + 16, brow), fill=colour("brow_colour"), width=5)
         if person["glasses"] != "none":
             pen.ellipse((x0 - 24, y0 - 22, x0 + 24, y0 + 22), outline=colour("glasses_colour"), width=4)
     smile, jaw = 18 * float(person["mouthSmileLeft"]), 45 * float(person["jawOpen"])
-    pen.ellipse((128 + shift * 0.4 - 24 - smile, 178 - 4, 128 + shift * 0.4 + 24 + smile, 182 + 4 + jaw), fill=(150, 50, 60))
+    pen.ellipse(
+        (128 + shift * 0.4 - 24 - smile, 178 - 4, 128 + shift * 0.4 + 24 + smile, 182 + 4 + jaw),
+        fill=(150, 50, 60),
+    )
     picture = image.resize((size, size), Image.Resampling.BOX)
     if toon:
         picture = picture.quantize(24).convert("RGB")

@@ -36,7 +36,10 @@ def main() -> None:
     people = sum(
         max(0, min(end, (shard + 1) * PEOPLE_PER_SHARD) - max(options.first, shard * PEOPLE_PER_SHARD)) for shard in missing
     )
-    print(f"{len(wanted) - len(missing)} of {len(wanted)} shards are there, {people} people to render", flush=True)
+    print(
+        f"{len(wanted) - len(missing)} of {len(wanted)} shards are there, {people} people to render",
+        flush=True,
+    )
     queue = _Queue(missing, options, looks, _Progress(people))
     failed = queue.run(options.workers)
     if failed:
@@ -82,7 +85,12 @@ class _Queue:
             "--looks", ",".join(self._looks), "--first", str(options.first), "--end", str(options.first + options.count),
             *map(str, shards),
         ]  # fmt: skip
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OIDN_NUM_THREADS": "1"}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "OIDN_NUM_THREADS": "1",
+        }
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
             assert process.stdout is not None
             for line in process.stdout:
@@ -102,11 +110,21 @@ class _Progress:
         self._bar = None
         if sys.stdout.isatty():
             try:
-                from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+                from rich.progress import (
+                    BarColumn,
+                    MofNCompleteColumn,
+                    Progress,
+                    TextColumn,
+                    TimeRemainingColumn,
+                )
             except ImportError:
                 return
             self._bar = Progress(
-                TextColumn("people"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[rate]}")
+                TextColumn("people"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[rate]}"),
             )
             self._task = self._bar.add_task("render", total=total, rate="")
             self._bar.start()

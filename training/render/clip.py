@@ -90,7 +90,8 @@ def perform(person: Person, time: float) -> Person:
     }  # fmt: skip
     for side, lean in (("Left", 1.0), ("Right", 0.94)):
         motion |= {
-            f"mouthSmile{side}": smile * lean, f"mouthUpperUp{side}": 0.35 * laugh, f"mouthLowerDown{side}": 0.25 * talking * syllables,
+            f"mouthSmile{side}": smile * lean, f"mouthUpperUp{side}": 0.35 * laugh,
+            f"mouthLowerDown{side}": 0.25 * talking * syllables,
             f"cheekSquint{side}": 0.5 * laugh, f"eyeBlink{side}": blink, f"browOuterUp{side}": 0.35 * talking * max(0.0, wave(3)),
         }  # fmt: skip
     return {**person, **motion}

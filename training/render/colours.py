@@ -11,7 +11,8 @@ from training.render.meshdata import load_base_mesh
 from training.render.regions import angle_from_front, load_regions
 
 _SKIN = np.array(
-    [(239, 205, 186), (233, 190, 164), (224, 174, 142), (204, 150, 114), (172, 120, 88), (136, 92, 66), (104, 69, 51), (80, 54, 43)]
+    [(239, 205, 186), (233, 190, 164), (224, 174, 142), (204, 150, 114),
+     (172, 120, 88), (136, 92, 66), (104, 69, 51), (80, 54, 43)]
 ) / 255  # fmt: skip
 
 

@@ -38,9 +38,7 @@ def grow_beard(person: Person, vertices: np.ndarray, skin_normals: np.ndarray, t
     start, normal = roots.on(vertices, keep), unit(roots.on(skin_normals, keep))
     length = (0.05 + 0.15 * float(person["beard_length"])) * (0.7 + 0.6 * chance[:, 0]) * np.where(moustache, 0.4, 1.0)
     sideways = np.stack([start[:, 0] * 2.2, np.full(len(start), -0.4), np.zeros(len(start))], 1)
-    direction = unit(
-        normal * 0.3 + np.array([0, -1, 0.1]) + 0.25 * (chance[:, 1:4] - 0.5) + moustache[:, None] * sideways
-    )
+    direction = unit(normal * 0.3 + np.array([0, -1, 0.1]) + 0.25 * (chance[:, 1:4] - 0.5) + moustache[:, None] * sideways)
     along = np.linspace(0, 1, 4)[None, :, None]
     reach = length[:, None, None]
     points = start[:, None] + direction[:, None] * reach * along + np.array([0, -1, -0.15]) * 0.25 * reach * along**2

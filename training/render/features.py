@@ -142,14 +142,50 @@ SHAPE_TARGETS: dict[str, tuple[str, str, float]] = {
 
 HEAD_FORMS = ("oval", "round", "rectangular", "square", "triangular", "invertedtriangular", "diamond")
 
-EXPRESSION_UNITS = (
-    "jawOpen mouthClose mouthFunnel mouthPucker mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper "
-    "mouthSmileLeft mouthSmileRight mouthFrownLeft mouthFrownRight mouthDimpleLeft mouthDimpleRight "
-    "mouthStretchLeft mouthStretchRight mouthPressLeft mouthPressRight mouthUpperUpLeft mouthUpperUpRight "
-    "mouthLowerDownLeft mouthLowerDownRight mouthLeft mouthRight jawLeft jawRight cheekPuff "
-    "cheekSquintLeft cheekSquintRight noseSneerLeft noseSneerRight browDownLeft browDownRight browInnerUp "
-    "browOuterUpLeft browOuterUpRight eyeBlinkLeft eyeBlinkRight eyeSquintLeft eyeSquintRight eyeWideLeft eyeWideRight"
-).split()
+EXPRESSION_UNITS = [
+    "jawOpen",
+    "mouthClose",
+    "mouthFunnel",
+    "mouthPucker",
+    "mouthRollLower",
+    "mouthRollUpper",
+    "mouthShrugLower",
+    "mouthShrugUpper",
+    "mouthSmileLeft",
+    "mouthSmileRight",
+    "mouthFrownLeft",
+    "mouthFrownRight",
+    "mouthDimpleLeft",
+    "mouthDimpleRight",
+    "mouthStretchLeft",
+    "mouthStretchRight",
+    "mouthPressLeft",
+    "mouthPressRight",
+    "mouthUpperUpLeft",
+    "mouthUpperUpRight",
+    "mouthLowerDownLeft",
+    "mouthLowerDownRight",
+    "mouthLeft",
+    "mouthRight",
+    "jawLeft",
+    "jawRight",
+    "cheekPuff",
+    "cheekSquintLeft",
+    "cheekSquintRight",
+    "noseSneerLeft",
+    "noseSneerRight",
+    "browDownLeft",
+    "browDownRight",
+    "browInnerUp",
+    "browOuterUpLeft",
+    "browOuterUpRight",
+    "eyeBlinkLeft",
+    "eyeBlinkRight",
+    "eyeSquintLeft",
+    "eyeSquintRight",
+    "eyeWideLeft",
+    "eyeWideRight",
+]
 
 HAIR_STYLES = ("bald", "buzz", "ring", "side", "forward", "quiff", "slick", "curls", "afro", "long", "bun")
 BEARDS = ("none", "stubble", "full", "goatee", "moustache", "circle")

@@ -29,11 +29,20 @@ def build_glasses(person: Person, shape: Shape) -> tuple[np.ndarray, list[list[i
         tubes.add(rim, thickness, closed=True)
         hinge = eye.centre[0] + side * (0.02 + width)
         y = eye.centre[1]
-        arm = [[hinge, y + 0.03, 1.56], [hinge + side * 0.03, y + 0.03, 1.45], [side * temple, y + 0.04, 0.62]]
+        arm = [
+            [hinge, y + 0.03, 1.56],
+            [hinge + side * 0.03, y + 0.03, 1.45],
+            [side * temple, y + 0.04, 0.62],
+        ]
         tubes.add(np.array(arm), thickness * 0.8, closed=False)
     inner = shape.left_eye.centre[0] + 0.02 - width
     y = shape.left_eye.centre[1] + 0.02
-    bridge = [[inner, y, 1.60], [inner * 0.4, y + 0.03, 1.66], [-inner * 0.4, y + 0.03, 1.66], [-inner, y, 1.60]]
+    bridge = [
+        [inner, y, 1.60],
+        [inner * 0.4, y + 0.03, 1.66],
+        [-inner * 0.4, y + 0.03, 1.66],
+        [-inner, y, 1.60],
+    ]
     tubes.add(np.array(bridge), thickness, closed=False)
     return np.array(tubes.points), tubes.quads
 

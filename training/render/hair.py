@@ -127,7 +127,13 @@ class _Place:
         return np.stack([np.broadcast_to(np.asarray(v, float), len(self.neutral)) for v in (x, y, z)], 1)
 
 
-def _short(person: Person, rows: np.ndarray, top_length: float, top: tuple[float, float, float], side: tuple[float, float, float]) -> tuple[_Place, Growth]:
+def _short(
+    person: Person,
+    rows: np.ndarray,
+    top_length: float,
+    top: tuple[float, float, float],
+    side: tuple[float, float, float],
+) -> tuple[_Place, Growth]:
     place = _Place(person, rows)
     length = (place.side_length + top_length * place.top) * place.length
     direction = place.top[:, None] * place.vector(*top) + place.sides[:, None] * place.vector(*side)
@@ -201,7 +207,17 @@ def _afro(person: Person, rows: np.ndarray, rng: np.random.Generator, normal: np
     place = _Place(person, rows)
     length = (0.14 + 0.55 * (place.length - 0.75)) * (0.6 + 0.5 * np.sqrt(place.chance[:, 4]))
     direction = normal + 0.12 * rng.standard_normal((len(rows), 3))
-    return Growth(length, direction, np.full(len(rows), 3.0), spread=0.0, curl=0.045, frequency=30, clump=0.25, points=10, free=True)
+    return Growth(
+        length,
+        direction,
+        np.full(len(rows), 3.0),
+        spread=0.0,
+        curl=0.045,
+        frequency=30,
+        clump=0.25,
+        points=10,
+        free=True,
+    )
 
 
 def _bun(person: Person, rows: np.ndarray, rng: np.random.Generator, normal: np.ndarray) -> Growth:
@@ -284,7 +300,11 @@ def _trace(
         at = at + heading * step
         if growth.clear_face:
             _keep_off_face(at, place, growth)
-        room = clearance * (0.3 + np.sin(np.pi * t) * 0.7) if style == "bun" else np.minimum(clearance, 0.015 + 0.25 * t + clearance * t)
+        room = (
+            clearance * (0.3 + np.sin(np.pi * t) * 0.7)
+            if style == "bun"
+            else np.minimum(clearance, 0.015 + 0.25 * t + clearance * t)
+        )
         at = head.push_out(at, room)
         points[:, k] = at
     return points
@@ -332,4 +352,8 @@ def _add_bun(points: np.ndarray, radius: np.ndarray, shade: np.ndarray, toon: bo
     turn = np.linspace(0, 2.0, points.shape[1])[None, :, None]
     wound = _BUN_CENTRE + 0.34 * (start[:, None] * np.cos(turn) + axis[:, None] * np.sin(turn))
     thick = np.broadcast_to(radius[0] * 1.5, (count, points.shape[1]))
-    return np.concatenate([points, wound]), np.concatenate([radius, thick]), np.concatenate([shade, 0.85 + 0.3 * rng.random(count)])
+    return (
+        np.concatenate([points, wound]),
+        np.concatenate([radius, thick]),
+        np.concatenate([shade, 0.85 + 0.3 * rng.random(count)]),
+    )

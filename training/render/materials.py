@@ -45,7 +45,12 @@ def build_materials() -> Materials:
 
 
 def _principled(graph: Graph, **inputs: Any) -> Socket:
-    names = {"colour": "Base Color", "roughness": "Roughness", "specular": "Specular IOR Level", "normal": "Normal"}
+    names = {
+        "colour": "Base Color",
+        "roughness": "Roughness",
+        "specular": "Specular IOR Level",
+        "normal": "Normal",
+    }
     names |= {"alpha": "Alpha", "glow": "Emission Strength", "glow_colour": "Emission Color"}
     return graph.node("BsdfPrincipled", {names[key]: value for key, value in inputs.items()}).outputs[0]
 
@@ -63,7 +68,11 @@ def _skin(materials: Materials) -> None:
     pores = g.node("TexNoise", {"Vector": rest, "Scale": 38.0, "Detail": 2.0}).outputs[0]
     height = g.node("SeparateXYZ", {0: rest}).outputs[1]
     lines = g.math("SINE", g.math("MULTIPLY", g.math("MULTIPLY_ADD", blotch, 0.12, height), 70.0))
-    relief = g.math("ADD", g.math("MULTIPLY", lines, g.math("MULTIPLY", g.attribute("wrinkled"), 0.55)), g.math("MULTIPLY", pores, 0.35))
+    relief = g.math(
+        "ADD",
+        g.math("MULTIPLY", lines, g.math("MULTIPLY", g.attribute("wrinkled"), 0.55)),
+        g.math("MULTIPLY", pores, 0.35),
+    )
     bump = g.node("Bump", {"Strength": 1.0, "Distance": 0.012, "Height": relief}).outputs[0]
     gloss = g.math("SUBTRACT", 0.52, g.math("MULTIPLY", g.attribute("glossy"), 0.2))
     shader = _principled(g, colour=colour, roughness=gloss, specular=0.38, normal=bump)
@@ -107,14 +116,20 @@ def _eye(materials: Materials) -> None:
     g = Graph("eye")
     direction, angle = _gaze_angle(g)
     black, white, pink = (0.004,) * 3, (0.9, 0.88, 0.86), (0.62, 0.42, 0.38)
-    stops = [(0.0, black), (0.165, black), (0.20, black), (0.45, black), (0.52, white), (0.75, white), (1.0, pink)]
+    stops = [
+        (0.0, black),
+        (0.165, black),
+        (0.20, black),
+        (0.45, black),
+        (0.52, white),
+        (0.75, white),
+        (1.0, pink),
+    ]
     colour, materials.eye_ramps["eye"] = g.ramp(angle, stops)
     distance = g.node("VectorMath", {0: direction}, operation="DISTANCE")
     materials.catchlight = distance.inputs[1]
     spark = g.math("LESS_THAN", distance.outputs["Value"], 0.13)
-    shader = _principled(
-        g, colour=colour, roughness=0.12, specular=0.6, glow_colour=(0.9, 0.9, 0.9, 1), glow=spark
-    )
+    shader = _principled(g, colour=colour, roughness=0.12, specular=0.6, glow_colour=(0.9, 0.9, 0.9, 1), glow=spark)
     materials.by_name["eye"] = g.surface(shader)
 
 
@@ -191,7 +206,16 @@ def _toon_eye(materials: Materials) -> bpy.types.Material:
     g = Graph("toon_eye")
     direction, angle = _gaze_angle(g)
     black, white, grey = (0.006,) * 3, (0.90, 0.90, 0.91), (0.74, 0.74, 0.79)
-    stops = [(0.0, black), (0.27, black), (0.30, black), (0.54, black), (0.56, black), (0.60, black), (0.62, white), (0.95, grey)]
+    stops = [
+        (0.0, black),
+        (0.27, black),
+        (0.30, black),
+        (0.54, black),
+        (0.56, black),
+        (0.60, black),
+        (0.62, white),
+        (0.95, grey),
+    ]
     colour, materials.eye_ramps["toon_eye"] = g.ramp(angle, stops)
     for spot, size in (((-0.22, 0.26, 0.94), 0.17), ((0.24, -0.22, 0.94), 0.08)):
         length = float(np.linalg.norm(spot))

@@ -21,9 +21,24 @@ BODY_VERTICES = 13380
 """Vertices before this one are skin; later ones are eyes, teeth, lashes and clothing helpers."""
 
 _NECK_FOLLOWS = {"neck01": 0.3, "neck02": 0.55, "neck03": 0.8}
-_TORSO_BONES = (
-    "spine clav should upperarm breast lowerarm root pelvis hand wrist metac finger upperleg lowerleg foot toe".split()
-)
+_TORSO_BONES = [
+    "spine",
+    "clav",
+    "should",
+    "upperarm",
+    "breast",
+    "lowerarm",
+    "root",
+    "pelvis",
+    "hand",
+    "wrist",
+    "metac",
+    "finger",
+    "upperleg",
+    "lowerleg",
+    "foot",
+    "toe",
+]
 
 
 def data_folder() -> Path:
@@ -127,9 +142,7 @@ def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, list[list[int]], list
     return np.array(vertices), np.array(uv), faces, face_uv, np.array(groups)
 
 
-def _vertex_mask(
-    picture: Path, count: int, uv: np.ndarray, faces: list[list[int]], face_uv: list[list[int]]
-) -> np.ndarray:
+def _vertex_mask(picture: Path, count: int, uv: np.ndarray, faces: list[list[int]], face_uv: list[list[int]]) -> np.ndarray:
     with Image.open(picture) as opened:
         paint = np.asarray(opened.convert("L")).astype(float) / 255
     height, width = paint.shape

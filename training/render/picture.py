@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from training.render.colours import skin_tone
-from training.render.features import Person, colour
+from training.render.features import Person
 from training.render.studio import SKIN, Passes
 
 _KNEE = 0.72
@@ -39,7 +39,11 @@ def develop_natural(passes: Passes, person: Person, width_dm: float) -> Picture:
     mixed = rgb + _uncurve(srgb_to_linear(behind)) * (1 - alpha)
     albedo = np.clip(passes.albedo + (1 - alpha), 0, 1)
     clean = pyoidn.denoise(
-        np.ascontiguousarray(mixed), np.ascontiguousarray(albedo), np.ascontiguousarray(passes.normal), hdr=True, quality="fast"
+        np.ascontiguousarray(mixed),
+        np.ascontiguousarray(albedo),
+        np.ascontiguousarray(passes.normal),
+        hdr=True,
+        quality="fast",
     )
     clean = _scatter(clean, passes, clean.shape[1] / width_dm)
     return Picture(_bytes(linear_to_srgb(_curve(_enrich(clean, passes)))), _bytes(alpha[..., 0]))

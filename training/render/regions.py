@@ -160,9 +160,7 @@ def load_regions() -> Regions:
 def _beard_mask(mesh: BaseMesh, angle: np.ndarray, mouth_inside: np.ndarray) -> np.ndarray:
     x, y, z = mesh.vertices.T
     across = np.abs(x)
-    cheek_line = np.interp(
-        angle, [0, 14, 20, 30, 45, 60, 76, 90], [6.84, 6.86, 6.78, 6.60, 6.55, 6.72, 7.1, 7.1]
-    )
+    cheek_line = np.interp(angle, [0, 14, 20, 30, 45, 60, 76, 90], [6.84, 6.86, 6.78, 6.60, 6.55, 6.72, 7.1, 7.1])
     moustache = (y < 6.885 - 0.35 * np.maximum(across - 0.12, 0)) & (y > 6.62) & (across < 0.36) & (z > 1.15)
     jaw = (angle < 88) & (y < cheek_line) & (y > 6.02) & (z > 0.75)
     nostrils = (across < 0.2) & (np.abs(y - 6.98) < 0.2) & (z < 1.4) & (z > 0.9)

@@ -41,9 +41,18 @@ _LEANING = {"mouth_angles": 0.1, "eye_height": 0.08, "brow_height": 0.08}
 """Means that are not zero: the base mesh looks a little stern."""
 
 _STYLES_MALE = {
-    "side": 0.2, "forward": 0.17, "quiff": 0.16, "buzz": 0.1, "slick": 0.08, "curls": 0.1, "afro": 0.05, "long": 0.05, "bald": 0.06, "ring": 0.03,
+    "side": 0.2, "forward": 0.17, "quiff": 0.16, "buzz": 0.1, "slick": 0.08, "curls": 0.1, "afro": 0.05, "long": 0.05,
+    "bald": 0.06, "ring": 0.03,
 }  # fmt: skip
-_STYLES_FEMALE = {"long": 0.58, "bun": 0.14, "curls": 0.08, "afro": 0.07, "side": 0.07, "forward": 0.03, "slick": 0.03}
+_STYLES_FEMALE = {
+    "long": 0.58,
+    "bun": 0.14,
+    "curls": 0.08,
+    "afro": 0.07,
+    "side": 0.07,
+    "forward": 0.03,
+    "slick": 0.03,
+}
 
 
 def sample_person(number: int, attempt: int = 0) -> Person:
@@ -152,7 +161,10 @@ def _sample_identity(person: Person, rng: np.random.Generator) -> bool:
     male = bool(rng.random() < 0.5)
     softness = min(0.25, abs(rng.normal(0, 0.08)))
     person["gender"] = 1 - softness if male else softness
-    years = rng.choice([rng.uniform(17, 24), rng.uniform(22, 40), rng.uniform(38, 58), rng.uniform(56, 80)], p=[0.18, 0.46, 0.23, 0.13])
+    years = rng.choice(
+        [rng.uniform(17, 24), rng.uniform(22, 40), rng.uniform(38, 58), rng.uniform(56, 80)],
+        p=[0.18, 0.46, 0.23, 0.13],
+    )
     age = person["age"] = age_of_years(float(years))
     ethnicity = rng.dirichlet([0.55, 0.55, 0.55])
     person["african"], person["asian"], person["caucasian"] = map(float, ethnicity)

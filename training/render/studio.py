@@ -83,7 +83,7 @@ class Studio:
     def __init__(self, threads: int = 1) -> None:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         self._scene = bpy.context.scene
-        self._file = Path("/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()) / f"studio-{os.getpid()}.exr"
+        self._file = Path("/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir()) / f"studio-{os.getpid()}.exr"
         self._configure(threads)
         self._materials: Materials = build_materials()
         self._camera = self._add_object("camera", bpy.data.cameras.new("camera"))
@@ -228,7 +228,12 @@ class Studio:
         wide = (1 + bulge * np.cos(tilt)) * np.sin(tilt)
         points = np.stack([wide * np.cos(turn), wide * np.sin(turn), (1 + bulge) * np.cos(tilt)], 1)
         quads = [
-            [r * spokes + s, (r + 1) * spokes + s, (r + 1) * spokes + (s + 1) % spokes, r * spokes + (s + 1) % spokes]
+            [
+                r * spokes + s,
+                (r + 1) * spokes + s,
+                (r + 1) * spokes + (s + 1) % spokes,
+                r * spokes + (s + 1) % spokes,
+            ]
             for r in range(rings)
             for s in range(spokes)
         ]
@@ -353,7 +358,14 @@ class Studio:
         contrast, warmth = float(person["light_contrast"]), 0.14 * float(person["light_temperature"])
         self._world.inputs[0].default_value = (0.97, 0.98, 1.03, 1)
         self._world.inputs[1].default_value = 0.0 if toon else 0.5 - 0.36 * contrast
-        aim(self._lights["key"], towards, 16, 1700 + 800 * contrast, float(person["light_size"]), (1 + warmth, 1, 1 - warmth))
+        aim(
+            self._lights["key"],
+            towards,
+            16,
+            1700 + 800 * contrast,
+            float(person["light_size"]),
+            (1 + warmth, 1, 1 - warmth),
+        )
         behind = np.array([-np.tanh(4 * azimuth) * 1.2, 0.5, -1.0])
         aim(self._lights["rim"], behind, 12, 1500 * float(person["light_rim"]), 3, (1, 1, 1))
         for light in self._lights.values():
