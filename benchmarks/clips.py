@@ -114,10 +114,10 @@ def table(rows: list[Row]) -> str:
         "|---|---|--:|---|--:|---|--:|--:|---|",
     ]
     for row in rows:
-        width, height = row.facts.size
+        size = "x".join(map(str, row.facts.size))
         share = f"{100 * row.faces / row.facts.frames:.1f} %"
         lines.append(
-            f"| {row.clip} | {row.look} | {row.facts.frames} | {width}x{height} | {float(row.facts.rate):g} | "
+            f"| {row.clip} | {row.look} | {row.facts.frames} | {size} | {float(row.facts.rate):g} | "
             f"{row.facts.sound.split(' ')[0] or 'none'} | {share} | {row.frames_per_s:.1f} | "
             f"{'; '.join(row.faults) or 'yes'} |"
         )

@@ -46,7 +46,8 @@ def time_in_turns(rows: Sequence[Row], rounds: int, warm_up: int = 1) -> None:
     """Fill ``times_ms``: every row once per round."""
     series: list[list[float]] = [[] for _ in rows]
     for turn in range(warm_up + rounds):
-        for row, values in zip(rows, series, strict=True):
+        turns = list(zip(rows, series, strict=True))
+        for row, values in turns if turn % 2 else reversed(turns):
             time.sleep(PAUSE_S)
             start = time.perf_counter()
             row.run(0)

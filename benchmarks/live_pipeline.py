@@ -61,7 +61,8 @@ def main() -> None:
     }
     times: dict[str, list[float]] = {label: [] for label in sides}
     for turn in range(WARM_UP + options.frames):
-        for label, (pipeline, slow) in sides.items():
+        turns = list(sides.items())
+        for label, (pipeline, slow) in turns if turn % 2 else reversed(turns):
             with numpy_kernels(slow):
                 if turn == WARM_UP:
                     pipeline.clock.reset()

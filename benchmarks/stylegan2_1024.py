@@ -98,7 +98,7 @@ def main() -> None:
                 samples = [{"codes": code[None]} for code in codes]
                 try:
                     made = make_variant(
-                        "synthesis", ours, "int8", samples[2:10], samples[10:14],
+                        "synthesis", ours, "int8", samples[2:6], samples[10:14],
                         weight_bits=bits, transposed=this_machine().int8_transposed,
                         report=lambda step: print(step, flush=True),
                     )  # fmt: skip

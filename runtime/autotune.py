@@ -228,7 +228,8 @@ def time_interleaved(
         {spec.name: np.empty(spec.shape, spec.dtype) for spec in session.outputs} for session, _ in work
     ]
     for turn in range(WARM_UP_ROUNDS + rounds):
-        for (session, feeds), out, series in zip(work, buffers, times, strict=True):
+        turns = list(zip(work, buffers, times, strict=True))
+        for (session, feeds), out, series in turns if turn % 2 else reversed(turns):
             time.sleep(PAUSE_S)
             start = time.perf_counter()
             session.run(feeds[turn % len(feeds)], out)

@@ -2,7 +2,7 @@
 
 Policy, the same for every figure: ``warm_up`` runs are not counted, everything after them is, no outlier is
 dropped; medians stand beside p95, p99 and jitter (mean of ``|d[i] - d[i-1]|``) so that spread shows. Two
-subjects are run in turns, A B A B, and compared pair by pair: ``ratio`` is the median of B's duration over
+subjects are run in turns, A B B A, and compared pair by pair: ``ratio`` is the median of B's duration over
 A's in the same round, so a machine that slows down for a while slows both.
 
 The JSON (``Result``) is what ``--against`` reads back; a comparison with an earlier run is not paired and
@@ -312,7 +312,8 @@ def _time_network(sides: Sequence[_Side], name: str, runs: int, warm_up: int) ->
     ]
     series: list[list[float]] = [[] for _ in sides]
     for turn in range(warm_up + runs):
-        for side, own, out, values in zip(sides, feeds, outs, series, strict=True):
+        turns = list(zip(sides, feeds, outs, series, strict=True))
+        for side, own, out, values in turns if turn % 2 else reversed(turns):
             time.sleep(_PAUSE_S)
             start = time.perf_counter()
             side.bundle.session(name).run(own[turn % len(own)], out)
@@ -346,7 +347,7 @@ def _row(side: _Side, name: str, series: Sequence[float], with_drift: bool) -> N
 def _time_frames(sides: Sequence[_Side], frames: Sequence[Image], runs: int, warm_up: int) -> None:
     for turn in range(warm_up + runs):
         frame = frames[turn % len(frames)]
-        for side in sides:
+        for side in sides if turn % 2 else reversed(sides):
             assert side.pipeline is not None
             if turn == warm_up:
                 side.pipeline.clock.reset()

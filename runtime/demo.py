@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from .bundle import Bundle
-from .errors import SourceError
+from .errors import SinkError, SourceError
 from .pipeline import Pipeline
 from .sheet import edit_sheet, to_image
 from .sink import open_sink
@@ -45,7 +45,11 @@ def run_demo(
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Made:
     """Run ``bundle`` over a clip and write demo.mp4, before-after.png, latency.md and latency.json."""
-    output.mkdir(parents=True, exist_ok=True)
+    source = source or str(_clip(bundle))
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"{output}: cannot be a folder: {error.strerror}; choose another output") from None
     edits = {name: value for name, value in EDITS.items() if name in bundle.directions}
     pipelines = {"photo": Pipeline(bundle, edits, composite="head")}
     if "toon" in bundle.styles:
@@ -53,7 +57,7 @@ def run_demo(
     made = Made(files={"video": output / "demo.mp4"})
     best: View | None = None
 
-    with open_source(source or str(_clip(bundle))) as clip:
+    with open_source(source) as clip:
         size = (2 * round(PANEL_PX * clip.size[0] / clip.size[1] / 2) * (1 + len(pipelines)), PANEL_PX)
         with open_sink(made.files["video"], rate=clip.rate or Fraction(30)) as sink:
             for frame in islice(clip, frames):
@@ -67,6 +71,7 @@ def run_demo(
                 made.frames += 1
                 on_progress(made.frames)
     if best is None:
+        made.files["video"].unlink(missing_ok=True)
         raise SourceError(f"{source}: expected a face, found none in {made.frames} frames; try another clip")
 
     made.files["sheet"] = output / "before-after.png"

@@ -169,12 +169,13 @@ class IdentityLock:
             weight = np.float32(step_s / max(self._seen_s, step_s))
             self._appearance = self._appearance + weight * (appearance - self._appearance)
         self._time_s = time_s
-        return (self._average + motion + self._appearance).astype(np.float32, copy=False)
+        steady: Floats = self._average + motion + self._appearance
+        return steady
 
     def split(self, codes: Floats) -> tuple[Floats, Floats]:
         """(motion, appearance) parts of ``codes`` as offsets from the average code."""
-        offset = codes - self._average
-        motion: Floats = (offset @ self._basis.T) @ self._basis
+        offset: Floats = codes - self._average
+        motion: Floats = np.matmul(offset @ self._basis.T, self._basis)
         return motion, offset - motion
 
 

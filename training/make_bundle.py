@@ -134,18 +134,17 @@ def _add_tracker(bundle: BundleWriter, name: str, path: Path) -> None:
 
     def infos(values: Any) -> tuple[TensorInfo, ...]:
         return tuple(
-            TensorInfo(value.name, "float32", tuple(d.dim_value for d in value.type.tensor_type.shape.dim))
-            for value in values
+            TensorInfo(value.name, "float32", tuple(d.dim_value for d in value.type.tensor_type.shape.dim)) for value in values
         )
 
     bundle.add_network(name, path, infos(graph.input), infos(graph.output))
     bundle.add_source(path, "onnx", "Apache-2.0 (MediaPipe)")
 
 
-def stored_parity(
-    name: str, module: torch.nn.Module, inputs: dict[str, Tensor], output: str, data: bytes
-) -> tuple[Parity, ...]:
-    """How far the stored network, run by ONNX Runtime, is from the float32 module. Raises ParityError beyond _STORED_TOLERANCE."""
+def stored_parity(name: str, module: torch.nn.Module, inputs: dict[str, Tensor], output: str, data: bytes) -> tuple[Parity, ...]:
+    """How far the stored network, run by ONNX Runtime, is from the float32 module. Raises ParityError beyond
+    _STORED_TOLERANCE.
+    """
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     samples = [{k: v[i : i + 1].contiguous() for k, v in inputs.items()} for i in range(_SAMPLES)]
     reference = [run_torch(module, sample, [output])[output] for sample in samples]
@@ -177,9 +176,7 @@ def half_constants(data: bytes, smallest: int = 1024) -> bytes:
             continue
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}_half"))
-        casts.append(
-            helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_widen", to=TensorProto.FLOAT)
-        )
+        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_widen", to=TensorProto.FLOAT))
     nodes = list(graph.node)
     del graph.node[:]
     graph.node.extend([*casts, *nodes])

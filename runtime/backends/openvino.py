@@ -80,7 +80,12 @@ def open(  # noqa: A001 - the backends' common verb
             f"openvino: expected a precision of {', '.join(cpu_precisions())} (what this CPU computes in), "
             f"got {precision!r}; use f32, or int8 through a quantized network"
         )
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": precision,
+        # Capture, other networks and other programs want the same cores: let the system place the threads.
+        "ENABLE_CPU_PINNING": False,
+    }
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     if cache is not None:

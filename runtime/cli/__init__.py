@@ -66,7 +66,7 @@ def group() -> None:
 
 def main() -> None:
     """Entry point of the installed command."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         code = group.main(standalone_mode=False)
     except DoppelganError as error:

@@ -29,7 +29,11 @@ from rich.console import Console
 @click.option("--threads", type=click.IntRange(1), help="Threads per network.")
 @click.option("--style", default="photo", show_default=True, help="Generator: photo, toon ...")
 @click.option(
-    "--composite", type=click.Choice(["face", "head", "replace"]), default="face", show_default=True
+    "--composite",
+    type=click.Choice(["face", "head", "replace"]),
+    default="face",
+    show_default=True,
+    help="What goes back into the frame.",
 )
 @click.option("--drift/--no-drift", default=True, show_default=True, help="Compare results with float32.")
 def command(
@@ -55,6 +59,7 @@ def command(
     doppelgan bench engines/mine --input me.jpg --against openvino
     """
     from .. import bench
+    from .options import make_folder
 
     source = source or bench.own_clip(bundle)
     frames = bench.read_frames(source) if source is not None else None
@@ -78,7 +83,7 @@ def command(
     click.echo(page)
     if output is None:
         return
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     (output / "bench.md").write_text(page, encoding="utf-8")
     (output / "bench.json").write_bytes(bench.write_result(result))
     first = next(iter(result.subjects.values()))

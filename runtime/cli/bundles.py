@@ -35,10 +35,10 @@ def command(name: str | None, as_json: bool) -> None:
         click.echo(data.decode())
         return
     manifest = read_manifest(data, str(folder / MANIFEST))
-    console.print(f"[bold]{manifest.name}[/bold]  {folder}")
+    console.print(f"[bold]{escape(manifest.name)}[/bold]  {escape(str(folder))}")
     for line in (manifest.description, manifest.license and f"license: {manifest.license}"):
         if line:
-            console.print(line)
+            console.print(escape(line))
     console.print(
         f"W+ [{manifest.n_styles}, {manifest.w_dim}], picture {manifest.image_size} px, "
         f"crop {manifest.crop_size} px, styles: {', '.join(manifest.generators)}"
@@ -77,7 +77,7 @@ def _networks(folder: Path, manifest: Manifest) -> Table:
             "\n".join(f"{t.name} {list(t.shape)}" for t in network.inputs),
             "\n".join(f"{t.name} {list(t.shape)}" for t in network.outputs),
             network.precision,
-            f"{(folder / network.file).stat().st_size / 1e6:.1f}",
+            f"{path.stat().st_size / 1e6:.1f}" if (path := folder / network.file).is_file() else "missing",
             f"{network.gflop:.2f}" if network.gflop else "",
             parity,
         )
@@ -89,7 +89,7 @@ def _directions(manifest: Manifest) -> Table:
     for name, info in manifest.directions.items():
         rows = "all" if info.rows is None else f"{info.rows[0]}-{info.rows[1] - 1}"
         span = f"{info.range[0]:g} .. {info.range[1]:g} {info.unit}".rstrip()
-        table.add_row(name, span, *info.ends, rows, info.note)
+        table.add_row(*map(escape, (name, span, *info.ends, rows, info.note)))
     return table
 
 

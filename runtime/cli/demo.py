@@ -13,7 +13,14 @@ from .progress import frame_progress
 
 
 @click.command("demo")
-@click.option("--output", "-o", default="demo-output", show_default=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    "-o",
+    default="demo-output",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for what is made.",
+)
 @click.option("--input", "-i", "source", default=None, help="Your own clip, or a camera such as 0.")
 @click.option("--frames", type=click.IntRange(1), default=None, help="Stop after so many frames.")
 @click.option("--bundle", "-b", default="demo", show_default=True, help="Name or folder of a bundle.")

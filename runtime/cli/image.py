@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import SinkError, SourceError
 from ..types import Image
-from .options import make_pipeline, pipeline_options
+from .options import make_folder, make_pipeline, pipeline_options
 
 
 @click.command("image")
@@ -29,11 +29,13 @@ def command(pictures: tuple[Path, ...], output: Path, side_by_side: bool, **sett
     into_folder = len(pictures) > 1 or output.is_dir() or not output.suffix
     pipeline = make_pipeline(smoothing=False, **settings)
     if into_folder:
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
     for path in pictures:
         frame = read_picture(path)
         edited = pipeline.process(frame)
         target = output / f"{path.stem}.png" if into_folder else output
+        if target.exists() and any(target.samefile(other) for other in pictures if other.exists()):
+            raise SinkError(f"{target}: is one of the pictures given; choose another output")
         write_picture(target, np.hstack([frame, edited]) if side_by_side else edited)
         faces = len(pipeline.people)
         click.echo(f"{target}: {faces} face{'s' * (faces != 1)}" + ("" if faces else ", left as it was"))

@@ -64,8 +64,8 @@ def command(
     doppelgan live -i rtsp://cam/stream --to out.mp4 --edit smile=1
     doppelgan live -i test: --to null: --latency                no camera needed
     """  # fmt: skip
-    pipeline = make_pipeline(**settings)
     wanted = {"size": _size(size), "rate": rate}
+    pipeline = make_pipeline(**settings)
     opened = open_source(source, **{k: v for k, v in wanted.items() if v is not None})  # type: ignore[arg-type]
     try:
         sinks = open_sinks(outputs, like=opened, on_key=Keys(pipeline))

@@ -279,6 +279,17 @@ def test_a_network_past_its_bound_is_float32_unless_float16_was_asked_for(
         compile_engines(tiny_copy, "rtx", ["sm86"], networks=["mapping"], precisions=("float16",), trt=trt)
 
 
+def test_no_gpu_and_no_architecture_is_one_line(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_gpu() -> Any:
+        raise BackendError("CUDA: expected an NVIDIA GPU")
+
+    monkeypatch.setattr(engines, "open_driver", no_gpu)
+    with pytest.raises(BackendError, match=r"expected --arch \(sm86, sm89 ...\) or a GPU to take it from"):
+        compile_engines(tiny_copy, "rtx", trt=fake_tensorrt.module("tensorrt_rtx", "1.4.0"))
+    with pytest.raises(BackendError, match=r"^CUDA: expected an NVIDIA GPU$"):
+        compile_engines(tiny_copy, "tensorrt", trt=fake_tensorrt.module("tensorrt", "10.3.0"))
+
+
 def test_missing_tensorrt_is_one_line(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "MODULES", {"tensorrt": "no_such_tensorrt"})
     with pytest.raises(BackendError, match="expected no_such_tensorrt to be installed, got none"):

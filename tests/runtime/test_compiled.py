@@ -275,3 +275,12 @@ def test_the_machine_has_a_stable_key_and_knows_whether_int8_saturates() -> None
     assert old.int8_saturates
     assert not msgspec.structs.replace(old, instructions=("avx2", "avx_vnni")).int8_saturates
     assert not Machine("k", "Linux aarch64", "cpu", 2, ("asimddp",)).int8_saturates
+
+
+def test_bfloat16_is_tried_where_the_cpu_computes_in_it(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    settings = {"backends": ["openvino"], "precisions": ["float32", "bfloat16"], "networks": ["synthesis"]}
+    for computes, tried in ((False, {"float32"}), (True, {"float32", "bfloat16"})):
+        monkeypatch.setattr(autotune_module, "_computes_bf16", lambda answer=computes: answer)
+        record = read_record(tune(copy, **settings).read_bytes(), "test")
+        assert {m.precision for m in record.measurements} == tried

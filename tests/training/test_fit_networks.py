@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
+from training.fit.features import FeatureCodec  # noqa: E402
 from training.fit.networks import (  # noqa: E402
     Discriminator,
     Encoder,
@@ -43,7 +44,7 @@ def test_skip_is_zero_insertion_then_fir() -> None:
 def test_checkpoint_is_read_by_the_exporter_and_agrees(tmp_path) -> None:  # type: ignore[no-untyped-def]
     export = pytest.importorskip("doppelgan.export")
     torch.manual_seed(0)
-    mapping, synthesis = Mapping(32, 3, blind_to=4), Synthesis((16, 12, 8), 32)
+    mapping, synthesis = Mapping(32, 3, torch.randn(32, 32)), Synthesis((16, 12, 8), 32)
     with torch.no_grad():
         for name, parameter in synthesis.named_parameters():
             if name.endswith("bias") or "noise" in name:
@@ -75,12 +76,29 @@ def test_lower_resolutions_are_pictures_too() -> None:
     assert synthesis(codes).shape == (2, 3, 32, 32)
 
 
-def test_first_mapping_layer_is_blind_to_the_slack() -> None:
-    mapping = Mapping(16, 2, blind_to=5)
+def test_conditioning_is_folded_into_the_first_mapping_layer() -> None:
+    mapping = Mapping(16, 2, torch.randn(16, 16), noise=0.5).eval()
+    plain = Mapping(16, 2).eval()
+    plain.load_state_dict(mapping.folded_state())
+    z = torch.randn(3, 16)
+    assert torch.allclose(plain(z), mapping(z), atol=1e-5)
+
+
+def test_conditioning_is_blind_to_the_slack() -> None:
+    codec = FeatureCodec([f"f{i}" for i in range(11)], {"pose": [0, 1]}, 16)
+    mapping = Mapping(16, 2, codec.conditioning())
     z = torch.randn(1, 16)
     other = z.clone()
     other[:, -5:] = torch.randn(1, 5)
     assert torch.equal(mapping.skip_norm(z), mapping.skip_norm(other))
+
+
+def test_feature_noise_is_for_training_alone() -> None:
+    mapping = Mapping(16, 2, noise=0.5)
+    z = torch.randn(2, 16)
+    assert not torch.equal(mapping(z), mapping(z))
+    mapping.eval()
+    assert torch.equal(mapping(z), mapping(z))
 
 
 def test_encoder_separates_motion_from_looks() -> None:
@@ -89,7 +107,8 @@ def test_encoder_separates_motion_from_looks() -> None:
     ).eval()
     crop, mesh = torch.randn(2, 3, 64, 64), torch.rand(2, 468, 3) * 64
     estimate, offset = encoder(crop, mesh)
-    assert estimate.shape == (2, 6) and offset.shape == (2, 4, 8)
+    assert estimate.shape == (2, 6)
+    assert offset.shape == (2, 4, 8)
     assert not offset.any()
     changed = crop.clone()
     changed[:, :, 56:] = 0  # a shirt says nothing about the motion
@@ -101,7 +120,8 @@ def test_encoder_separates_motion_from_looks() -> None:
 def test_discriminator_scores_and_maps() -> None:
     judge = Discriminator((8, 8, 4), condition=5)
     score, maps = judge(torch.randn(4, 3, 16, 16), torch.randn(4, 5))
-    assert score.shape == (4,) and [m.shape[-1] for m in maps] == [8, 4]
+    assert score.shape == (4,)
+    assert [m.shape[-1] for m in maps] == [8, 4]
 
 
 def test_multiply_adds_counts_a_convolution() -> None:

@@ -55,7 +55,8 @@ def test_codec_survives_the_disk(tmp_path: Path) -> None:
     codec.save(tmp_path / "features.npz")
     again = FeatureCodec.load(tmp_path / "features.npz")
     y = torch.randn(3, codec.count)
-    assert again.names == codec.names and again.columns("motion") == [0, 2]
+    assert again.names == codec.names
+    assert again.columns("motion") == [0, 2]
     assert torch.allclose(again.quiet_z(y), codec.quiet_z(y))
 
 
@@ -78,7 +79,8 @@ def test_damaged_shards_and_pictures_are_left_out(tmp_path: Path) -> None:
     pool = People(cache, 16, people.features.shape[1], 100, 20, torch.device("cpu"))
     assert pool.refresh() == 39
     assert pool.refresh() == 39
-    assert len(pool.test) == 2 and len(pool.train) == 37  # numbers 19 and 39
+    assert len(pool.test) == 2
+    assert len(pool.train) == 37  # numbers 19 and 39 are held out
     rows = pool.judged(5)
     assert torch.allclose(pool.features[rows[0]], torch.from_numpy(people.features[19]))
     assert np.array_equal(pool.natural[rows[0]].numpy(), people.natural(19))
@@ -87,7 +89,8 @@ def test_damaged_shards_and_pictures_are_left_out(tmp_path: Path) -> None:
 def test_stub_speaks_the_renderers_format(tmp_path: Path) -> None:
     stub.write(tmp_path, 5, 32)
     people = Dataset(tmp_path)
-    assert people.natural(4).shape == (32, 32, 3) and people.toon_alpha(4).shape == (32, 32)
+    assert people.natural(4).shape == (32, 32, 3)
+    assert people.toon_alpha(4).shape == (32, 32)
     assert people.parameters(2)["age"] == json.loads(people.read(2, "json"))["age"]
 
 
@@ -109,7 +112,8 @@ def test_aligned_matrix_is_the_ffhq_square() -> None:
     mesh[:, [*augment._RIGHT_EYE, *augment._LEFT_EYE], 1] = 0.45
     mesh[:, 61], mesh[:, 291] = torch.tensor([0.43, 0.65, 0]), torch.tensor([0.57, 0.65, 0])
     matrix = augment.aligned_matrix(mesh)[0]
-    # Eye to eye 0.2 and eye to mouth 0.2: half a side is max(2 x 0.2, 1.8 x 0.2) = 0.4, the center 0.02 below the eyes.
+    # Eye to eye 0.2 and eye to mouth 0.2: half a side is max(2 x 0.2, 1.8 x 0.2) = 0.4, the center 0.02 below
+    # the eyes.
     assert torch.allclose(matrix[:, :2], torch.eye(2) * 0.8, atol=1e-5)
     assert torch.allclose(matrix @ torch.tensor([0.5, 0.5, 1]), torch.tensor([0.5, 0.47]), atol=1e-5)
 
@@ -124,7 +128,9 @@ def test_camera_keeps_shape_range_and_some_clean_pictures() -> None:
     torch.manual_seed(0)
     clean = torch.rand(16, 3, 64, 64) * 2 - 1
     seen = augment.camera(clean, clean=0.5)
-    assert seen.shape == clean.shape and seen.abs().max() <= 1 and torch.isfinite(seen).all()
+    assert seen.shape == clean.shape
+    assert seen.abs().max() <= 1
+    assert torch.isfinite(seen).all()
     same = (seen == clean).all(3).all(2).all(1)
     assert 2 <= int(same.sum()) <= 14
 
@@ -153,5 +159,18 @@ def test_budget_resumes_where_it_was_and_ends_on_time() -> None:
     budget.resume(0.6)
     assert budget.fraction == pytest.approx(0.6, abs=0.01)
     budget.start -= 70
-    assert budget.fraction == pytest.approx(0.8, abs=0.02) and not budget.over
-    assert Budget(now - 10, now - 1).over and Budget(now - 10, now - 1).fraction == 1
+    assert budget.fraction == pytest.approx(0.8, abs=0.02)
+    assert not budget.over
+    assert Budget(now - 10, now - 1).over
+    assert Budget(now - 10, now - 1).fraction == 1
+
+
+def test_conditioning_gives_back_weighted_features() -> None:
+    x = some_features()
+    codec = codec_for(x)
+    codec.names = ("age", *codec.names[1:])
+    y = codec.standardize(torch.from_numpy(x))
+    seen = codec.quiet_z(y) @ codec.conditioning().T
+    ratio = seen[:, : codec.count].std(0) / y.std(0).clamp(min=1e-6)
+    assert ratio[0] == pytest.approx(1.2 * float(ratio[1]), rel=1e-3)  # age counts 1.2 times as much
+    assert not seen[:, codec.count :].any()

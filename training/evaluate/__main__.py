@@ -71,18 +71,14 @@ def _short(found: Any) -> Any:
 def _parts(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
     trained: Path = arguments.trained
     codec = FeatureCodec.load(trained / "features.npz")
-    mapping, _ = load_generator(
-        torch.load(trained / "generator-photo.pt", map_location="cpu", weights_only=True)["g_ema"]
-    )
+    mapping, _ = load_generator(torch.load(trained / "generator-photo.pt", map_location="cpu", weights_only=True)["g_ema"])
     held: list[HeldOut] = []
 
     def held_out() -> HeldOut:
         if arguments.data is None:
             raise FileNotFoundError("--data is not given")
         if not held:
-            held.append(
-                HeldOut(arguments.data, bundle.path / "landmarks.onnx", bundle.image_size, arguments.people)
-            )
+            held.append(HeldOut(arguments.data, bundle.path / "landmarks.onnx", bundle.image_size, arguments.people))
         return held[0]
 
     def judge() -> Judge:
@@ -107,9 +103,7 @@ def _parts(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
                 torch.from_numpy(np.concatenate(people.landmarks[:n])),
             )
             w = mapping.skip_norm(codec.quiet_z(estimate))[:, None].expand(-1, bundle.n_styles, -1)
-        points = measure_curve(
-            bundle, judge(), w.numpy(), offset.numpy(), torch.cat(people.photo[:n]).numpy()
-        )
+        points = measure_curve(bundle, judge(), w.numpy(), offset.numpy(), torch.cat(people.photo[:n]).numpy())
         _plot_curve(points, arguments.out / "editability.png")
         return points
 
@@ -148,9 +142,7 @@ def _plot_curve(points: list[dict[str, Any]], path: Path) -> None:
         chosen = [p for p in points if p["kind"] == kind]
         label = "W to W+ (amount of offset)" if kind == "plus" else "truncation"
         for axis, key in zip(axes, ("effect", "drag"), strict=True):
-            axis.plot(
-                [p["psnr_db"] for p in chosen], [p[key] for p in chosen], "o-", color=color, label=label
-            )
+            axis.plot([p["psnr_db"] for p in chosen], [p[key] for p in chosen], "o-", color=color, label=label)
             for p in chosen:
                 axis.annotate(f"{p['amount']:g}", (p["psnr_db"], p[key]), fontsize=7)
     axes[0].set(

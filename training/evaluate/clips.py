@@ -42,9 +42,7 @@ def read_clip(path: Path, most: int) -> Iterator[tuple[np.ndarray, float]]:
     capture.release()
 
 
-def measure_clip(
-    bundle: Bundle, frames: Iterator[tuple[np.ndarray, float]], style: str = "photo"
-) -> dict[str, Any]:
+def measure_clip(bundle: Bundle, frames: Iterator[tuple[np.ndarray, float]], style: str = "photo") -> dict[str, Any]:
     """Follow one clip. Correlations need movement: a measure that hardly moves in the clip is left out (None)."""
     pipeline = Pipeline(bundle, style=style, composite="face")
     lock = IdentityLock(bundle.latent["motion_basis"], bundle.latent_avg)
@@ -65,7 +63,7 @@ def measure_clip(
         if person.face is None or person.picture is None or person.crop is None or person.found is None:
             continue
         seen += 1
-        picture = person.picture[0]
+        picture = person.picture
         points = landmarks_in_crop(bundle.session("landmarks"), picture)
         scale = bundle.crop_size / picture.shape[-1]
         in_crop = (points[:, :2] + 0.5) * scale - 0.5
@@ -76,9 +74,7 @@ def measure_clip(
         persons.append([asdict(expression(person.face))[name] for name in FOLLOWED])
         avatars.append([asdict(expression(avatar))[name] for name in FOLLOWED])
         appearances.append(lock.split(person.found)[1].ravel())
-        raw.append(
-            lock.split(bundle.encode(person.crop.pixels, landmarks=person.crop.landmarks[None]))[1].ravel()
-        )
+        raw.append(lock.split(bundle.encode(person.crop.pixels, landmarks=person.crop.landmarks[None]))[1].ravel())
         crops.append(person.crop.pixels[0, :, ::4, ::4].copy())
         step = picture.shape[-1] * 4 // bundle.crop_size
         pictures.append(np.clip(picture[:, ::step, ::step], -1, 1).copy())
@@ -88,13 +84,9 @@ def measure_clip(
     a, b = np.array(persons), np.array(avatars)
     moving = a.std(0) > np.array([0.01, 0.006, 0.006, 0.03, 0.03, 0.02, 0.02, 0.01, 0.01])
     follow = {
-        name: round(float(np.corrcoef(a[:, k], b[:, k])[0, 1]), 3) if moving[k] else None
-        for k, name in enumerate(FOLLOWED)
+        name: round(float(np.corrcoef(a[:, k], b[:, k])[0, 1]), 3) if moving[k] else None for k, name in enumerate(FOLLOWED)
     }
-    gain = {
-        name: round(float(np.polyfit(a[:, k], b[:, k], 1)[0]), 2) if moving[k] else None
-        for k, name in enumerate(FOLLOWED)
-    }
+    gain = {name: round(float(np.polyfit(a[:, k], b[:, k], 1)[0]), 2) if moving[k] else None for k, name in enumerate(FOLLOWED)}
     between = lock.split(bundle.latent["samples"])[1].reshape(len(bundle.latent["samples"]), -1)
     natural = float(between.std(0).mean())
     people_spread = float(np.sqrt(between.var(0).mean()))
@@ -110,9 +102,7 @@ def measure_clip(
 def _stages(pipeline: Pipeline) -> dict[str, Any]:
     report = pipeline.clock.report()
     stages = getattr(report, "stages", report)
-    return (
-        {name: t for name, t in stages.items() if hasattr(t, "median_ms")} if isinstance(stages, dict) else {}
-    )
+    return {name: t for name, t in stages.items() if hasattr(t, "median_ms")} if isinstance(stages, dict) else {}
 
 
 def _flicker(crops: np.ndarray, pictures: np.ndarray, moments: np.ndarray) -> float | None:
@@ -126,12 +116,10 @@ def _flicker(crops: np.ndarray, pictures: np.ndarray, moments: np.ndarray) -> fl
     avatar = np.abs(np.diff(pictures, axis=0)).mean((1, 2, 3))
     sums = np.convolve(person, np.ones(window), "valid")
     start = int(sums.argmin())
-    return round(
-        float(avatar[start : start + window].mean() / max(person[start : start + window].mean(), 1e-6)), 3
-    )
+    return round(float(avatar[start : start + window].mean() / max(person[start : start + window].mean(), 1e-6)), 3)
 
 
-def clip_sheet(bundle: Bundle, path: Path, columns: int = 6, most: int = 200) -> np.ndarray | None:
+def clip_sheet(bundle: Bundle, path: Path, columns: int = 6, most: int = 60) -> np.ndarray | None:
     """BGR: moments of a clip (or one picture); rows person, avatar, toon."""
     still = path.suffix.lower() in (".jpg", ".jpeg", ".png")
     image = cv2.imread(str(path)) if still else None
@@ -151,7 +139,7 @@ def clip_sheet(bundle: Bundle, path: Path, columns: int = 6, most: int = 200) ->
         toon = bundle.synthesize(person.codes, "toon")[0]
         height = 192
         whole = cv2.resize(out, (192, height), interpolation=cv2.INTER_AREA)
-        parts = [_bgr(person.crop.pixels[0]), _bgr(person.picture[0]), _bgr(toon)]
+        parts = [_bgr(person.crop.pixels[0]), _bgr(person.picture), _bgr(toon)]
         parts = [cv2.resize(part, (192, height), interpolation=cv2.INTER_AREA) for part in parts]
         cells.append(np.concatenate([*parts, whole]))
     return np.concatenate(cells, 1) if cells else None

@@ -30,9 +30,7 @@ class Judge:
         return self.values(features)
 
     def values(self, features: torch.Tensor) -> np.ndarray:
-        return torch.stack(
-            [attribute_value(self.codec, ATTRIBUTES[name], features) for name in self.names], 1
-        ).numpy()
+        return torch.stack([attribute_value(self.codec, ATTRIBUTES[name], features) for name in self.names], 1).numpy()
 
 
 def measure_edits(bundle: Bundle, judge: Judge, codes: Floats, population: torch.Tensor) -> dict[str, Any]:
@@ -49,20 +47,14 @@ def measure_edits(bundle: Bundle, judge: Judge, codes: Floats, population: torch
         curves = np.empty((len(codes), STEPS, len(names)))
         for i, code in enumerate(codes):
             curves[i] = judge(
-                np.concatenate(
-                    [bundle.synthesize(code[None] + np.float32(s) * direction.offset) for s in strengths]
-                )
+                np.concatenate([bundle.synthesize(code[None] + np.float32(s) * direction.offset) for s in strengths])
             )
         scaled = curves / spread
         steps = np.diff(scaled[:, :, k], axis=1)
         monotone = float((steps > -_SLACK).all(1).mean())
         moved = scaled[:, -1] - scaled[:, 0]
         own = float(np.abs(moved[:, k]).mean())
-        dragged = {
-            other: float(np.abs(moved[:, j].mean()) / max(own, 1e-6))
-            for j, other in enumerate(names)
-            if j != k
-        }
+        dragged = {other: float(np.abs(moved[:, j].mean()) / max(own, 1e-6)) for j, other in enumerate(names) if j != k}
         worst = max(dragged, key=lambda other: dragged[other])
         result[name] = {
             "monotone": round(monotone, 3), "moves_in_spreads": round(own, 2), "mean_leak": round(float(np.mean(list(dragged.values()))), 3),
@@ -97,10 +89,7 @@ def measure_curve(
     average = bundle.latent_avg[None]
     points = [("plus", s, in_w + np.float32(s) * offsets) for s in (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)]
     full = in_w + offsets
-    points += [
-        ("truncation", t, average + np.float32(t) * (full - average))
-        for t in (0.3, 0.5, 0.7, 0.85, 1.15, 1.3)
-    ]
+    points += [("truncation", t, average + np.float32(t) * (full - average)) for t in (0.3, 0.5, 0.7, 0.85, 1.15, 1.3)]
     curve = []
     for kind, amount, codes in points:
         made = bundle.synthesize(codes)

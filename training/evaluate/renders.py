@@ -59,9 +59,7 @@ def true_codes(codec: FeatureCodec, mapping: Mapping, features: torch.Tensor, n_
     return np.ascontiguousarray(w[:, None].expand(-1, n_styles, -1).numpy())
 
 
-def measure_renders(
-    bundle: Bundle, codec: FeatureCodec, mapping: Mapping, held_out: HeldOut
-) -> dict[str, Any]:
+def measure_renders(bundle: Bundle, codec: FeatureCodec, mapping: Mapping, held_out: HeldOut) -> dict[str, Any]:
     values: dict[str, list[float]] = {}
 
     def note(name: str, made: Floats, real: torch.Tensor) -> None:

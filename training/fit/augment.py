@@ -74,9 +74,7 @@ def warp(pictures: Tensor, matrix: Tensor, mesh: Tensor) -> tuple[Tensor, Tensor
 def jitter_mesh(mesh: Tensor) -> Tensor:
     """The landmark network's noise: all points a little together, each a little alone."""
     n = len(mesh)
-    together = torch.randn(n, 1, 3, device=mesh.device) * torch.tensor(
-        [0.003, 0.003, 0.006], device=mesh.device
-    )
+    together = torch.randn(n, 1, 3, device=mesh.device) * torch.tensor([0.003, 0.003, 0.006], device=mesh.device)
     alone = torch.randn_like(mesh) * 0.0015 * torch.rand(n, 1, 1, device=mesh.device)
     return mesh + together + alone
 
@@ -86,9 +84,7 @@ def backgrounds(pictures: Tensor) -> Tensor:
     n, _, s, _ = pictures.shape
     device = pictures.device
     plain = torch.rand(n, 3, 1, 1, device=device) * 2 - 1
-    blobs = F.interpolate(
-        torch.randn(n, 3, 4, 4, device=device), size=(s, s), mode="bilinear", align_corners=False
-    )
+    blobs = F.interpolate(torch.randn(n, 3, 4, 4, device=device), size=(s, s), mode="bilinear", align_corners=False)
     fine = torch.randn(n, 3, 16, 16, device=device)
     fine = torch.where(
         _some(n, 0.5, device),
@@ -129,8 +125,7 @@ def colours(pictures: Tensor, strength: float = 1.0) -> Tensor:
     x = (pictures + 1) / 2
     line = torch.linspace(-1, 1, s, device=device)
     fall = (
-        _uniform(n, -0.25, 0.25, device) * line[None, None, None, :]
-        + _uniform(n, -0.2, 0.2, device) * line[None, None, :, None]
+        _uniform(n, -0.25, 0.25, device) * line[None, None, None, :] + _uniform(n, -0.2, 0.2, device) * line[None, None, :, None]
     )
     gain = torch.exp(
         strength * (_uniform(n, -0.35, 0.3, device) + 0.05 * torch.randn(n, 3, 1, 1, device=device))
@@ -171,9 +166,7 @@ def low_resolution(pictures: Tensor, chance: float = 0.35) -> Tensor:
     """A small face in a big frame: the same factor for the whole batch, per-picture chance."""
     n, _, s, _ = pictures.shape
     small = int(s / (1.2 + 2.3 * float(torch.rand(()))))
-    shrunk = F.interpolate(
-        pictures, size=(small, small), mode="bilinear", antialias=True, align_corners=False
-    )
+    shrunk = F.interpolate(pictures, size=(small, small), mode="bilinear", antialias=True, align_corners=False)
     grown = F.interpolate(shrunk, size=(s, s), mode="bilinear", align_corners=False)
     return torch.where(_some(n, chance, pictures.device), grown, pictures)
 
@@ -219,9 +212,7 @@ def jpeg(pictures: Tensor, chance: float = 0.5) -> Tensor:
         return blocks.permute(0, 1, 2, 4, 3, 5).reshape(n, c, h, h)
 
     light = squeeze(ycc[:, :1], 1.0)
-    tint = F.interpolate(
-        squeeze(F.avg_pool2d(ycc[:, 1:], 2), 1.3), size=(s, s), mode="bilinear", align_corners=False
-    )
+    tint = F.interpolate(squeeze(F.avg_pool2d(ycc[:, 1:], 2), 1.3), size=(s, s), mode="bilinear", align_corners=False)
     rgb = torch.einsum("ij,njhw->nihw", _TO_RGB.to(device), torch.cat([light, tint], 1)) / 127.5
     return torch.where(_some(n, chance, device), rgb, pictures)
 

@@ -52,9 +52,7 @@ class EncoderPlan:
     features_only: float = 0.35  # fraction of the time before pictures are compared
     features_only_rate: float = 0.35  # share of the time the encoder computes while it waits for a generator
     offsets_from: float = 0.5
-    invented: float = (
-        0.25  # part of the batch drawn by the generator: one person's looks with another's motion
-    )
+    invented: float = 0.25  # part of the batch drawn by the generator: one person's looks with another's motion
     ema_images: float = 8000.0
 
 
@@ -111,9 +109,7 @@ PLANS["smoke"] = replace(
         judge_channels=(24, 24, 16, 8),
         stages=(Stage(0, 8, 16), Stage(0.15, 16, 16), Stage(0.35, 32, 8)),
     ),
-    encoder=replace(
-        PLANS["rehearsal"].encoder, batch=8, widths=(8, 16, 24), depths=(0, 1, 1), start_people=16
-    ),
+    encoder=replace(PLANS["rehearsal"].encoder, batch=8, widths=(8, 16, 24), depths=(0, 1, 1), start_people=16),
     start_people=16,
     capacity=256,
     checkpoint_seconds=5.0,

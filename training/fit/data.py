@@ -54,11 +54,7 @@ def ingest(data: Path, cache: Path, size: int, mesh: Path | None, part: int = 0,
             print(f"ingest: waiting for {data}: {error}", flush=True)
             time.sleep(3)
             continue
-        new = [
-            i
-            for i, number in enumerate(people.indices)
-            if int(number) not in seen and int(number) // 32 % parts == part
-        ]
+        new = [i for i, number in enumerate(people.indices) if int(number) not in seen and int(number) // 32 % parts == part]
         for start in range(0, len(new), BLOCK):
             rows = new[start : start + BLOCK]
             seen.update(int(people.indices[i]) for i in rows)
@@ -106,9 +102,7 @@ class People:
     score           float32 [capacity], of the mesh: below 0 there is none
     """
 
-    def __init__(
-        self, cache: Path, size: int, features: int, capacity: int, held_out: int, device: torch.device
-    ) -> None:
+    def __init__(self, cache: Path, size: int, features: int, capacity: int, held_out: int, device: torch.device) -> None:
         self.cache, self.size, self.capacity, self.held_out, self.device = (
             cache,
             size,
@@ -168,9 +162,7 @@ class People:
             if time.monotonic() > end and len(self.train) and len(self.test):
                 break
             if time.monotonic() > end + 60 * minutes + 60:
-                raise RuntimeError(
-                    f"{self.cache}: expected {people} people within {minutes} minutes, got {self.count}"
-                )
+                raise RuntimeError(f"{self.cache}: expected {people} people within {minutes} minutes, got {self.count}")
             tick()
             time.sleep(1)
         return self.count

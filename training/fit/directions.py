@@ -43,10 +43,7 @@ def _one_of(choice: str, options: str, chosen: str) -> dict[str, float]:
 
 def _colour(name: str, red: int, green: int, blue: int) -> dict[str, float]:
     """sRGB 0..255 as the features have it, -1..1."""
-    return {
-        f"{name}_{channel}": value / 127.5 - 1
-        for channel, value in zip("rgb", (red, green, blue), strict=True)
-    }
+    return {f"{name}_{channel}": value / 127.5 - 1 for channel, value in zip("rgb", (red, green, blue), strict=True)}
 
 
 _HAIR = "bald buzz ring side forward quiff slick curls afro long bun"
@@ -149,9 +146,7 @@ def attribute_value(codec: FeatureCodec, attribute: Attribute, features: Tensor)
     names = [name for name in attribute.low if name in attribute.high]
     columns = [codec.column(name) for name in names]
     low = torch.tensor([attribute.low[name] for name in names], device=features.device)
-    span = torch.tensor(
-        [attribute.high[name] - attribute.low[name] for name in names], device=features.device
-    )
+    span = torch.tensor([attribute.high[name] - attribute.low[name] for name in names], device=features.device)
     return (features[:, columns] - low) @ span / span.square().sum()
 
 
@@ -186,9 +181,7 @@ def find_directions(
         # The smallest change, in spreads of W, that the probes of all others do not see.
         p = probes[:, rivals]
         step = covariance @ p
-        d = raw[i] - step @ torch.linalg.solve(
-            p.T @ step + 1e-6 * torch.eye(len(rivals), device=w.device), p.T @ raw[i]
-        )
+        d = raw[i] - step @ torch.linalg.solve(p.T @ step + 1e-6 * torch.eye(len(rivals), device=w.device), p.T @ raw[i])
         gain = (raw[i] @ probes[:, i]) / (d @ probes[:, i]).clamp(min=1e-6)
         d = d * gain.clamp(0.7, 1.5)
         directions[name] = d if known[name].switch else d / 2
@@ -210,9 +203,7 @@ def _ridge(x: Tensor, y: Tensor, strength: float = 1e-3) -> Tensor:
 
 
 @torch.no_grad()
-def motion_basis(
-    codec: FeatureCodec, mapping: Mapping, features: Tensor, kept: float = 0.98, most: int = 64
-) -> Tensor:
+def motion_basis(codec: FeatureCodec, mapping: Mapping, features: Tensor, kept: float = 0.98, most: int = 64) -> Tensor:
     """Orthonormal rows [k, w_dim] that span how W changes with pose, expression and gaze.
 
     Every motion feature of every person is moved by its own spread; the leading directions of the changes are kept.

@@ -55,9 +55,7 @@ WATCHED = (
 class EncoderToCodes(nn.Module):
     """What is shipped: crop [n,3,S,S], landmarks [n,468,3] crop pixels -> codes [n, n_styles, w_dim]."""
 
-    def __init__(
-        self, encoder: Encoder, codec: FeatureCodec, mapping: Mapping, offset_scale: float = 1.0
-    ) -> None:
+    def __init__(self, encoder: Encoder, codec: FeatureCodec, mapping: Mapping, offset_scale: float = 1.0) -> None:
         super().__init__()
         self.encoder, self.codec, self.mapping, self.offset_scale = encoder, codec, mapping, offset_scale
 
@@ -71,9 +69,7 @@ def load_encoder(path: Path) -> Encoder:
     """The saved encoder, in evaluation mode."""
     content = torch.load(path, map_location="cpu", weights_only=True)
     encoder = Encoder(**content["settings"])
-    encoder.load_state_dict(
-        {k: v.float() if v.is_floating_point() else v for k, v in content["encoder"].items()}
-    )
+    encoder.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["encoder"].items()})
     return encoder.eval()
 
 
@@ -270,9 +266,7 @@ class Trainer:
         self.encoder.train()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            estimate, offset = self.encoder(
-                batch["crop"].contiguous(memory_format=torch.channels_last), batch["landmarks"]
-            )
+            estimate, offset = self.encoder(batch["crop"].contiguous(memory_format=torch.channels_last), batch["landmarks"])
         total = self._feature_loss(estimate, batch)
         if pictures:
             total = total + self._picture_loss(estimate, offset, batch, fraction)
@@ -293,9 +287,7 @@ class Trainer:
         self.numbers["features"] = loss.detach()
         return loss
 
-    def _picture_loss(
-        self, estimate: Tensor, offset: Tensor, batch: dict[str, Tensor], fraction: float
-    ) -> Tensor:
+    def _picture_loss(self, estimate: Tensor, offset: Tensor, batch: dict[str, Tensor], fraction: float) -> Tensor:
         assert self.mapping is not None and self.photo is not None
         mine = self.mine
         w = self.mapping.skip_norm(self.codec.quiet_z(estimate))
@@ -370,9 +362,7 @@ class Trainer:
         estimate, target = torch.cat(estimates).float(), self.codec.standardize(self.people.features[rows])
         a, b = estimate - estimate.mean(0), target - target.mean(0)
         r = (a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0) + 1e-6)
-        result.update(
-            {f"r_{name}": float(r[self.codec.column(name)]) for name in WATCHED if name in self.codec.names}
-        )
+        result.update({f"r_{name}": float(r[self.codec.column(name)]) for name in WATCHED if name in self.codec.names})
         return result
 
     @torch.no_grad()
@@ -388,9 +378,7 @@ class Trainer:
                 lines.append(crop)
             if self.photo is not None and self.mapping is not None:
                 estimate, offset = self.average(crop, landmarks)
-                lines.append(
-                    self.photo(self._rows(self.mapping.skip_norm(self.codec.quiet_z(estimate))) + offset)
-                )
+                lines.append(self.photo(self._rows(self.mapping.skip_norm(self.codec.quiet_z(estimate))) + offset))
         save_sheet(path, lines, cell=min(self.plan.size, 128))
 
 
@@ -400,9 +388,7 @@ def _crop_pixels(mesh: Tensor, size: int) -> Tensor:
     return mesh * size - shift
 
 
-def run(
-    plan: Plan, out: Path, cache: Path, mesh: Path | None, budget: Budget, device: torch.device, seed: int
-) -> None:
+def run(plan: Plan, out: Path, cache: Path, mesh: Path | None, budget: Budget, device: torch.device, seed: int) -> None:
     """The encoder's whole training, in a process of its own beside the generator's."""
     torch.manual_seed(seed + 1)
     np.random.seed(seed + 1)

@@ -50,9 +50,7 @@ class Generator(nn.Module):
 
 
 class Trainer:
-    def __init__(
-        self, plan: Plan, codec: FeatureCodec, people: People, out: Path, device: torch.device, log: Log
-    ) -> None:
+    def __init__(self, plan: Plan, codec: FeatureCodec, people: People, out: Path, device: torch.device, log: Log) -> None:
         self.plan, self.mine, self.people, self.out, self.device, self.log = (
             plan,
             plan.generator,
@@ -65,9 +63,7 @@ class Trainer:
         self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         mine = self.mine
         self.model = Generator(mine, codec).to(device)
-        self.judges = nn.ModuleDict(
-            {look: Discriminator(mine.judge_channels, codec.count) for look in LOOKS}
-        ).to(device)
+        self.judges = nn.ModuleDict({look: Discriminator(mine.judge_channels, codec.count) for look in LOOKS}).to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         groups = [
             {
@@ -151,11 +147,7 @@ class Trainer:
         stage = [s for s in mine.stages if s.start <= fraction][-1]
         adversary = fraction >= mine.adversary_from and stage.size == self.plan.size
         for group in self.optimizer.param_groups:
-            group["lr"] = (
-                group["peak"]
-                * _decay(fraction, mine.decay_from)
-                * (mine.adversary_rate if adversary else 1.0)
-            )
+            group["lr"] = group["peak"] * _decay(fraction, mine.decay_from) * (mine.adversary_rate if adversary else 1.0)
         for group in self.judge_optimizer.param_groups:
             group["lr"] = mine.judge_lr * _decay(fraction, mine.decay_from)
 
@@ -204,8 +196,7 @@ class Trainer:
                 self.balance[look] = self._balance(pixels, adversarial, made)
             warm = min(1.0, self.judged_steps / 300)
             total = total + warm * (
-                mine.matching_strength * 0.2 * matching
-                + mine.adversary_strength * self.balance[look] * adversarial
+                mine.matching_strength * 0.2 * matching + mine.adversary_strength * self.balance[look] * adversarial
             )
             self.numbers[f"matching_{look}"] = matching.detach()
             self.numbers[f"score_made_{look}"] = score.detach().mean()
@@ -331,9 +322,7 @@ def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device
     stage: Stage | None = None
     while not budget.over and not orphaned():
         now = trainer.train_step(budget.fraction)
-        if (
-            stage is not None and now.size != stage.size
-        ) or time.monotonic() - reported > plan.report_seconds:
+        if (stage is not None and now.size != stage.size) or time.monotonic() - reported > plan.report_seconds:
             reported = time.monotonic()
             rate = (trainer.images - images) / (reported - began)
             with forgiving(log):

@@ -15,9 +15,7 @@ def attention(size: int, device: torch.device, extra: float = 2.0) -> Tensor:
     line = (torch.arange(size, device=device) + 0.5) / size
     weight = torch.ones(size, size, device=device)
     for x, y, width, height in _WEIGHTY:
-        weight += extra * torch.exp(
-            -(((line[None, :] - x) / width) ** 2 + ((line[:, None] - y) / height) ** 2)
-        )
+        weight += extra * torch.exp(-(((line[None, :] - x) / width) ** 2 + ((line[:, None] - y) / height) ** 2))
     return (weight / weight.mean())[None, None]
 
 
@@ -37,8 +35,7 @@ def pyramid_l1(made: Tensor, real: Tensor, weight: Tensor, levels: int = 4) -> T
 def feature_matching(made: list[Tensor], real: list[Tensor]) -> Tensor:
     """Mean relative L1 of a discriminator's feature maps."""
     terms = [
-        (m - r.detach()).abs().float().mean() / (r.detach().abs().float().mean() + 1e-3)
-        for m, r in zip(made, real, strict=True)
+        (m - r.detach()).abs().float().mean() / (r.detach().abs().float().mean() + 1e-3) for m, r in zip(made, real, strict=True)
     ]
     return torch.stack(terms).mean()
 

@@ -61,9 +61,7 @@ def _apply(kind: str, x: list[Any], options: dict[str, Any]) -> Tensor:
         top, left, bottom, right = options.get("pads", [0, 0, 0, 0])
         padded = F.pad(x[0], (left, right, top, bottom)) if any((top, left, bottom, right)) else x[0]
         bias = x[2] if len(x) > 2 else None
-        return F.conv2d(
-            padded, x[1], bias, stride=options.get("strides", [1, 1]), groups=options.get("group", 1)
-        )
+        return F.conv2d(padded, x[1], bias, stride=options.get("strides", [1, 1]), groups=options.get("group", 1))
     if kind == "Add":
         return x[0] + x[1]
     if kind == "Mul":
@@ -122,9 +120,7 @@ def region_of(mesh: Tensor) -> Tensor:
     xy = mesh[..., :2]
     eyes = xy[:, _LEFT_EYE_OUTER] - xy[:, _RIGHT_EYE_OUTER]
     angle = torch.atan2(eyes[:, 1], eyes[:, 0])
-    turn = torch.stack(
-        [torch.stack([angle.cos(), -angle.sin()], 1), torch.stack([angle.sin(), angle.cos()], 1)], 1
-    )
+    turn = torch.stack([torch.stack([angle.cos(), -angle.sin()], 1), torch.stack([angle.sin(), angle.cos()], 1)], 1)
     upright = xy @ turn  # coordinates along the region's own axes
     low, high = upright.amin(1), upright.amax(1)
     middle = ((low + high) / 2)[:, None] @ turn.transpose(1, 2)

@@ -63,9 +63,7 @@ class Mapping(nn.Sequential):
 
     conditioning: Tensor | None  # [width, width]
 
-    def __init__(
-        self, width: int, layers: int, conditioning: Tensor | None = None, noise: float = 0.0
-    ) -> None:
+    def __init__(self, width: int, layers: int, conditioning: Tensor | None = None, noise: float = 0.0) -> None:
         super().__init__(PixelNorm(), *(MappingLayer(width) for _ in range(layers)))
         self.register_buffer("conditioning", conditioning, persistent=False)
         self.noise = noise
@@ -94,9 +92,7 @@ class Mapping(nn.Sequential):
 class ModulatedConv(nn.Module):
     """weight [1, O, I, k, k]; `modulation` turns w into one scale per input channel."""
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, w_dim: int, demodulate: bool = True, up: bool = False
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, w_dim: int, demodulate: bool = True, up: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(1, outputs, inputs, kernel, kernel))
         self.modulation = EqualLinear(w_dim, inputs, bias=1.0)
@@ -180,9 +176,7 @@ class ToRGB(nn.Module):
 
 def _up_fir(x: Tensor) -> Tensor:
     """Up-sampling by two with the FIR and zeros outside, padding (2, 1): bilinear interpolation of the zero-padded picture."""
-    return F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2, mode="bilinear", align_corners=False)[
-        :, :, 2:-2, 2:-2
-    ]
+    return F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2, mode="bilinear", align_corners=False)[:, :, 2:-2, 2:-2]
 
 
 class Synthesis(nn.Module):
@@ -223,11 +217,7 @@ class Synthesis(nn.Module):
     def forward(self, codes: Tensor, size: int | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
         """`size` stops at a lower resolution; `dtype` is that of the feature maps, pictures are float32."""
         size = size or self.size
-        x = (
-            self.input.input.to(dtype)
-            .expand(len(codes), -1, -1, -1)
-            .contiguous(memory_format=torch.channels_last)
-        )
+        x = self.input.input.to(dtype).expand(len(codes), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         x = self.conv1(x, codes[:, 0], self.noise(0))
         picture = self.to_rgb1(x, codes[:, 1], None)
         for level, to_rgb in enumerate(self.to_rgbs, 1):
@@ -254,9 +244,7 @@ def load_generator(state: dict[str, Tensor]) -> tuple[Mapping, Synthesis]:
     channels = [state["conv1.conv.weight"].shape[1]]
     channels += [state[f"convs.{2 * level + 1}.conv.weight"].shape[1] for level in range(levels)]
     mapping, synthesis = Mapping(width, layers), Synthesis(channels, width)
-    mapping.load_state_dict(
-        {k.removeprefix("style."): v.float() for k, v in state.items() if k.startswith("style.")}
-    )
+    mapping.load_state_dict({k.removeprefix("style."): v.float() for k, v in state.items() if k.startswith("style.")})
     synthesis.load_state_dict({k: v.float() for k, v in state.items() if not k.startswith("style.")})
     return mapping, synthesis
 
@@ -301,9 +289,7 @@ class Discriminator(nn.Module):
         self.score = EqualLinear(down[-1], 1)
         self.condition = EqualLinear(condition, down[-1])
 
-    def forward(
-        self, picture: Tensor, condition: Tensor, dtype: torch.dtype = torch.float32
-    ) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, picture: Tensor, condition: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, list[Tensor]]:
         x = picture.to(dtype).contiguous(memory_format=torch.channels_last)
         x = F.leaky_relu(self.from_rgb(x), 0.2) * SQRT2
         maps = []
@@ -321,24 +307,18 @@ def _batch_spread(x: Tensor, group: int = 8) -> Tensor:
     """One map: how much the pictures of a group differ."""
     n, c, h, w = x.shape
     group = math.gcd(n, group)
-    spread = (
-        x.float().reshape(group, n // group, c, h, w).var(0, unbiased=False).add(1e-8).sqrt().mean((1, 2, 3))
-    )
+    spread = x.float().reshape(group, n // group, c, h, w).var(0, unbiased=False).add(1e-8).sqrt().mean((1, 2, 3))
     return spread.repeat(group)[:, None, None, None].expand(n, 1, h, w).to(x.dtype)
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 class Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            _conv(channels, channels), nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        )
+        self.body = nn.Sequential(_conv(channels, channels), nn.Conv2d(channels, channels, 3, 1, 1, bias=False))
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -377,15 +357,11 @@ class Encoder(nn.Module):
             stages += [_conv(before, width, 2), *(Residual(width) for _ in range(depth))]
             before = width
         self.trunk = nn.Sequential(*stages)
-        self.trunk_out = nn.Sequential(
-            nn.Linear(before * (size >> (len(widths) + 1)) ** 2, 256), nn.ReLU(inplace=True)
-        )
+        self.trunk_out = nn.Sequential(nn.Linear(before * (size >> (len(widths) + 1)) ** 2, 256), nn.ReLU(inplace=True))
 
         # Rows and columns where the FFHQ square holds the eyes.
         self.strip = (int(0.375 * size), int(0.5625 * size), int(0.1875 * size), int(0.8125 * size))
-        self.eyes = nn.Sequential(
-            _conv(3, 16, 2), _conv(16, 32, 2), _conv(32, 32), _conv(32, 48, 2), _conv(48, 64, 2)
-        )
+        self.eyes = nn.Sequential(_conv(3, 16, 2), _conv(16, 32, 2), _conv(32, 32), _conv(32, 48, 2), _conv(48, 64, 2))
         with torch.no_grad():
             top, bottom, left, right = self.strip
             flat = self.eyes.eval()(torch.zeros(1, 3, bottom - top, right - left)).numel()
@@ -393,23 +369,15 @@ class Encoder(nn.Module):
 
         self.register_buffer("landmark_mean", torch.zeros(points * 3))
         self.register_buffer("landmark_scale", torch.ones(points * 3))
-        self.mesh = nn.Sequential(
-            nn.Linear(points * 3, 192), nn.ReLU(inplace=True), nn.Linear(192, 192), nn.ReLU(inplace=True)
-        )
+        self.mesh = nn.Sequential(nn.Linear(points * 3, 192), nn.ReLU(inplace=True), nn.Linear(192, 192), nn.ReLU(inplace=True))
         self.mesh_shape = nn.Sequential(nn.Linear(points * 3, 96), nn.ReLU(inplace=True))
 
         still = [i for i in range(features) if i not in set(motion)]
         order = torch.tensor([*motion, *still]).argsort()
         self.register_buffer("order", order)
-        self.motion = nn.Sequential(
-            nn.Linear(192 + 96, 256), nn.ReLU(inplace=True), nn.Linear(256, len(motion))
-        )
-        self.still = nn.Sequential(
-            nn.Linear(256 + 96 + 96, 384), nn.ReLU(inplace=True), nn.Linear(384, len(still))
-        )
-        self.offset = nn.Sequential(
-            nn.Linear(256 + 96 + 192 + 96, 96), nn.ReLU(inplace=True), nn.Linear(96, n_styles * w_dim)
-        )
+        self.motion = nn.Sequential(nn.Linear(192 + 96, 256), nn.ReLU(inplace=True), nn.Linear(256, len(motion)))
+        self.still = nn.Sequential(nn.Linear(256 + 96 + 96, 384), nn.ReLU(inplace=True), nn.Linear(384, len(still)))
+        self.offset = nn.Sequential(nn.Linear(256 + 96 + 192 + 96, 96), nn.ReLU(inplace=True), nn.Linear(96, n_styles * w_dim))
         nn.init.zeros_(self.offset[2].weight)
         nn.init.zeros_(self.offset[2].bias)
 

@@ -53,9 +53,7 @@ class Regressor(nn.Module):
 def load_regressor(path: Path) -> Regressor:
     content = torch.load(path, map_location="cpu", weights_only=True)
     network = Regressor(**content["settings"])
-    network.load_state_dict(
-        {k: v.float() if v.is_floating_point() else v for k, v in content["regressor"].items()}
-    )
+    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["regressor"].items()})
     return network.eval()
 
 
@@ -80,9 +78,7 @@ def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device
             seen = picture(people.natural, rows)
             turned = augment.jitter_matrix(len(rows), 0.01, 0.02, 0.02, device)
             seen, _ = augment.warp(seen, turned, people.mesh[rows])
-            seen = torch.where(
-                torch.rand(len(rows), 1, 1, 1, device=device) < 0.5, augment.colours(seen, 0.4), seen
-            )
+            seen = torch.where(torch.rand(len(rows), 1, 1, 1, device=device) < 0.5, augment.colours(seen, 0.4), seen)
             seen = augment.noise(augment.low_resolution(augment.blur(seen)))
             target = codec.standardize(people.features[rows])
         for group in optimizer.param_groups:
@@ -106,9 +102,7 @@ def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device
 
 
 @torch.no_grad()
-def _save(
-    network: Regressor, out: Path, people: People, codec: FeatureCodec, log: Log, step: int, loss: Tensor
-) -> None:
+def _save(network: Regressor, out: Path, people: People, codec: FeatureCodec, log: Log, step: int, loss: Tensor) -> None:
     """Store it, with its correlation r to the truth on held-out renders: what it cannot see it must not judge."""
     network.eval()
     rows = people.judged(1000)

@@ -28,9 +28,7 @@ class Log:
         entry = {**self.common, "s": round(time.time() - self.began, 1)}
         for key, value in numbers.items():
             number = value.item() if isinstance(value, Tensor) else value
-            entry[key] = (
-                float(f"{number:.4g}") if isinstance(number, float) and math.isfinite(number) else number
-            )
+            entry[key] = float(f"{number:.4g}") if isinstance(number, float) and math.isfinite(number) else number
         line = json.dumps(entry, default=str)
         with open(self.path, "a") as file:
             file.write(line + "\n")

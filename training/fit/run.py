@@ -1,7 +1,8 @@
 """`python -m training.fit --data DIR --out DIR --minutes M`: everything, unattended, within the budget.
 
 Runs several processes: ingestion (decodes what the renderer has written so far), the generator's training, beside it the
-encoder's, and last a regressor's (the judge of edits, for the evaluation). Each saves its state every minute; one that dies is started again and resumes; so does the whole command when
+encoder's, and last a regressor's (the judge of edits, for the evaluation). Each saves its state every minute;
+one that dies is started again and resumes; so does the whole command when
 it is repeated with the same `--out`. `OUT/pack` always holds the newest small files that are worth keeping.
 """
 
@@ -58,9 +59,7 @@ def main() -> int:
     half = last if arguments.only == "generator" else began + plan.generator_share * (last - began)
     jobs: dict[str, Callable[[], Process]] = {}
     for part in range(arguments.ingest_workers):
-        jobs[f"ingest-{part}"] = _job(
-            _ingest, arguments.data, cache, plan.size, mesh, part, arguments.ingest_workers
-        )
+        jobs[f"ingest-{part}"] = _job(_ingest, arguments.data, cache, plan.size, mesh, part, arguments.ingest_workers)
     if arguments.only != "encoder":
         jobs["generator"] = _job(_generator, plan, out, cache, began, half, device, arguments.seed)
     if arguments.only != "generator":
@@ -74,18 +73,12 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training.fit", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder that training.render writes into (may still grow)"
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for networks, logs and sheets; an old one is resumed"
-    )
+    parser.add_argument("--data", type=Path, required=True, help="folder that training.render writes into (may still grow)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for networks, logs and sheets; an old one is resumed")
     parser.add_argument("--minutes", type=float, required=True, help="wall-clock budget of the whole command")
     parser.add_argument("--plan", choices=PLANS, default="demo")
     parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda if there is one")
-    parser.add_argument(
-        "--mesh", type=Path, help="face-mesh network (landmarks.onnx); default: the one of engines/demo"
-    )
+    parser.add_argument("--mesh", type=Path, help="face-mesh network (landmarks.onnx); default: the one of engines/demo")
     parser.add_argument("--no-mesh", action="store_true", help="train without face meshes (smoke tests)")
     parser.add_argument("--cache", type=Path, help="folder for decoded people; default: OUT/cache")
     parser.add_argument("--only", choices=("generator", "encoder"))
@@ -95,9 +88,7 @@ def _parse() -> argparse.Namespace:
     if arguments.mesh is None and not arguments.no_mesh:
         arguments.mesh = Path(__file__).parents[2] / "engines" / "demo" / "landmarks.onnx"
     if arguments.mesh is not None and not arguments.mesh.exists():
-        parser.error(
-            f"--mesh: {arguments.mesh} is not there; name the tracker's landmarks.onnx, or say --no-mesh"
-        )
+        parser.error(f"--mesh: {arguments.mesh} is not there; name the tracker's landmarks.onnx, or say --no-mesh")
     return arguments
 
 
@@ -110,9 +101,7 @@ def measure_features(folder: Path, plan: Plan) -> FeatureCodec:
     from training.render.dataset import Dataset
 
     if tuple(names) == features.FEATURES:
-        return codec.fit(
-            np.stack([features.encode(sampling.sample_person(10_000_000 + i)) for i in range(2500)])
-        )
+        return codec.fit(np.stack([features.encode(sampling.sample_person(10_000_000 + i)) for i in range(2500)]))
     end = time.monotonic() + 60 * plan.wait_minutes
     while len(people := Dataset(folder)) < plan.start_people and time.monotonic() < end:
         time.sleep(2)
@@ -123,9 +112,7 @@ def measure_features(folder: Path, plan: Plan) -> FeatureCodec:
 
 
 def _job(target: Callable[..., None], *arguments: Any) -> Callable[[], Process]:
-    return lambda: multiprocessing.get_context("spawn").Process(
-        target=target, args=arguments, name=target.__name__
-    )
+    return lambda: multiprocessing.get_context("spawn").Process(target=target, args=arguments, name=target.__name__)
 
 
 def _prepare(device: str, threads: int) -> torch.device:
@@ -146,9 +133,7 @@ def _generator(plan: Plan, out: Path, cache: Path, start: float, end: float, dev
     generator.run(plan, out, cache, Budget(start, end), _prepare(device, 1), seed)
 
 
-def _encoder(
-    plan: Plan, out: Path, cache: Path, mesh: Path | None, start: float, end: float, device: str, seed: int
-) -> None:
+def _encoder(plan: Plan, out: Path, cache: Path, mesh: Path | None, start: float, end: float, device: str, seed: int) -> None:
     encoder.run(plan, out, cache, mesh, Budget(start, end), _prepare(device, 1), seed)
 
 
@@ -195,9 +180,7 @@ def _watch(jobs: dict[str, Callable[[], Process]], out: Path, end: float) -> int
             process.join(5)
         pack(out)
     good = all(running[name].exitcode == 0 for name in trainers) and bool(trainers)
-    print(
-        "finished" if good and max(failures.values()) <= _RESTARTS else "finished with failures", flush=True
-    )
+    print("finished" if good and max(failures.values()) <= _RESTARTS else "finished with failures", flush=True)
     return 0 if good else 1
 
 

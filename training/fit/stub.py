@@ -51,9 +51,7 @@ def draw(person: features.Person, size: int, toon: bool) -> tuple[np.ndarray, np
         x0, y0 = x + shift * 0.3, 120 + lift * 0.2
         pen.ellipse((x0 - 14 * grow, y0 - open_, x0 + 14 * grow, y0 + open_), fill=(245, 245, 245))
         gaze = 20 * float(person["gaze_x"])
-        pen.ellipse(
-            (x0 + gaze - 6, y0 - min(6, open_), x0 + gaze + 6, y0 + min(6, open_)), fill=colour("iris")
-        )
+        pen.ellipse((x0 + gaze - 6, y0 - min(6, open_), x0 + gaze + 6, y0 + min(6, open_)), fill=colour("iris"))
         brow = y0 - 22 - 15 * float(person["browInnerUp"])
         pen.line((x0 - 16, brow, x0 + 16, brow), fill=colour("brow_colour"), width=5)
         if person["glasses"] != "none":

@@ -1,0 +1,118 @@
+"""The demonstration writes what it says: a video, a sheet, latencies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from doppelgan.runtime import Bundle, SinkError, SourceError, open_bundle
+from doppelgan.runtime.demo import PANEL_PX, Made, run_demo
+from doppelgan.runtime.sheet import LABEL_PX, grid, to_image
+from doppelgan.runtime.source import open_source
+from doppelgan.runtime.types import Image
+
+from ..conftest import ROOT
+
+FRAMES = 12
+CELL_PX = 128
+
+
+@pytest.fixture(scope="module")
+def demo() -> Bundle:
+    return open_bundle(ROOT / "engines" / "demo")
+
+
+@pytest.fixture(scope="module")
+def made(demo: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The demo over the first frames of the bundle's own clip."""
+    seen: list[int] = []
+    result = run_demo(demo, tmp_path_factory.mktemp("demo"), frames=FRAMES, on_progress=seen.append)
+    assert seen == list(range(1, FRAMES + 1))
+    return result
+
+
+def read(path: Path) -> list[Image]:
+    with open_source(path) as source:
+        return [frame.image for frame in source]
+
+
+def test_a_face_is_found_in_every_frame(made: Made) -> None:
+    assert (made.frames, made.frames_with_face) == (FRAMES, FRAMES)
+
+
+def test_the_video_shows_original_edited_and_toon_side_by_side(demo: Bundle, made: Made) -> None:
+    frames = read(made.files["video"])
+    clip = read(demo.path / demo.manifest.files["clip"].file)[:FRAMES]
+    width = 2 * round(PANEL_PX * clip[0].shape[1] / clip[0].shape[0] / 2)
+    assert [frame.shape for frame in frames] == [(PANEL_PX, 3 * width, 3)] * FRAMES
+    for frame, original in zip(frames, clip, strict=True):
+        left, edited, toon = np.hsplit(frame.astype(int), 3)
+        shown = cv2.resize(original, (width, PANEL_PX), interpolation=cv2.INTER_AREA).astype(int)
+        assert np.abs(left - shown).mean() < 4  # but for the coding
+        for panel in (edited, toon):
+            assert panel.std() > 10  # neither black nor flat
+            assert np.abs(panel - shown).mean() > 0.5
+        assert np.abs(toon - edited).mean() > 2
+
+
+def test_the_face_moves_in_every_panel(made: Made) -> None:
+    frames = read(made.files["video"])
+    first, last = (np.hsplit(frame.astype(int), 3) for frame in (frames[0], frames[-1]))
+    for before, after in zip(first, last, strict=True):
+        assert np.abs(before - after).mean() > 0.05
+
+
+def test_the_sheet_has_a_cell_for_everything(demo: Bundle, made: Made) -> None:
+    sheet = cv2.imread(str(made.files["sheet"]))
+    assert sheet is not None
+    cells = 2 + 2 * len(demo.directions)
+    rows = len(demo.styles) * -(-cells // 12)
+    assert sheet.shape == (rows * (CELL_PX + LABEL_PX), min(cells, 12) * CELL_PX, 3)
+    first = sheet[:CELL_PX, : 2 * CELL_PX]
+    assert first[:, :CELL_PX].std() > 10  # the person
+    assert first[:, CELL_PX:].std() > 10  # the person as found
+
+
+def test_latencies_are_of_these_frames(made: Made) -> None:
+    page = made.files["latency"].read_text()
+    assert made.latency_text in page
+    stages = ("track", "align", "encode", "edit", "synthesize", "composite")
+    for stage in stages:
+        assert f"| {stage} " in page
+    data = json.loads((made.files["latency"].parent / "latency.json").read_text())
+    assert json.dumps(data).count('"median_ms"') >= len(stages)
+
+
+def test_a_bundle_without_a_clip_says_what_to_do(tiny_bundle: Path, tmp_path: Path) -> None:
+    with open_bundle(tiny_bundle) as bundle, pytest.raises(SourceError, match="embedded clip"):
+        run_demo(bundle, tmp_path / "out")
+
+
+def test_a_clip_without_a_face_says_so(demo: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="found none in 3 frames"):
+        run_demo(demo, tmp_path / "out", source="test:320x240@30:3")
+
+
+def test_an_output_that_is_a_file_is_refused(demo: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SinkError, match="cannot be a folder"):
+        run_demo(demo, tmp_path / "file", source="test:320x240@30:3")
+
+
+def test_grid_puts_pictures_in_rows_and_keeps_their_shape() -> None:
+    red = np.zeros((20, 40, 3), np.uint8)
+    red[..., 2] = 255
+    sheet = grid([[("a", red), ("b", red)], [("c", red)]], cell_px=40)
+    assert sheet.shape == (2 * (40 + LABEL_PX), 80, 3)
+    assert (sheet[10:30, :80] == (0, 0, 255)).all()
+    assert (sheet[:10, :40] == 250).all()  # 2:1 stays 2:1
+    assert (sheet[40 + LABEL_PX :, 40:] == 250).all()  # no fourth cell
+
+
+def test_to_image_takes_rgb_and_clips() -> None:
+    picture = np.zeros((3, 2, 2), np.float32)
+    picture[0], picture[1], picture[2] = 2.0, 0.0, -1.0
+    assert to_image(picture)[0, 0].tolist() == [0, 128, 255]

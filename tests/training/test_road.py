@@ -1,0 +1,105 @@
+"""The whole road in about a minute: people -> generator, toon, encoder -> export -> bundle -> encode and
+synthesize.
+
+With Blender's module one person is rendered, without it all are drawn; the fit needs more people than a
+minute renders.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("PIL")
+pytest.importorskip("onnx")
+
+from doppelgan.runtime.bundle import open_bundle  # noqa: E402
+from doppelgan.runtime.encode import IdentityLock  # noqa: E402
+
+from training.fit import encoder, generator, regressor, stub  # noqa: E402
+from training.fit.clock import Budget  # noqa: E402
+from training.fit.config import PLANS  # noqa: E402
+from training.fit.data import _write_block  # noqa: E402
+from training.fit.directions import ATTRIBUTES  # noqa: E402
+from training.fit.run import measure_features, pack  # noqa: E402
+from training.make_bundle import make_bundle  # noqa: E402
+from training.render.dataset import Dataset  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAN = PLANS["smoke"]
+GENERATOR_S, ENCODER_S, REGRESSOR_S = 12.0, 6.0, 2.0
+RENDER_S = 120.0  # at most; a person takes some seconds
+
+
+def test_from_people_to_a_bundle_that_runs(tmp_path: Path) -> None:
+    data, out, cpu = tmp_path / "people", tmp_path / "fitted", torch.device("cpu")
+    stub.write(data, 64, PLAN.size)
+    if importlib.util.find_spec("bpy") is not None:
+        _render_one(data, number=64)
+    people = Dataset(data)
+    assert len(people.indices) >= 64
+
+    (out / "sheets").mkdir(parents=True)
+    (out / "cache").mkdir()
+    codec = measure_features(data, PLAN)
+    codec.save(out / "features.npz")
+    _write_block(people, list(range(len(people.indices))), PLAN.size, None, out / "cache")
+    generator.run(PLAN, out, out / "cache", _budget(GENERATOR_S), cpu, 1)
+    encoder.run(PLAN, out, out / "cache", None, _budget(ENCODER_S), cpu, 1)
+    regressor.run(PLAN, out, out / "cache", _budget(REGRESSOR_S), cpu, 1)
+    pack(out)
+
+    folder = make_bundle(out / "pack", tmp_path / "bundle", name="smoke", people=300)
+    bundle = open_bundle(folder, threads=1)
+    assert (bundle.image_size, bundle.crop_size, bundle.n_styles) == (PLAN.size, PLAN.size, 8)
+    assert set(bundle.directions) == set(ATTRIBUTES)
+    crop = people.natural(0).transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1
+    mesh = np.random.default_rng(0).uniform(0, PLAN.size, (1, 468, 3)).astype(np.float32)
+    codes = bundle.encode(np.ascontiguousarray(crop), landmarks=mesh)
+    assert codes.shape == (1, 8, 256)
+    for style in ("photo", "toon"):
+        picture = bundle.synthesize(codes, style)
+        assert picture.shape == (1, 3, PLAN.size, PLAN.size)
+        assert np.isfinite(picture).all()
+    motion, looks = IdentityLock(bundle.latent["motion_basis"], bundle.latent_avg).split(codes)
+    assert np.isfinite(motion).all()
+    assert np.isfinite(looks).all()
+    assert _distance_of_generator(bundle, codec, people) < 0.8 * _distance_of_grey(people)
+    for network in bundle.manifest.networks.values():
+        assert [parity.samples for parity in network.parity] == [8, 8]
+
+
+def _budget(seconds: float) -> Budget:
+    return Budget(time.time(), time.time() + seconds)
+
+
+def _render_one(folder: Path, number: int) -> None:
+    command = [sys.executable, "-m", "training.render.worker", "--out", folder, "--size", PLAN.size, "--looks", "natural,toon",
+               "--first", number, "--end", number + 1, number // 32]  # fmt: skip
+    subprocess.run([str(part) for part in command], cwd=ROOT, check=True, timeout=RENDER_S)
+
+
+def _distance_of_generator(bundle, codec, people) -> float:  # type: ignore[no-untyped-def]
+    """Mean absolute difference between drawn people and what the bundle makes of their true features."""
+    with torch.no_grad():
+        z = codec.z(codec.standardize(torch.from_numpy(people.features[:16])))
+    made = [
+        bundle.synthesize(np.repeat(bundle.map(row[None])[:, None], bundle.n_styles, 1))[0]
+        for row in z.numpy()
+    ]
+    return float(np.mean([np.abs(m - _picture(people, i)).mean() for i, m in enumerate(made)]))
+
+
+def _distance_of_grey(people) -> float:  # type: ignore[no-untyped-def]
+    return float(np.mean([np.abs(_picture(people, i)).mean() for i in range(16)]))
+
+
+def _picture(people, i: int) -> np.ndarray:  # type: ignore[no-untyped-def,type-arg]
+    return people.natural(i).transpose(2, 0, 1).astype(np.float32) / 127.5 - 1
