@@ -13,6 +13,7 @@ import argparse
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,8 @@ def main() -> None:
     fast, slow = (np.asarray(series) for series in times.values())
     lines += ["", f"Speed-up: {np.median(slow / fast):.2f}x (median of {len(fast)} pairs).", ""]
     for label, (pipeline, _) in sides.items():
-        lines += [f"Stages, {label}:", "", pipeline.clock.report().table(), ""]
+        stages = replace(pipeline.clock.report(), interval=None, frames_per_s=None)
+        lines += [f"Stages, {label}:", "", stages.table(), ""]
     lines += growth(options.bundle, options.composite, frames)
     width, height = FRAME_SIZE
     command = f"python -m benchmarks.live_pipeline --bundle {options.bundle} --frames {options.frames}"

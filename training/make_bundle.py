@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from doppelgan.export import export_module, generator_weights, read_checkpoint
 from doppelgan.export import Mapping as ExportMapping
 from doppelgan.export import Synthesis as ExportSynthesis
+from doppelgan.export import export_module, generator_weights, read_checkpoint
 from doppelgan.export.onnx_graph import run_torch
 from doppelgan.export.parity import compare_all
 from doppelgan.runtime.bundle import BundleWriter
@@ -180,7 +180,8 @@ def half_constants(data: bytes, smallest: int = 1024) -> bytes:
     nodes = list(graph.node)
     del graph.node[:]
     graph.node.extend([*casts, *nodes])
-    return model.SerializeToString()
+    stored: bytes = model.SerializeToString()
+    return stored
 
 
 def main() -> None:
@@ -199,8 +200,8 @@ def main() -> None:
     parser.add_argument("--overwrite", action="store_true")
     arguments = parser.parse_args()
     folder = make_bundle(
-        arguments.trained, arguments.out, trackers=arguments.trackers, card=arguments.card, clip=arguments.clip, name=arguments.name,
-        overwrite=arguments.overwrite, offset_scale=arguments.offset_scale,
+        arguments.trained, arguments.out, trackers=arguments.trackers, card=arguments.card, clip=arguments.clip,
+        name=arguments.name, overwrite=arguments.overwrite, offset_scale=arguments.offset_scale,
     )  # fmt: skip
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"{folder}: {size / 2**20:.1f} MiB")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import sys
 import warnings
-from importlib import import_module
+from importlib import import_module, metadata
 
 import click
 
@@ -52,7 +52,14 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="doppelgan")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, _, asked: _print_version(ctx) if asked else None,
+    help="Show the version and exit.",
+)
 def group() -> None:
     """Compiled edge runtime for GAN face editing.
 
@@ -68,7 +75,7 @@ def main() -> None:
     """Entry point of the installed command."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
-        code = group.main(standalone_mode=False)
+        code = group.main(prog_name="doppelgan", standalone_mode=False)
     except DoppelganError as error:
         click.echo(f"doppelgan: error: {error}", err=True)
         code = 2
@@ -89,6 +96,15 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our standard output went away, e.g. `| head`
         code = 141
     sys.exit(code)
+
+
+def _print_version(ctx: click.Context) -> None:
+    try:
+        number = metadata.version("doppelgan")
+    except metadata.PackageNotFoundError:
+        number = "not installed: run from its source"
+    click.echo(f"doppelgan {number}")
+    ctx.exit()
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..bundle import MANIFEST, find_bundle, list_bundles
 from ..errors import BundleError
-from ..manifest import Manifest, read_manifest
+from ..manifest import Manifest, Tensor, read_manifest
 
 
 @click.command("bundles")
@@ -49,7 +50,7 @@ def command(name: str | None, as_json: bool) -> None:
 
 
 def _overview() -> Table:
-    table = Table("bundle", "picture", "W+", "styles", "directions", "MB", "folder")
+    table = Table("bundle", "picture", "W+", "styles", "directions", "MB", "folder", box=SIMPLE)
     for folder in list_bundles():
         try:
             manifest = read_manifest((folder / MANIFEST).read_bytes(), str(folder))
@@ -69,13 +70,14 @@ def _overview() -> Table:
 
 
 def _networks(folder: Path, manifest: Manifest) -> Table:
-    table = Table("network", "inputs", "outputs", "precision", "MB", "GFLOP", "parity (relative L2)")
+    table = Table(Column("network", no_wrap=True), "inputs", "outputs", "type", "MB", "GFLOP", box=SIMPLE)
+    table.add_column("parity")  # relative L2, the worst step
     for name, network in manifest.networks.items():
-        parity = "\n".join(f"{p.relative_l2:.1e}  {p.step}" for p in network.parity)
+        parity = f"{max(p.relative_l2 for p in network.parity):.0e}" if network.parity else ""
         table.add_row(
             name,
-            "\n".join(f"{t.name} {list(t.shape)}" for t in network.inputs),
-            "\n".join(f"{t.name} {list(t.shape)}" for t in network.outputs),
+            "\n".join(map(_tensor, network.inputs)),
+            "\n".join(map(_tensor, network.outputs)),
             network.precision,
             f"{path.stat().st_size / 1e6:.1f}" if (path := folder / network.file).is_file() else "missing",
             f"{network.gflop:.2f}" if network.gflop else "",
@@ -84,8 +86,12 @@ def _networks(folder: Path, manifest: Manifest) -> Table:
     return table
 
 
+def _tensor(tensor: Tensor) -> str:
+    return f"{tensor.name} {'x'.join(map(str, tensor.shape))}"
+
+
 def _directions(manifest: Manifest) -> Table:
-    table = Table("--edit", "range", "from", "to", "rows", "note")
+    table = Table(Column("--edit", no_wrap=True), "range", "from", "to", "rows", "note", box=SIMPLE)
     for name, info in manifest.directions.items():
         rows = "all" if info.rows is None else f"{info.rows[0]}-{info.rows[1] - 1}"
         span = f"{info.range[0]:g} .. {info.range[1]:g} {info.unit}".rstrip()

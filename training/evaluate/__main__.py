@@ -82,7 +82,7 @@ def _parts(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
         return held[0]
 
     def judge() -> Judge:
-        names = [name for name in bundle.directions]
+        names = list(bundle.directions)
         return Judge(load_regressor(trained / "regressor.pt"), codec, names)
 
     def renders() -> Any:

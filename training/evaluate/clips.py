@@ -100,9 +100,7 @@ def measure_clip(bundle: Bundle, frames: Iterator[tuple[np.ndarray, float]], sty
 
 
 def _stages(pipeline: Pipeline) -> dict[str, Any]:
-    report = pipeline.clock.report()
-    stages = getattr(report, "stages", report)
-    return {name: t for name, t in stages.items() if hasattr(t, "median_ms")} if isinstance(stages, dict) else {}
+    return {stage.name: stage for stage in pipeline.clock.report().stages}
 
 
 def _flicker(crops: np.ndarray, pictures: np.ndarray, moments: np.ndarray) -> float | None:

@@ -57,7 +57,8 @@ def measure_edits(bundle: Bundle, judge: Judge, codes: Floats, population: torch
         dragged = {other: float(np.abs(moved[:, j].mean()) / max(own, 1e-6)) for j, other in enumerate(names) if j != k}
         worst = max(dragged, key=lambda other: dragged[other])
         result[name] = {
-            "monotone": round(monotone, 3), "moves_in_spreads": round(own, 2), "mean_leak": round(float(np.mean(list(dragged.values()))), 3),
+            "monotone": round(monotone, 3), "moves_in_spreads": round(own, 2),
+            "mean_leak": round(float(np.mean(list(dragged.values()))), 3),
             "worst_leak": [worst, round(dragged[worst], 3)],
             "mean_curve": [round(float(v), 3) for v in curves[:, :, k].mean(0)],
         }  # fmt: skip
@@ -78,7 +79,7 @@ def measure_curve(
     offsets: Floats,
     real: Floats,
     edits: tuple[str, ...] = ("age", "smile", "yaw", "gender"),
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """The editability / distortion curve.
 
     in_w, offsets [n, n_styles, w_dim]: the encoder's answer in W and what it adds to reach W+; real [n, 3, R, R] the pictures.
@@ -90,7 +91,7 @@ def measure_curve(
     points = [("plus", s, in_w + np.float32(s) * offsets) for s in (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)]
     full = in_w + offsets
     points += [("truncation", t, average + np.float32(t) * (full - average)) for t in (0.3, 0.5, 0.7, 0.85, 1.15, 1.3)]
-    curve = []
+    curve: list[dict[str, Any]] = []
     for kind, amount, codes in points:
         made = bundle.synthesize(codes)
         reconstruction = float(psnr(torch.from_numpy(made), torch.from_numpy(real)).mean())
@@ -110,6 +111,6 @@ def measure_curve(
                 "psnr_db": reconstruction,
                 "effect": float(np.mean(effects)),
                 "drag": float(np.mean(drags)),
-            }  # type: ignore[dict-item]
+            }
         )
     return curve

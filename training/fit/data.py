@@ -89,7 +89,7 @@ def _write_block(people: Any, rows: list[int], size: int, finder: Any, cache: Pa
         block["mesh"], block["score"] = finder(block["natural"])
     name = f"block-{int(block['index'][0]):07d}-{count:03d}"
     unfinished = cache / f".{name}.tmp"
-    with open(unfinished, "wb") as file:
+    with unfinished.open("wb") as file:
         np.savez(file, **block)  # type: ignore[arg-type]
     unfinished.rename(cache / f"{name}.npz")
 

@@ -232,7 +232,9 @@ class Trainer:
     @torch.no_grad()
     def inventions(self, n: int, eligible: np.ndarray) -> dict[str, Tensor]:
         """The generator's pictures of one person's looks with another's motion."""
-        assert self.mapping is not None and self.photo is not None and self.meshes is not None
+        assert self.mapping is not None
+        assert self.photo is not None
+        assert self.meshes is not None
         rows, others = (torch.from_numpy(np.random.choice(eligible, n)).to(self.device) for _ in range(2))
         target = self.codec.standardize(self.people.features[rows])
         motion = self.codec.columns("motion")
@@ -242,7 +244,8 @@ class Trainer:
         mesh, score = self.meshes(real)
         crop, landmarks = self.crops(real, mesh, jitter=True)
         return {
-            "crop": augment.camera(crop), "landmarks": landmarks, "real": real, "counts": torch.ones_like(real[:, :1]), "mesh": mesh,
+            "crop": augment.camera(crop), "landmarks": landmarks, "real": real,
+            "counts": torch.ones_like(real[:, :1]), "mesh": mesh,
             "target": target, "replaced": torch.zeros(n, dtype=torch.bool, device=self.device), "found": score > 0.5,
         }  # fmt: skip
 
@@ -288,7 +291,8 @@ class Trainer:
         return loss
 
     def _picture_loss(self, estimate: Tensor, offset: Tensor, batch: dict[str, Tensor], fraction: float) -> Tensor:
-        assert self.mapping is not None and self.photo is not None
+        assert self.mapping is not None
+        assert self.photo is not None
         mine = self.mine
         w = self.mapping.skip_norm(self.codec.quiet_z(estimate))
         with torch.no_grad():
@@ -425,7 +429,8 @@ def run(plan: Plan, out: Path, cache: Path, mesh: Path | None, budget: Budget, d
             reported = time.monotonic()
             with forgiving(log):
                 log(step=trainer.step, images=trainer.images, fraction=budget.fraction, people=people.count,
-                    per_s=(trainer.images - images) / (reported - began), **trainer.numbers, **trainer.judge(min(64, plan.held_out_most)))  # fmt: skip
+                    per_s=(trainer.images - images) / (reported - began), **trainer.numbers,
+                    **trainer.judge(min(64, plan.held_out_most)))  # fmt: skip
                 trainer.sheet(out / "sheets" / "encoder.png")
             began, images = time.monotonic(), trainer.images
         if time.monotonic() - saved > plan.checkpoint_seconds:

@@ -6,8 +6,8 @@ padded with slack coordinates so that every z has the same length, sqrt(z_dim)::
     z = [ (y @ basis) / spread  |  slack ],   |z|^2 = z_dim
 
 The mapping network begins with PixelNorm, which divides by that length: with the slack it loses nothing, and a standard
-normal z, once normalized, looks like the z of a person. The slack's direction is random and means nothing; the first mapping
-layer starts blind to it.
+normal z, once normalized, looks like the z of a person. The slack's direction is random and means nothing: `conditioning`,
+the matrix between PixelNorm and the first mapping layer, drops it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _WEIGHTS = {
     "light": 2.0, "background": 3.0, "clothing": 1.0,
 }  # fmt: skip
 _WEIGHTS_BY_NAME = {
-    "age": 1.2, "gender": 1.2, "jawOpen": 1.5, "roll": 0.7, "skin_melanin": 3.0, "exposure": 2.5, "hair_colour_r": 2.5, "hair_colour_g": 2.5,
+    "age": 1.2, "gender": 1.2, "jawOpen": 1.5, "roll": 0.7, "skin_melanin": 3.0, "exposure": 2.5,
+    "hair_colour_r": 2.5, "hair_colour_g": 2.5,
     "iris_r": 0.5, "iris_g": 0.5, "iris_b": 0.5, "lipstick": 0.7, "lipstick_colour_r": 0.4, "lipstick_colour_g": 0.4,
     "lipstick_colour_b": 0.4, "brow_colour_r": 0.8, "brow_colour_g": 0.8, "brow_colour_b": 0.8,
 }  # fmt: skip

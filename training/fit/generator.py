@@ -327,7 +327,8 @@ def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device
             rate = (trainer.images - images) / (reported - began)
             with forgiving(log):
                 log(step=trainer.step, images=trainer.images, fraction=budget.fraction, size=now.size, people=people.refresh(),
-                    per_s=rate, memory_gb=_memory(device), **trainer.numbers, **trainer.judge(min(64, plan.held_out_most)))  # fmt: skip
+                    per_s=rate, memory_gb=_memory(device), **trainer.numbers,
+                    **trainer.judge(min(64, plan.held_out_most)))  # fmt: skip
                 trainer.sheet(out / "sheets" / "generator.png")
             began, images = time.monotonic(), trainer.images
         stage = now

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -283,7 +284,7 @@ class Discriminator(nn.Module):
         super().__init__()
         down = list(channels)[::-1]
         self.from_rgb = EqualConv(3, down[0], 1)
-        self.blocks = nn.ModuleList(ResidualDown(a, b) for a, b in zip(down[:-1], down[1:], strict=True))
+        self.blocks = nn.ModuleList(ResidualDown(a, b) for a, b in pairwise(down))
         self.last = EqualConv(down[-1] + 1, down[-1], 3)
         self.hidden = EqualLinear(down[-1] * 16, down[-1])
         self.score = EqualLinear(down[-1], 1)

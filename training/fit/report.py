@@ -30,7 +30,7 @@ class Log:
             number = value.item() if isinstance(value, Tensor) else value
             entry[key] = float(f"{number:.4g}") if isinstance(number, float) and math.isfinite(number) else number
         line = json.dumps(entry, default=str)
-        with open(self.path, "a") as file:
+        with self.path.open("a") as file:
             file.write(line + "\n")
         print(line, flush=True)
 

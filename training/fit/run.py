@@ -12,7 +12,6 @@ import argparse
 import json
 import multiprocessing
 import multiprocessing.process
-import os
 import shutil
 import signal
 import sys
@@ -202,11 +201,11 @@ def pack(out: Path) -> None:
         for name in ("generator-photo.pt", "generator-toon.pt", "encoder.pt", "regressor.pt", "features.npz"):
             if (out / name).exists():
                 shutil.copyfile(out / name, folder / f".{name}")
-                os.replace(folder / f".{name}", folder / name)
+                (folder / f".{name}").replace(folder / name)
         with zipfile.ZipFile(folder / ".report.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted([*out.glob("log-*.jsonl"), *(out / "sheets").glob("*.png")]):
                 archive.write(path, path.relative_to(out))
             archive.writestr("files.json", json.dumps({p.name: p.stat().st_size for p in folder.iterdir()}))
-        os.replace(folder / ".report.zip", folder / "report.zip")
+        (folder / ".report.zip").replace(folder / "report.zip")
     except Exception:
         traceback.print_exc()
