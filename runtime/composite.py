@@ -214,6 +214,8 @@ def _fill_with_surroundings(frame: Image, picture: Floats, matrix: Matrix) -> No
     step = max(1, picture.shape[1] // 64)
     border = picture[:, step // 2 :: step, step // 2 :: step]
     texels = np.clip(border[::-1].transpose(1, 2, 0) * 127.5 + 127.5, 0, 255).astype(np.uint8)
+    for side in (0, -1):  # hair that touches a side must not run on as a band: continue the wall above it
+        texels[:, side] = texels[: len(texels) // 8, side].mean(axis=0)
     to_canvas = _rescale(matrix, picture.shape[1], texels.shape[0])
     to_canvas = np.column_stack([to_canvas[:, :2] * shrink, (to_canvas[:, 2] + 0.5) * shrink - 0.5])
     extended = cv2.warpAffine(texels, to_canvas, canvas, borderMode=cv2.BORDER_REPLICATE)

@@ -198,6 +198,15 @@ class TestReplace:
         assert bright.min() < 20
         assert bright.max() > 180
 
+    def test_hair_at_the_picture_s_side_does_not_run_on_as_a_band(self) -> None:
+        picture = picture_of((0.0, 0.0, 0.0), spread=0)
+        picture[:, 30:, :14] = np.array((0.9, -0.9, -0.9))[:, None, None]
+        frame = np.zeros((120, 400, 3), np.uint8)
+        face = make_face(center=(200, 60), scale=0.5)
+        result = Compositor("replace").apply(frame, picture, align(frame, face, 64), face)
+        assert np.abs(result[60:, :90].astype(int) - 127).max() < 10
+        assert int(result[80, 155, 2]) - int(result[80, 155, 0]) > 60  # but the hair itself is there
+
 
 class TestContract:
     @pytest.mark.parametrize("mode", ["face", "head", "replace"])

@@ -117,12 +117,19 @@ def _flicker(crops: np.ndarray, pictures: np.ndarray, moments: np.ndarray) -> fl
     return round(float(avatar[start : start + window].mean() / max(person[start : start + window].mean(), 1e-6)), 3)
 
 
-def clip_sheet(bundle: Bundle, path: Path, columns: int = 6, most: int = 60) -> np.ndarray | None:
+def _frames(path: Path, most: int) -> list[tuple[Any, float]]:
+    """The frames of a clip, or the one picture; empty if it cannot be read."""
+    if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        return list(read_clip(path, most))
+    image = cv2.imread(str(path))
+    return [] if image is None else [(image, 0.0)]
+
+
+def clip_sheet(bundle: Bundle, path: Path, columns: int = 6, most: int = 150) -> np.ndarray | None:
     """BGR: moments of a clip (or one picture); rows person, avatar, toon."""
     still = path.suffix.lower() in (".jpg", ".jpeg", ".png")
-    image = cv2.imread(str(path)) if still else None
-    frames = [(image, 0.0)] * 1 if still else list(read_clip(path, most))
-    if not frames or frames[0][0] is None:
+    frames = _frames(path, most)
+    if not frames:
         return None
     pipeline = Pipeline(bundle, composite="head", smoothing=not still)
     wanted = {0} if still else set(np.linspace(0, len(frames) - 1, columns).astype(int).tolist())
@@ -145,15 +152,11 @@ def clip_sheet(bundle: Bundle, path: Path, columns: int = 6, most: int = 60) -> 
 
 def edit_sheet(bundle: Bundle, path: Path) -> np.ndarray | None:
     """BGR: one face; every direction at both ends, photo above toon."""
-    frame = (
-        cv2.imread(str(path))
-        if path.suffix.lower() in (".jpg", ".jpeg", ".png")
-        else next(iter(read_clip(path, 1)), (None, 0))[0]
-    )
-    if frame is None:
+    frames = _frames(path, 1)
+    if not frames:
         return None
     pipeline = Pipeline(bundle, smoothing=False)
-    pipeline.process(frame, 0.0)
+    pipeline.process(frames[0][0], 0.0)
     if not pipeline.people:
         return None
     person = next(iter(pipeline.people.values()))

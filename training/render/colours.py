@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def scalp_cover(person: Person) -> np.ndarray:
     return regions.scalp_soft * 0.8
 
 
-def _paint_lips(mix, person: Person, base: np.ndarray, melanin: float, toon: bool) -> None:
+def _paint_lips(mix: Callable[..., None], person: Person, base: np.ndarray, melanin: float, toon: bool) -> None:
     lips = load_base_mesh().lips
     pale, deep = base * np.array([0.88, 0.54, 0.54]), base * np.array([0.95, 0.68, 0.68])
     dark = float(np.clip((melanin - 0.45) / 0.3, 0, 1))
@@ -84,7 +85,7 @@ def _paint_lips(mix, person: Person, base: np.ndarray, melanin: float, toon: boo
         mix(lips * float(person["lipstick"]) * 0.85, colour(person, "lipstick_colour"))
 
 
-def _paint_beard(mix, person: Person, base: np.ndarray, toon: bool) -> None:
+def _paint_beard(mix: Callable[..., None], person: Person, base: np.ndarray, toon: bool) -> None:
     regions, vertices = load_regions(), load_base_mesh().vertices
     kind, hair = person["beard"], colour(person, "brow_colour")
     density = float(person["beard_density"])
