@@ -1,7 +1,7 @@
 """The online half of doppelgan: frames in, frames with edited faces out. Never imports torch.
 
 >>> from doppelgan.runtime import Pipeline, open_bundle
->>> pipeline = Pipeline(open_bundle("demo"), edits={"age": 1.0})
+>>> pipeline = Pipeline(open_bundle("demo"), edits={"grey": 0.8})
 >>> edited = pipeline.process(frame)  # BGR uint8 [H,W,3]
 """
 

@@ -20,7 +20,8 @@ from .sink import open_sink
 from .source import open_source
 from .types import Floats, Frame, Image
 
-EDITS = {"age": 0.8}  # the demonstrated edit, where the bundle knows it
+EDITS = {"grey": 0.8}  # the demonstrated edit, where the bundle knows it: one that is seen at a glance
+LIVE_FRAMES = 300  # a camera never ends by itself
 PANEL_PX = 480  # height of the panels in the video
 
 View = tuple[float, Image, Floats]  # of a face: how frontal, its crop BGR uint8 [S,S,3], its code [1,n,w]
@@ -41,8 +42,8 @@ def run_demo(
     output: Path,
     *,
     source: str | None = None,  # anything open_source takes; None: the bundle's own clip
-    frames: int | None = None,  # stop after so many
-    on_progress: Callable[[int], None] = lambda done: None,
+    frames: int | None = None,  # stop after so many; None: all of a clip, 300 of a camera
+    on_progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Made:
     """Run ``bundle`` over a clip and write demo.mp4, before-after.png, latency.md and latency.json."""
     source = source or str(_clip(bundle))
@@ -59,6 +60,8 @@ def run_demo(
 
     with open_source(source) as clip:
         size = (2 * round(PANEL_PX * clip.size[0] / clip.size[1] / 2) * (1 + len(pipelines)), PANEL_PX)
+        frames = LIVE_FRAMES if frames is None and clip.live else frames
+        total = min((n for n in (frames, clip.frame_count) if n is not None), default=None)
         with open_sink(made.files["video"], rate=clip.rate or Fraction(30)) as sink:
             for frame in islice(clip, frames):
                 panels = [frame.image]
@@ -69,7 +72,7 @@ def run_demo(
                         best = _better(best, pipeline)
                 sink.write(Frame(_strip(panels, size), frame.index, frame.time_s))
                 made.frames += 1
-                on_progress(made.frames)
+                on_progress(made.frames, total)
     if best is None:
         made.files["video"].unlink(missing_ok=True)
         raise SourceError(f"{source}: expected a face, found none in {made.frames} frames; try another clip")

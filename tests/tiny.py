@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
-
 from doppelgan.runtime.bundle import BundleWriter
 from doppelgan.runtime.edit import Direction
 from doppelgan.runtime.manifest import EncoderInfo, Parity, Tensor
+from onnx import TensorProto, helper, numpy_helper
 
 STYLES, W_DIM, Z_DIM, SIZE = 4, 6, 6, 16
 

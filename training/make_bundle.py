@@ -38,6 +38,8 @@ _STORED_TOLERANCE = 2e-3  # float16 rounds a constant by at most 1 in 2048
 
 LICENSE = "Apache-2.0 for this bundle's own networks; Apache-2.0 for the trackers (MediaPipe); see the model card"
 
+WORTH_A_NOTE = 0.2  # leak in W, relative to the edit itself
+
 
 def make_bundle(
     trained: Path,
@@ -107,7 +109,8 @@ def make_bundle(
         directions, leaks = find_directions(codec, mapping, features)
         for label, direction in directions.items():
             worst = max(leaks[label], key=lambda other: abs(leaks[label][other]))
-            note = f"from true labels; largest leak in W: {worst} {leaks[label][worst]:+.2f}"
+            leak = leaks[label][worst]
+            note = f"also moves {worst} by {leak:+.2f}" if abs(leak) >= WORTH_A_NOTE else ""
             bundle.add_direction(_direction(label, direction, n_styles, ATTRIBUTES[label].ends, note))
         if card is not None:
             bundle.add_file("card", "MODEL_CARD.md", card)

@@ -65,7 +65,7 @@ def group() -> None:
 
     \b
     doppelgan demo                                  see it work: no camera, no GPU, no checkpoint
-    doppelgan video me.mp4 -o older.mp4 --edit age=1
+    doppelgan video me.mp4 -o older.mp4 --edit grey=0.8
     doppelgan live --style toon --composite replace --to camera:
     doppelgan export e4e_ffhq_encode.pt -o engines/mine
     """

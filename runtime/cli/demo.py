@@ -36,7 +36,7 @@ def command(output: Path, source: str | None, frames: int | None, bundle: str) -
     doppelgan demo --input 0 --frames 300
     """
     console = Console(highlight=False)
-    with open_bundle(bundle) as opened, frame_progress("demo", frames) as advance:
+    with open_bundle(bundle) as opened, frame_progress("demo") as advance:
         made = run_demo(opened, output, source=source, frames=frames, on_progress=advance)
     console.print(made.latency_text)
     for what, path in made.files.items():

@@ -23,7 +23,7 @@ def command(pictures: tuple[Path, ...], output: Path, side_by_side: bool, **sett
     """Edit the faces in PICTURES.
 
     \b
-    doppelgan image me.jpg -o older.png --edit age=1 --edit hair_grey=0.5
+    doppelgan image me.jpg -o older.png --edit grey=0.8 --edit baldness=0.5
     doppelgan image holiday/*.jpg -o edited/ --style toon --composite head
     """
     into_folder = len(pictures) > 1 or output.is_dir() or not output.suffix

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def frame_progress(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Yield ``advance(done)``, to be told how many frames are done."""
+def frame_progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Yield ``advance(done, total)``, to be told how many frames of how many are done."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -22,10 +22,10 @@ def frame_progress(title: str, total: int | None) -> Iterator[Callable[[int], No
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as progress:
-        task = progress.add_task(title, total=total, rate="")
+        task = progress.add_task(title, total=None, rate="")
 
-        def advance(done: int) -> None:
+        def advance(done: int, total: int | None) -> None:
             speed = progress.tasks[0].speed
-            progress.update(task, completed=done, rate=f"{speed:.0f} frames/s" if speed else "")
+            progress.update(task, completed=done, total=total, rate=f"{speed:.0f} frames/s" if speed else "")
 
         yield advance

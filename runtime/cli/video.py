@@ -29,7 +29,7 @@ def command(video: str, output: str, overwrite: bool, latency: bool, **settings:
     Number of frames, size, rate and sound stay as they are.
 
     \b
-    doppelgan video me.mp4 -o older.mp4 --edit age=1
+    doppelgan video me.mp4 -o older.mp4 --edit grey=0.8
     doppelgan video me.mp4 -o toon.mp4 --style toon --composite replace
     doppelgan video group.mp4 -o smile.mp4 --edit smile=1 --max-faces 4
     """
@@ -43,8 +43,8 @@ def command(video: str, output: str, overwrite: bool, latency: bool, **settings:
         source.close()
         raise
     edit = Processor(pipeline)
-    with frame_progress(Path(video).name, source.frame_count) as advance:
-        done = run_files(source, edit, sink, on_progress=lambda p: advance(p.frames))
+    with frame_progress(Path(video).name) as advance:
+        done = run_files(source, edit, sink, on_progress=lambda p: advance(p.frames, p.total))
     speed = done.frames / max(done.elapsed_s, 1e-9)
     said = f"{output}: {done.frames} frames, a face in {edit.with_face} of them, {speed:.1f} frames/s"
     click.echo(said, err=output == "-")

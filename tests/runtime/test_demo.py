@@ -28,9 +28,10 @@ def demo() -> Bundle:
 @pytest.fixture(scope="module")
 def made(demo: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The demo over the first frames of the bundle's own clip."""
-    seen: list[int] = []
-    result = run_demo(demo, tmp_path_factory.mktemp("demo"), frames=FRAMES, on_progress=seen.append)
-    assert seen == list(range(1, FRAMES + 1))
+    seen: list[tuple[int, int | None]] = []
+    folder = tmp_path_factory.mktemp("demo")
+    result = run_demo(demo, folder, frames=FRAMES, on_progress=lambda *done: seen.append(done))
+    assert seen == [(k, FRAMES) for k in range(1, FRAMES + 1)]
     return result
 
 
