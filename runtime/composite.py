@@ -14,6 +14,7 @@ feathered edge holds no detail. Colors are matched by one gain and one offset pe
 from __future__ import annotations
 
 import math
+import os
 from typing import Final, Literal, cast, get_args
 
 import cv2
@@ -33,6 +34,7 @@ MAX_SHIFT: Final = 0.6  # brightness likewise, in units of -1..1
 STEADINESS: Final = 0.85  # share of the color match carried over from the frame before
 FEATHER: Final = {"face": 0.07, "head": 0.10, "replace": 0.12}  # of the square's side
 
+_CORES: Final = min(4, os.cpu_count() or 1)
 _OVAL: Final = np.array(FACE_OVAL)
 _ONES: Final = np.ones(3, np.float32)
 _ZEROS: Final = np.zeros(3, np.float32)
@@ -74,7 +76,9 @@ class Compositor:
         if self.mode == "replace":
             matrix = _full_height(crop.matrix, frame.shape[0], frame.shape[1], size)
             _fill_with_surroundings(frame, picture, matrix)
-            native.paste(frame, picture, _enlarge(_square_mask(self.feather), size), matrix, _ONES, _ZEROS)
+            mask = _enlarge(_square_mask(self.feather), size)
+            # The largest paste there is, while no network computes: worth all cores.
+            native.paste(frame, picture, mask, matrix, _ONES, _ZEROS, threads=_CORES)
         else:
             mask = _face_mask(crop, self.feather) if self.mode == "face" else _head_mask(crop, self.feather)
             gain, offset = self._matched(picture, crop) if self.color_match else (_ONES, _ZEROS)

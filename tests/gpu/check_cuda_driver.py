@@ -28,13 +28,14 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-os.environ.setdefault("DOPPELGAN_KERNELS", "numpy")  # the reference is what the kernels are compared with
 
-# The package's own __init__ imports the whole runtime; here only two leaves of the tree are wanted.
-for _name, _folder in (("doppelgan", ROOT), ("doppelgan.runtime", ROOT / "runtime")):
-    _module = types.ModuleType(_name)
-    _module.__path__ = [str(_folder)]
-    sys.modules[_name] = _module
+if __name__ == "__main__":
+    os.environ.setdefault("DOPPELGAN_KERNELS", "numpy")  # the reference is what the kernels are compared with
+    # The package's own __init__ imports the whole runtime; here only two leaves of the tree are wanted.
+    for _name, _folder in (("doppelgan", ROOT), ("doppelgan.runtime", ROOT / "runtime")):
+        _module = types.ModuleType(_name)
+        _module.__path__ = [str(_folder)]
+        sys.modules[_name] = _module
 
 from doppelgan.runtime.cuda import DeviceBuffer, Driver, HostBuffer, open_driver  # noqa: E402
 from doppelgan.runtime.errors import BackendError  # noqa: E402
