@@ -6,7 +6,6 @@ writing happens in a folder aside that is renamed when complete.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -25,6 +24,7 @@ from .compiled import Compiled, find_compiled, session_options
 from .edit import Direction
 from .encode import Encoder
 from .errors import BundleError
+from .files import sha256_of
 from .manifest import (
     FORMAT,
     VERSION,
@@ -402,15 +402,6 @@ class _DiskGuard:
                 f"{self._path}: cannot write {self._file}: {reason}; "
                 "nothing was kept, free some space and repeat"
             ) from error
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file's content."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _check_file(path: Path, sha256: str | None, name: str) -> None:

@@ -31,6 +31,7 @@ import msgspec
 
 from .drift import Drift
 from .errors import BundleError
+from .files import sha256_of, write_whole
 from .machine import Machine, this_machine
 from .manifest import Manifest, write_manifest
 
@@ -99,7 +100,7 @@ class Compiled:
         if not choice.file:
             return bundle / source
         path = self.folder / choice.file
-        if not path.is_file() or _sha256(path) != choice.sha256:
+        if not path.is_file() or sha256_of(path) != choice.sha256:
             state = "something else" if path.is_file() else "no file"
             raise BundleError(
                 f"{path}: expected the variant with sha256 {choice.sha256[:12]}..., got {state}; "
@@ -183,28 +184,15 @@ def write_record(bundle: Path, manifest: Manifest, record: Record, variants: dic
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, data in variants.items():
-                _write(folder / name, data)
+                write_whole(folder / name, data)
             path = folder / f"{record.machine.key}.json"
-            _write(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+            write_whole(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
             return path
         except OSError as error:
             reasons.append(f"{folder}: {error.strerror}")
     raise BundleError(
         f"compile: expected a folder to write to, got {'; '.join(reasons)}; set DOPPELGAN_CACHE"
     )
-
-
-def _write(path: Path, data: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        aside.write_bytes(data)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def session_options(choice: Choice) -> dict[str, Any]:

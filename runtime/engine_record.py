@@ -23,6 +23,7 @@ import msgspec
 from .compiled import folders
 from .drift import Drift
 from .errors import BackendError, BundleError
+from .files import write_whole
 from .manifest import read_manifest
 
 FORMAT = "doppelgan-engines"
@@ -94,10 +95,10 @@ def store_engine(folder: Path, engine: Engine, plan: bytes) -> Path:
     """Write the file of ``engine`` and its entry, which replaces one for the same purpose."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / engine.file
-    _write(target, plan)
+    write_whole(target, plan)
     kept = [other for other in read_engines(folder) if _purpose(other) != _purpose(engine)]
     record = EngineRecord(FORMAT, VERSION, (*kept, engine))
-    _write(folder / RECORD, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+    write_whole(folder / RECORD, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     return target
 
 
@@ -135,12 +136,3 @@ def bundle_folder(bundle: Path) -> Path:
 
 def _purpose(engine: Engine) -> tuple[str, ...]:
     return engine.network, engine.precision, engine.product, engine.version, engine.arch, engine.platform
-
-
-def _write(path: Path, data: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        aside.write_bytes(data)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -69,3 +69,15 @@ def check_feeds(specs: tuple[TensorSpec, ...], feeds: Mapping[str, Array], netwo
             )
         checked[spec.name] = np.ascontiguousarray(array)
     return checked
+
+
+def check_outputs(specs: tuple[TensorSpec, ...], out: Mapping[str, Array], network: str) -> None:
+    """BackendError unless every buffer of ``out`` has its output's exact shape and dtype, C-contiguous."""
+    for spec in specs:
+        buffer = out.get(spec.name)
+        if buffer is not None and (
+            buffer.shape != spec.shape
+            or buffer.dtype != np.dtype(spec.dtype)
+            or not buffer.flags.c_contiguous
+        ):
+            raise BackendError(f"{network}: expected an output buffer {spec}, C-contiguous")

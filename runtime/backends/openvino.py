@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BackendError
-from .base import Array, TensorSpec, check_feeds
+from .base import Array, TensorSpec, check_feeds, check_outputs
 
 # OPTIMIZATION_CAPABILITIES -> the name that INFERENCE_PRECISION_HINT takes.
 _PRECISIONS = {"FP32": "f32", "BF16": "bf16", "FP16": "f16"}
@@ -40,14 +40,7 @@ class OpenVinoSession:
             raise BackendError(f"{self._name}: expected an open session, got a closed one; open it again")
         feeds = check_feeds(self.inputs, feeds, self._name)
         out = out or {}
-        for spec in self.outputs:
-            buffer = out.get(spec.name)
-            if buffer is not None and (
-                buffer.shape != spec.shape
-                or buffer.dtype != np.dtype(spec.dtype)
-                or not buffer.flags.c_contiguous
-            ):
-                raise BackendError(f"{self._name}: expected an output buffer {spec}, C-contiguous")
+        check_outputs(self.outputs, out, self._name)
         # The engine's own tensors are filled and read: a request would keep hold of the caller's.
         for index, spec in enumerate(self.inputs):
             np.copyto(self._request.get_input_tensor(index).data, feeds[spec.name])

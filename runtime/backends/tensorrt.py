@@ -25,7 +25,7 @@ import numpy as np
 from ..cuda import DeviceBuffer, DeviceInfo, Driver, HostBuffer, open_driver
 from ..engine_record import Engine, read_engines, read_vouched, record_folders
 from ..errors import BackendError
-from .base import Array, TensorSpec, check_feeds
+from .base import Array, TensorSpec, check_feeds, check_outputs
 
 # Module -> what people call it; in the order in which they are tried.
 PRODUCTS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT for RTX"}
@@ -144,15 +144,10 @@ class TensorRtSession:
         """Wait, and read the outputs; into the arrays of ``out`` where given."""
         self._check_open()
         out = out or {}
+        check_outputs(self.outputs, out, self._name)
         results: dict[str, Array] = {}
         for spec in self.outputs:
             buffer = out.get(spec.name)
-            if buffer is not None and (
-                buffer.shape != spec.shape
-                or buffer.dtype != np.dtype(spec.dtype)
-                or not buffer.flags.c_contiguous
-            ):
-                raise BackendError(f"{self._name}: expected an output buffer {spec}, C-contiguous")
             results[spec.name] = np.empty(spec.shape, spec.dtype) if buffer is None else buffer
             if spec.name in self._device:
                 host, device = self._host[spec.name], self._device[spec.name]
