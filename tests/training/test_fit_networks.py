@@ -13,7 +13,8 @@ from training.fit.networks import (  # noqa: E402
     Encoder,
     Mapping,
     Synthesis,
-    _up_convolution,
+    _up_by_phases,
+    _up_by_transposition,
     _up_fir,
     fir_kernel,
     generator_state,
@@ -22,13 +23,26 @@ from training.fit.networks import (  # noqa: E402
 )
 
 
-def test_up_convolution_is_transposed_convolution_then_fir() -> None:
+@pytest.mark.parametrize("up", [_up_by_phases, _up_by_transposition])
+def test_up_convolution_is_transposed_convolution_then_fir(up) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
     x, weight, kernel = torch.randn(2, 5, 8, 8), torch.randn(7, 5, 3, 3), fir_kernel()
     wide = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
     padded = F.pad(wide, (1, 1, 1, 1)).reshape(14, 1, 19, 19)
     expected = F.conv2d(padded, kernel.flip(0, 1)[None, None]).reshape(2, 7, 16, 16)
-    assert torch.allclose(_up_convolution(x, weight, kernel), expected, atol=1e-4)
+    assert torch.allclose(up(x, weight, kernel), expected, atol=1e-4)
+
+
+def test_a_mapping_continues_under_another_conditioning() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(200, 12)
+    codec = FeatureCodec([f"f{i}" for i in range(12)], {"pose": [1, 2]}, 16).fit(x.numpy())
+    old = Mapping(16, 2, codec.conditioning())
+    new = Mapping(16, 2, codec.conditioning() * torch.linspace(0.5, 2, 16)[:, None])
+    new.load_folded(old.folded_state())
+    z = codec.quiet_z(codec.standardize(x))
+    assert torch.allclose(new.skip_norm(z), old.skip_norm(z), atol=1e-4)
+    assert not torch.allclose(new[1].weight, old[1].weight, atol=1e-2)
 
 
 def test_skip_is_zero_insertion_then_fir() -> None:

@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.fit.mesh import _LEFT_EYE_OUTER, _RIGHT_EYE_OUTER
-
 _RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 _LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 _MOUTH = (61, 291)
@@ -232,8 +230,3 @@ def camera(pictures: Tensor, clean: float = 0.25) -> Tensor:
     if x.shape[-1] % 16 == 0:
         x = jpeg(x.clamp(-1, 1))
     return torch.where(kept, pictures, x.clamp(-1, 1))
-
-
-def eye_line(mesh: Tensor) -> Tensor:
-    """Distance of the outer eye corners [n], units of the picture: the scale of mesh differences."""
-    return (mesh[:, _LEFT_EYE_OUTER, :2] - mesh[:, _RIGHT_EYE_OUTER, :2]).norm(dim=1)

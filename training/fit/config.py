@@ -27,7 +27,12 @@ class GeneratorPlan:
         Stage(0.13, 128, 96),
         Stage(0.26, 256, 64),
     )
-    adversary_from: float = 0.55
+    attention: float = 6.0  # how much more eyes, brows and mouth count in the difference of pictures
+    face_strength: float = 0.5  # of the face-mesh network's feature maps, relative to pixels
+    mesh_strength: float = 0.3  # of the face mesh that the tracker finds, likewise
+    mirrored: float = 0.5  # part of the people seen in a mirror
+    other_background: float = 0.5  # part of the people before the background of somebody else
+    adversary_from: float = 0.55  # 1 and more: never
     adversary_strength: float = 0.25  # gradient of the adversarial loss relative to that of the pixel loss
     matching_strength: float = 1.0
     invented: float = 0.25  # part of the adversarial batch that comes from random z
@@ -39,11 +44,13 @@ class GeneratorPlan:
     ema_images: float = 8000.0  # half-life of the average
     r1_weight: float = 1.0
     r1_every: int = 16
+    compiled: bool = False  # torch.compile: a quarter faster on CPUs after two minutes of compiling
 
 
 @dataclass(frozen=True)
 class EncoderPlan:
     batch: int = 96
+    attention: float = 4.0  # how much more eyes, brows and mouth count in the difference of pictures
     widths: tuple[int, ...] = (24, 48, 96, 128, 160)
     depths: tuple[int, ...] = (0, 1, 2, 2, 1)
     lr: float = 1e-3
@@ -72,6 +79,27 @@ class Plan:
 
 
 PLANS: dict[str, Plan] = {"demo": Plan()}
+
+# Goes on from earlier networks (`--start training/state`) on a machine without an accelerator: small batches, many steps.
+PLANS["refine"] = replace(
+    PLANS["demo"],
+    generator=replace(
+        PLANS["demo"].generator,
+        feature_noise=0.1,
+        stages=(Stage(0.0, 256, 8),),
+        adversary_from=2.0,
+        lr=2e-3,
+        decay_from=0.4,
+        ema_images=2000.0,
+        compiled=True,
+    ),
+    encoder=replace(
+        PLANS["demo"].encoder, batch=24, lr=5e-4, features_only=0.0, offsets_from=0.0, ema_images=2000.0, start_people=64
+    ),
+    start_people=64,
+    report_seconds=120.0,
+    held_out_most=128,
+)
 
 PLANS["rehearsal"] = replace(
     PLANS["demo"],

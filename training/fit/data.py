@@ -20,9 +20,11 @@ from PIL import Image
 from torch import Tensor
 
 from training.fit.clock import orphaned
+from training.fit.mesh import USUAL_REGION, region_of
+from training.fit.variants import Batch
 
 BLOCK = 64
-_PICTURES = ("natural", "toon", "natural_alpha")
+_PICTURES = ("natural", "toon", "natural_alpha", "toon_alpha")
 
 
 def resize(picture: np.ndarray, size: int) -> np.ndarray:
@@ -97,7 +99,7 @@ def _write_block(people: Any, rows: list[int], size: int, finder: Any, cache: Pa
 class People:
     """All people so far, as uint8 tensors on `device`; `refresh` adds new blocks.
 
-    natural, toon   uint8 [capacity, size, size, 3]        alpha   uint8 [capacity, size, size]
+    natural, toon   uint8 [capacity, size, size, 3]        alpha, toon_alpha   uint8 [capacity, size, size]
     features        float32 [capacity, F]                  mesh    float32 [capacity, 468, 3], 0..1 of the picture
     score           float32 [capacity], of the mesh: below 0 there is none
     """
@@ -113,6 +115,7 @@ class People:
         self.natural = torch.empty(capacity, size, size, 3, dtype=torch.uint8, device=device)
         self.toon = torch.empty_like(self.natural)
         self.alpha = torch.empty(capacity, size, size, dtype=torch.uint8, device=device)
+        self.toon_alpha = torch.empty_like(self.alpha)
         self.features = torch.empty(capacity, features, device=device)
         self.mesh = torch.empty(capacity, 468, 3, device=device)
         self.score = torch.empty(capacity, device=device)
@@ -144,6 +147,7 @@ class People:
             (self.natural, block["natural"][fresh]),
             (self.toon, block["toon"][fresh]),
             (self.alpha, block["natural_alpha"][fresh]),
+            (self.toon_alpha, block["toon_alpha"][fresh]),
             (self.features, block["features"][fresh]),
             (self.mesh, block["mesh"][fresh]),
             (self.score, block["score"][fresh]),
@@ -179,9 +183,26 @@ class People:
 def picture(stored: Tensor, rows: Tensor, size: int | None = None) -> Tensor:
     """uint8 [.., h, w, 3] -> float32 [n, 3, size, size] in -1..1, averaged down."""
     chosen = stored[rows].permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
-    if size is not None and size < chosen.shape[-1]:
-        chosen = torch.nn.functional.avg_pool2d(chosen, chosen.shape[-1] // size)
-    return chosen
+    return chosen if size is None else _averaged_down(chosen, size)
+
+
+def batch(people: People, rows: Tensor, size: int) -> Batch:
+    """These people at `size` pixels."""
+    covers = {
+        name: _averaged_down(stored[rows][:, None].float() / 255, size)
+        for name, stored in (("photo_alpha", people.alpha), ("toon_alpha", people.toon_alpha))
+    }
+    mesh, score = people.mesh[rows], people.score[rows]
+    found = (score > 0.5)[:, None]
+    usual = mesh.new_tensor(USUAL_REGION).expand(len(rows), 4)
+    region = torch.where(found, region_of(torch.where(found[..., None], mesh, torch.rand_like(mesh))), usual)
+    return Batch(
+        people.features[rows], picture(people.natural, rows, size), picture(people.toon, rows, size), **covers, region=region
+    )
+
+
+def _averaged_down(pictures: Tensor, size: int) -> Tensor:
+    return torch.nn.functional.avg_pool2d(pictures, pictures.shape[-1] // size) if size < pictures.shape[-1] else pictures
 
 
 def description(data: Path, minutes: float) -> dict[str, Any]:

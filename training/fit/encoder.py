@@ -21,30 +21,10 @@ from training.fit.config import Plan
 from training.fit.data import People, picture
 from training.fit.features import FeatureCodec
 from training.fit.generator import _decay, _keep_finite
-from training.fit.losses import attention, ms_ssim, psnr, pyramid_l1
-from training.fit.mesh import MeshNetwork, region_of
+from training.fit.losses import ms_ssim, psnr, pyramid_l1
+from training.fit.mesh import MeshNetwork, attention, mesh_difference, region_of
 from training.fit.networks import Encoder, Mapping, Synthesis, load_generator
 from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
-
-_LIPS = (
-    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 78, 95, 88, 178, 87, 14, 317, 402, 318,
-    324, 308, 185, 40, 39, 37, 0, 267, 269, 270, 409, 191, 80, 81, 82, 13, 312, 311, 310, 415,
-)  # fmt: skip
-_LIDS = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246,
-         263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)  # fmt: skip
-_BROWS = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46, 300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
-_GAPS = (
-    (159, 145),
-    (158, 153),
-    (160, 144),
-    (386, 374),
-    (385, 380),
-    (387, 373),
-    (13, 14),
-    (82, 87),
-    (312, 317),
-    (61, 291),
-)
 
 WATCHED = (
     "yaw", "pitch", "gaze_x", "gaze_y", "jawOpen", "mouthSmileLeft", "eyeBlinkLeft", "eyeBlinkRight", "browInnerUp",
@@ -171,6 +151,13 @@ class Trainer:
             return False
         self.log(event="resumed", step=self.step, images=self.images, fraction=budget.fraction)
         return True
+
+    def start_from(self, path: Path) -> None:
+        """Begin with the encoder of an earlier run."""
+        state = load_encoder(path).state_dict()
+        self.encoder.load_state_dict(state)
+        self.average.load_state_dict(state)
+        self.log(event="started", at=str(path))
 
     def take_generator(self) -> bool:
         """Load the newest generator, if there is one; True once there is any."""
@@ -308,7 +295,7 @@ class Trainer:
             total = total + 0.5 * small
             self.numbers["offset"] = small.detach()
         made = self.photo(codes, dtype=torch.bfloat16 if self.bf16 else torch.float32)
-        weight = attention(made.shape[-1], self.device) * batch["counts"]
+        weight = attention(batch["mesh"], batch["found"], made.shape[-1], self.mine.attention) * batch["counts"]
         pixels = pyramid_l1(made, batch["real"], weight)
         total = total + pixels
         self.numbers["l1"] = pixels.detach()
@@ -319,21 +306,12 @@ class Trainer:
         return total
 
     def _mesh_loss(self, made: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """The tracker should find the same face in the generated picture: contours, and above all how far things are open."""
+        """The tracker should find the same face in the generated picture."""
         assert self.meshes is not None
-        wanted, found = batch["mesh"], batch["found"].float()
-        safe = torch.where(batch["found"][:, None, None], wanted, torch.rand_like(wanted))
-        got, _ = self.meshes.look(made, region_of(safe))
-        scale = augment.eye_line(safe).clamp(min=0.1)[:, None]
-        difference = (got - safe)[..., :2].abs().sum(2) / scale
-        weight = torch.ones(difference.shape[1], device=self.device)
-        weight[[*_LIPS, *_LIDS]] = 4.0
-        weight[list(_BROWS)] = 2.0
-        contours = ((difference * weight).mean(1) * found).mean()
-        a, b = [p for p, _ in _GAPS], [q for _, q in _GAPS]
-        gaps = [(mesh[:, a, :2] - mesh[:, b, :2]).norm(dim=2) / scale for mesh in (got, safe)]
-        apertures = ((gaps[0] - gaps[1]).abs().mean(1) * found).mean()
-        return 2.0 * contours + 6.0 * apertures
+        found = batch["found"]
+        wanted = torch.where(found[:, None, None], batch["mesh"], torch.rand_like(batch["mesh"]))
+        got, _ = self.meshes.look(made, region_of(wanted))
+        return mesh_difference(got, wanted, found.float())
 
     @torch.no_grad()
     def _update_average(self, batch: int) -> None:
@@ -392,7 +370,16 @@ def _crop_pixels(mesh: Tensor, size: int) -> Tensor:
     return mesh * size - shift
 
 
-def run(plan: Plan, out: Path, cache: Path, mesh: Path | None, budget: Budget, device: torch.device, seed: int) -> None:
+def run(
+    plan: Plan,
+    out: Path,
+    cache: Path,
+    mesh: Path | None,
+    budget: Budget,
+    device: torch.device,
+    seed: int,
+    start: Path | None = None,
+) -> None:
     """The encoder's whole training, in a process of its own beside the generator's."""
     torch.manual_seed(seed + 1)
     np.random.seed(seed + 1)
@@ -402,7 +389,11 @@ def run(plan: Plan, out: Path, cache: Path, mesh: Path | None, budget: Budget, d
     people.wait(plan.encoder.start_people, plan.wait_minutes)
     trainer = Trainer(plan, codec, people, out, mesh, device, log)
     eligible = trainer.eligible()
-    if not trainer.resume(out / "state-encoder.pt", budget):
+    if trainer.resume(out / "state-encoder.pt", budget):
+        pass
+    elif start is not None:
+        trainer.start_from(start / "encoder.pt")
+    else:
         rows = torch.from_numpy(eligible[:4000]).to(device)
         statistics = _crop_pixels(people.mesh[rows], plan.size)
         trainer.encoder.set_landmark_statistics(statistics)

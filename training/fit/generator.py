@@ -10,6 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from torch import Tensor, nn
 
 from training.fit.clock import Budget, orphaned
 from training.fit.config import GeneratorPlan, Plan, Stage
-from training.fit.data import People, picture
+from training.fit.data import People, batch, picture
 from training.fit.features import FeatureCodec
-from training.fit.losses import attention, feature_matching, ms_ssim, psnr, pyramid_l1
-from training.fit.networks import Discriminator, Mapping, Synthesis, generator_state
+from training.fit.losses import feature_matching, ms_ssim, psnr, pyramid_l1
+from training.fit.mesh import MeshNetwork, attention, mesh_difference
+from training.fit.networks import Discriminator, Mapping, Synthesis, generator_state, load_generator
 from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
+from training.fit.variants import Backgrounds, Batch, Mirror
 
 LOOKS = ("photo", "toon")
 
@@ -49,8 +52,19 @@ class Generator(nn.Module):
         return w[:, None].expand(-1, self.photo.n_styles, -1)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the face-mesh network finds in pictures: mesh [n, 468, 3], score [n] and its feature maps."""
+
+    mesh: Tensor
+    score: Tensor
+    maps: list[Tensor]
+
+
 class Trainer:
-    def __init__(self, plan: Plan, codec: FeatureCodec, people: People, out: Path, device: torch.device, log: Log) -> None:
+    def __init__(
+        self, plan: Plan, codec: FeatureCodec, people: People, out: Path, mesh: Path | None, device: torch.device, log: Log
+    ) -> None:
         self.plan, self.mine, self.people, self.out, self.device, self.log = (
             plan,
             plan.generator,
@@ -64,6 +78,11 @@ class Trainer:
         mine = self.mine
         self.model = Generator(mine, codec).to(device)
         self.judges = nn.ModuleDict({look: Discriminator(mine.judge_channels, codec.count) for look in LOOKS}).to(device)
+        self.meshes = MeshNetwork(mesh).to(device) if mesh is not None else None
+        self.mirror, self.backgrounds = Mirror(self.codec, device), Backgrounds(self.codec, device)
+        self.draw = {look: self.model.look(look).forward for look in LOOKS}
+        if mine.compiled:
+            self.draw = {look: torch.compile(draw) for look, draw in self.draw.items()}
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         groups = [
             {
@@ -117,6 +136,17 @@ class Trainer:
         self.log(event="resumed", step=self.step, images=self.images, fraction=budget.fraction)
         return True
 
+    def start_from(self, folder: Path) -> None:
+        """Begin with the networks of an earlier run (its generator-photo.pt and generator-toon.pt)."""
+        for look in LOOKS:
+            mapping, synthesis = load_generator(
+                torch.load(folder / f"generator-{look}.pt", map_location="cpu", weights_only=True)["g_ema"]
+            )
+            self.model.look(look).load_state_dict(synthesis.state_dict())
+        self.model.mapping.load_folded(mapping.state_dict())
+        self.average.load_state_dict(self.model.state_dict())
+        self.log(event="started", at=str(folder))
+
     def save(self, budget: Budget, final: bool = False) -> None:
         save_tensors(self.out / "state-generator.pt", self.state(budget))
         average = self.latent_average()
@@ -151,37 +181,36 @@ class Trainer:
         for group in self.judge_optimizer.param_groups:
             group["lr"] = mine.judge_lr * _decay(fraction, mine.decay_from)
 
-        rows = self.people.draw(stage.batch)
-        z = self.z(rows)
-        real = {
-            "photo": picture(self.people.natural, rows, stage.size),
-            "toon": picture(self.people.toon, rows, stage.size),
-        }
+        people = batch(self.people, self.people.draw(stage.batch), stage.size)
+        people = self.backgrounds.some(self.mirror.some(people, mine.mirrored), mine.other_background)
+        z = self.codec.z(self.codec.standardize(people.features))
         if adversary:
-            self._judge_step(z, real, stage)
-        self._generator_step(z, real, stage, adversary)
+            self._judge_step(z, {"photo": people.photo, "toon": people.toon}, stage)
+        self._generator_step(z, people, stage, adversary)
         self._update_average(stage.batch)
         self.step += 1
         self.images += stage.batch
         self.last_stage = stage
         return stage
 
-    def _generator_step(self, z: Tensor, real: dict[str, Tensor], stage: Stage, adversary: bool) -> None:
+    def _generator_step(self, z: Tensor, people: Batch, stage: Stage, adversary: bool) -> None:
         mine = self.mine
+        real = {"photo": people.photo, "toon": people.toon}
         invented = int(len(z) * mine.invented) if adversary else 0
         if invented:  # people nobody rendered: only the discriminators have an opinion
             z = torch.cat([z, self.random_z(invented)])
         known = len(z) - invented
         codes = self.model.codes(z)
-        weight = attention(stage.size, self.device)
+        seen = {look: self._study(real[look], people.region) for look in LOOKS}
+        weight = attention(seen["photo"].mesh, seen["photo"].score > 0.5, stage.size, mine.attention)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         if adversary:
             self.judges.requires_grad_(False)
         for look in LOOKS:
-            made = self.model.look(look)(codes, stage.size, self.dtype)
+            made = self.draw[look](codes, stage.size, self.dtype)
             pixels = pyramid_l1(made[:known], real[look], weight)
-            total = total + pixels
+            total = total + pixels + self._face_loss(look, made[:known], people.region, seen[look])
             self.numbers[f"l1_{look}"] = pixels.detach()
             if not adversary:
                 continue
@@ -204,6 +233,23 @@ class Trainer:
         self.judges.requires_grad_(True)
         _keep_finite(self.model.parameters())
         self.optimizer.step()
+
+    @torch.no_grad()
+    def _study(self, pictures: Tensor, region: Tensor) -> Seen:
+        if self.meshes is None:
+            n = len(pictures)
+            return Seen(pictures.new_zeros(n, 468, 3), pictures.new_zeros(n), [])
+        return Seen(*self.meshes.study(pictures, region))
+
+    def _face_loss(self, look: str, made: Tensor, region: Tensor, wanted: Seen) -> Tensor:
+        """The tracker should see the same in the picture as in the render: its feature maps, and the mesh it finds."""
+        if self.meshes is None:
+            return torch.zeros((), device=self.device)
+        mesh, _, maps = self.meshes.study(made, region)
+        maps_differ = feature_matching(maps, wanted.maps)
+        mesh_differs = mesh_difference(mesh, wanted.mesh, (wanted.score > 0.5).float())
+        self.numbers[f"face_{look}"], self.numbers[f"mesh_{look}"] = maps_differ.detach(), mesh_differs.detach()
+        return self.mine.face_strength * maps_differ + self.mine.mesh_strength * mesh_differs
 
     def _balance(self, pixels: Tensor, adversarial: Tensor, made: Tensor) -> float:
         """How much the adversarial loss must be scaled for its gradient in the picture to be as large as the pixel loss's."""
@@ -306,7 +352,16 @@ def _keep_finite(parameters: Iterable[nn.Parameter]) -> None:
         gradient.mul_(good)
 
 
-def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device, seed: int) -> None:
+def run(
+    plan: Plan,
+    out: Path,
+    cache: Path,
+    budget: Budget,
+    device: torch.device,
+    seed: int,
+    mesh: Path | None = None,
+    start: Path | None = None,
+) -> None:
     """The generator's whole training, in a process of its own."""
     torch.manual_seed(seed)
     np.random.seed(seed)
@@ -314,8 +369,9 @@ def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device
     codec = FeatureCodec.load(out / "features.npz")
     people = People(cache, plan.size, codec.count, plan.capacity, plan.held_out, device)
     people.wait(plan.start_people, plan.wait_minutes)
-    trainer = Trainer(plan, codec, people, out, device, log)
-    trainer.resume(out / "state-generator.pt", budget)
+    trainer = Trainer(plan, codec, people, out, mesh, device, log)
+    if not trainer.resume(out / "state-generator.pt", budget) and start is not None:
+        trainer.start_from(start)
     log(event="start", people=people.count, held_out=len(people.test), fraction=budget.fraction)
 
     began, images, reported, saved = time.monotonic(), trainer.images, time.monotonic(), time.monotonic()

@@ -6,21 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Where the FFHQ square holds eyes and mouth (x, y) and how far they reach (x, y): small, and what people look at.
-_WEIGHTY = ((0.375, 0.47, 0.085, 0.055), (0.625, 0.47, 0.085, 0.055), (0.5, 0.725, 0.13, 0.085))
-
-
-def attention(size: int, device: torch.device, extra: float = 2.0) -> Tensor:
-    """[1, 1, size, size], mean 1: eyes and mouth count more."""
-    line = (torch.arange(size, device=device) + 0.5) / size
-    weight = torch.ones(size, size, device=device)
-    for x, y, width, height in _WEIGHTY:
-        weight += extra * torch.exp(-(((line[None, :] - x) / width) ** 2 + ((line[:, None] - y) / height) ** 2))
-    return (weight / weight.mean())[None, None]
-
 
 def pyramid_l1(made: Tensor, real: Tensor, weight: Tensor, levels: int = 4) -> Tensor:
-    """Weighted L1 at full size and at halves of it; each level counts the same."""
+    """Weighted L1 at full size and at halves of it; each level counts the same. weight: [n or 1, 1, h, w]."""
     difference = made - real
     total = (difference.abs() * weight).mean()
     for _ in range(levels - 1):
@@ -33,7 +21,7 @@ def pyramid_l1(made: Tensor, real: Tensor, weight: Tensor, levels: int = 4) -> T
 
 
 def feature_matching(made: list[Tensor], real: list[Tensor]) -> Tensor:
-    """Mean relative L1 of a discriminator's feature maps."""
+    """Mean relative L1 of a network's feature maps."""
     terms = [
         (m - r.detach()).abs().float().mean() / (r.detach().abs().float().mean() + 1e-3) for m, r in zip(made, real, strict=True)
     ]

@@ -15,6 +15,19 @@ from torch import Tensor, nn
 
 _ROI_SCALE = 1.5  # of the mesh's larger side, as in live tracking
 _RIGHT_EYE_OUTER, _LEFT_EYE_OUTER = 33, 263
+_LIPS = (
+    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 78, 95, 88, 178, 87, 14, 317, 402, 318,
+    324, 308, 185, 40, 39, 37, 0, 267, 269, 270, 409, 191, 80, 81, 82, 13, 312, 311, 310, 415,
+)  # fmt: skip
+_LIDS = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246,
+         263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)  # fmt: skip
+_BROWS = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46, 300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
+_GAPS = (
+    (159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373), (13, 14), (82, 87), (312, 317), (61, 291),
+)  # fmt: skip
+
+USUAL_REGION = (0.5, 0.57, 0.9, 0.0)
+"""Where a face is in an aligned picture: center x, y, side, angle; units of the picture."""
 
 
 class OnnxNetwork(nn.Module):
@@ -45,15 +58,31 @@ class OnnxNetwork(nn.Module):
             for node in model.graph.node
         ]
         self._input = model.graph.input[0].name
+        first = next(i for i, node in enumerate(self._nodes) if node[0] == "Conv")
+        self._entry = {name for _, inputs, _, _ in self._nodes[: first + 1] for name in inputs}
         self._outputs = [output.name for output in model.graph.output]
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        values = self._run(image)
+        return [values[name] for name in self._outputs]
+
+    def with_maps(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """The outputs, and the feature maps of each resolution: what enters a convolution with stride 2."""
+        values = self._run(image)
+        maps = {
+            inputs[0]: values[inputs[0]]
+            for kind, inputs, _, options in self._nodes
+            if kind == "Conv" and options.get("strides", [1, 1])[0] == 2 and inputs[0] not in self._entry
+        }
+        return [values[name] for name in self._outputs], list(maps.values())
+
+    def _run(self, image: Tensor) -> dict[str, Any]:
         values: dict[str, Any] = {self._input: image}
         values.update({name: getattr(self, buffer).to(image.dtype) for name, buffer in self._names.items()})
         values.update(self._shapes)
         for kind, inputs, output, options in self._nodes:
             values[output] = _apply(kind, [values[name] for name in inputs if name], options)
-        return [values[name] for name in self._outputs]
+        return values
 
 
 def _apply(kind: str, x: list[Any], options: dict[str, Any]) -> Tensor:
@@ -95,6 +124,11 @@ class MeshNetwork(nn.Module):
 
     def look(self, pictures: Tensor, roi: Tensor) -> tuple[Tensor, Tensor]:
         """One pass in the region `roi` [n, 4]: center x, y, side, angle; units of the picture."""
+        mesh, score, _ = self.study(pictures, roi)
+        return mesh, score
+
+    def study(self, pictures: Tensor, roi: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """`look`, and the network's feature maps, the finest first: what it thinks eyes, lips and brows look like."""
         middle, side, angle = roi[:, :2], roi[:, 2], roi[:, 3]
         along = torch.stack([angle.cos(), angle.sin()], 1) * side[:, None]
         down = torch.stack([-angle.sin(), angle.cos()], 1) * side[:, None]
@@ -102,15 +136,15 @@ class MeshNetwork(nn.Module):
         theta = torch.stack([along, down, 2 * middle - 1], 2)
         grid = F.affine_grid(theta, [len(pictures), 3, 192, 192], align_corners=False)
         region = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
-        points, score = self.network(region)[:2]
+        (points, score, *_), maps = self.network.with_maps(region)
         unit = points.float() / 192
         x, y = unit[..., :1] - 0.5, unit[..., 1:2] - 0.5
         flat = middle[:, None] + x * along[:, None] + y * down[:, None]
-        return torch.cat([flat, unit[..., 2:] * side[:, None, None]], 2), score.float().flatten()
+        return torch.cat([flat, unit[..., 2:] * side[:, None, None]], 2), score.float().flatten(), maps
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Two passes, as a tracker in its stride: where a face is in an aligned picture, then where it was found."""
-        first = torch.tensor([0.5, 0.57, 0.9, 0.0], device=pictures.device).expand(len(pictures), 4)
+        first = torch.tensor(USUAL_REGION, device=pictures.device).expand(len(pictures), 4)
         mesh, _ = self.look(pictures, first)
         return self.look(pictures, region_of(mesh))
 
@@ -126,6 +160,51 @@ def region_of(mesh: Tensor) -> Tensor:
     middle = ((low + high) / 2)[:, None] @ turn.transpose(1, 2)
     side = (high - low).amax(1) * _ROI_SCALE
     return torch.cat([middle[:, 0], side[:, None], angle[:, None]], 1)
+
+
+def mesh_difference(got: Tensor, wanted: Tensor, found: Tensor) -> Tensor:
+    """How far two meshes [n, 468, 3] differ, in eye distances: contours, and above all how far eyes and mouth are open.
+
+    `found` [n] is how much each face counts.
+    """
+    scale = (wanted[:, _LEFT_EYE_OUTER, :2] - wanted[:, _RIGHT_EYE_OUTER, :2]).norm(dim=1).clamp(min=0.1)[:, None]
+    difference = (got - wanted)[..., :2].abs().sum(2) / scale
+    weight = torch.ones(difference.shape[1], device=got.device)
+    weight[[*_LIPS, *_LIDS]] = 4.0
+    weight[list(_BROWS)] = 2.0
+    contours = ((difference * weight).mean(1) * found).mean()
+    a, b = [p for p, _ in _GAPS], [q for _, q in _GAPS]
+    gaps = [(mesh[:, a, :2] - mesh[:, b, :2]).norm(dim=2) / scale for mesh in (got, wanted)]
+    apertures = ((gaps[0] - gaps[1]).abs().mean(1) * found).mean()
+    return 2.0 * contours + 6.0 * apertures
+
+
+def attention(mesh: Tensor, found: Tensor, size: int, extra: float) -> Tensor:
+    """[n, 1, size, size], mean 1: where a mesh [n, 468, 3] has eyes, brows and mouth counts `extra` times more.
+
+    Without a mesh (`found` [n] is False) the places are those of a face that looks straight ahead.
+    """
+    spots = []
+    for points, usual, reach in (
+        (_LIDS[:16], (0.375, 0.47, 0.085, 0.055), (0.55, 0.55)),
+        (_LIDS[16:], (0.625, 0.47, 0.085, 0.055), (0.55, 0.55)),
+        (_BROWS[:10], (0.36, 0.40, 0.09, 0.035), (0.4, 0.35)),
+        (_BROWS[10:], (0.64, 0.40, 0.09, 0.035), (0.4, 0.35)),
+        (_LIPS, (0.5, 0.725, 0.13, 0.085), (0.55, 0.6)),
+    ):
+        xy = mesh[:, list(points), :2]
+        low, high = xy.amin(1), xy.amax(1)
+        least = mesh.new_tensor([0.035, 0.03])
+        spot = torch.cat([(low + high) / 2, torch.maximum((high - low) * mesh.new_tensor(reach), least)], 1)
+        spots.append(torch.where(found[:, None], spot, mesh.new_tensor(usual)))
+    line = (torch.arange(size, device=mesh.device) + 0.5) / size
+    near = torch.zeros(len(mesh), size, size, device=mesh.device)
+    for spot in spots:
+        x, y, width, height = (value[:, None] for value in spot.T)
+        across, down = torch.exp(-(((line - x) / width) ** 2)), torch.exp(-(((line - y) / height) ** 2))
+        near = torch.maximum(near, down[:, :, None] * across[:, None, :])
+    weight = 1 + extra * near
+    return (weight / weight.mean((1, 2), keepdim=True))[:, None]
 
 
 class MeshFinder:

@@ -1,8 +1,8 @@
 """The networks: StyleGAN2 generator, its discriminator, and the encoder.
 
 Parameters are named and scaled as in the widespread ``stylegan2-pytorch`` checkpoints, so that a trained generator is an
-ordinary StyleGAN2 file. The arithmetic is arranged for speed: styles scale the activations instead of the weights, and an
-up-sampling convolution with its FIR filter is one 3x3 convolution into four phases.
+ordinary StyleGAN2 file. The arithmetic is arranged for speed: styles scale the activations instead of the weights, and on
+accelerators an up-sampling convolution with its FIR filter is one 3x3 convolution into four phases.
 """
 
 from __future__ import annotations
@@ -82,6 +82,13 @@ class Mapping(nn.Sequential):
             z = layer(z)
         return z
 
+    def load_folded(self, state: dict[str, Tensor]) -> None:
+        """Take over a plain mapping network: the first layer is divided by the matrix again."""
+        state = {name: value.float() for name, value in state.items()}
+        if self.conditioning is not None:
+            state["1.weight"] = state["1.weight"] @ torch.linalg.pinv(self.conditioning.cpu().double()).float()
+        self.load_state_dict(state)
+
     def folded_state(self) -> dict[str, Tensor]:
         """State of the plain mapping network that computes the same."""
         state = self.state_dict()
@@ -113,12 +120,20 @@ class ModulatedConv(nn.Module):
             scale = torch.rsqrt(style.square() @ weight.square().sum((2, 3)).T + 1e-8)
         x = x * style.to(x.dtype)[:, :, None, None]
         if self.up:
-            return _up_convolution(x, weight, self.blur.kernel), scale
+            up = _up_by_phases if x.is_cuda else _up_by_transposition
+            return up(x, weight, self.blur.kernel), scale
         return F.conv2d(x, weight.to(x.dtype), padding=weight.shape[-1] // 2), scale
 
 
-def _up_convolution(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
-    """Transposed convolution with stride 2, then FIR with padding (1, 1): [n,I,h,w] -> [n,O,2h,2w].
+def _up_by_transposition(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
+    """Transposed convolution with stride 2, then FIR with padding (1, 1): [n,I,h,w] -> [n,O,2h,2w]."""
+    y = F.conv_transpose2d(x, weight.transpose(0, 1).to(x.dtype), stride=2)
+    outputs = y.shape[1]
+    return F.conv2d(y, kernel.to(x.dtype).expand(outputs, 1, 4, 4), padding=1, groups=outputs)
+
+
+def _up_by_phases(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
+    """The same as one convolution: four times the arithmetic, but of the kind that tensor cores like.
 
     The two kernels together are 6x6; each of the four output phases sees 3x3 of its taps.
     """
