@@ -7,6 +7,8 @@ is exact too. Steadiness over time is the tracker's job: nothing is smoothed her
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -24,21 +26,23 @@ def ffhq_square(
     points = np.asarray(eyes_mouth, np.float64)
     if points.shape != (4, 2):
         raise ValueError(f"eyes_mouth: expected [4,2] (two eyes, mouth corners), got {list(points.shape)}")
-    left_eye, right_eye, left_mouth, right_mouth = points
+    # Complex numbers: a quarter turn is a factor of i.
+    left_eye, right_eye, left_mouth, right_mouth = (complex(x, y) for x, y in points.tolist())
 
     # From eye to eye and from the eyes to the mouth; either may be foreshortened: the longer sets the size.
     eyes = (left_eye + right_eye) / 2
     eye_to_eye = right_eye - left_eye
     eye_to_mouth = (left_mouth + right_mouth) / 2 - eyes
-    x = eye_to_eye - _quarter_turn(eye_to_mouth)
-    length = float(np.hypot(*x))
-    if not length > 1e-6:
+    x = eye_to_eye - 1j * eye_to_mouth
+    length = abs(x)
+    if not 1e-6 < length < math.inf:
         raise ValueError("eyes_mouth: expected four distinct, finite points, got none that span a face")
-    x *= max(2.0 * float(np.hypot(*eye_to_eye)), 1.8 * float(np.hypot(*eye_to_mouth))) / length
-    y = _quarter_turn(x)
+    x *= max(2.0 * abs(eye_to_eye), 1.8 * abs(eye_to_mouth)) / length
+    y = 1j * x
 
     center = eyes + 0.1 * eye_to_mouth
-    return np.stack([center - x - y, center - x + y, center + x + y, center + x - y])
+    corners = (center - x - y, center - x + y, center + x + y, center + x - y)
+    return np.array([(corner.real, corner.imag) for corner in corners])
 
 
 def crop_matrix(
@@ -56,8 +60,12 @@ def crop_matrix(
 
 def invert(matrix: Matrix) -> Matrix:
     """The inverse of an affine map, float64 [2,3]."""
-    linear = np.linalg.inv(matrix[:, :2])
-    return np.column_stack([linear, -linear @ matrix[:, 2]])
+    (a, b, x), (c, d, y) = matrix.tolist()
+    det = a * d - b * c
+    if det == 0:
+        raise ValueError("matrix: expected an invertible affine map, got one that flattens the plane")
+    a, b, c, d = d / det, -b / det, -c / det, a / det
+    return np.array([[a, b, -(a * x + b * y)], [c, d, -(c * x + d * y)]])
 
 
 def align(
@@ -77,12 +85,8 @@ def align(
 
 def _into_crop(landmarks: Floats, matrix: Matrix) -> Floats:
     inverse = invert(matrix)
-    scale = np.sqrt(abs(np.linalg.det(inverse[:, :2])))
+    scale = math.hypot(inverse[0, 0], inverse[1, 0])
     moved = np.empty_like(landmarks, dtype=np.float32)
     moved[:, :2] = landmarks[:, :2] @ inverse[:, :2].T + inverse[:, 2]
     moved[:, 2] = landmarks[:, 2] * scale
     return moved
-
-
-def _quarter_turn(vector: Matrix) -> Matrix:
-    return np.array([-vector[1], vector[0]])

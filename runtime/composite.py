@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import os
+from functools import lru_cache
 from typing import Final, Literal, cast, get_args
 
 import cv2
@@ -33,6 +34,9 @@ GAIN_RANGE: Final = (0.7, 1.4)  # contrast may follow the person's this far
 MAX_SHIFT: Final = 0.6  # brightness likewise, in units of -1..1
 STEADINESS: Final = 0.85  # share of the color match carried over from the frame before
 FEATHER: Final = {"face": 0.07, "head": 0.10, "replace": 0.12}  # of the square's side
+
+SURROUNDINGS: Final = 48  # px: what surrounds the picture in "replace" is this high before it is enlarged
+SURROUNDINGS_BLUR: Final = (7, 7)  # px, odd: box after box, about a Gaussian of sigma 2.8
 
 _CORES: Final = min(4, os.cpu_count() or 1)
 _OVAL: Final = np.array(FACE_OVAL)
@@ -76,8 +80,8 @@ class Compositor:
         if self.mode == "replace":
             matrix = _full_height(crop.matrix, frame.shape[0], frame.shape[1], size)
             _fill_with_surroundings(frame, picture, matrix)
-            mask = _enlarge(_square_mask(self.feather), size)
             # The largest paste there is, while no network computes: worth all cores.
+            mask = _soft_square(self.feather, size)
             native.paste(frame, picture, mask, matrix, _ONES, _ZEROS, threads=_CORES)
         else:
             mask = _face_mask(crop, self.feather) if self.mode == "face" else _head_mask(crop, self.feather)
@@ -185,6 +189,14 @@ def _square_mask(feather: float) -> Floats:
     return np.outer(ramp, ramp).astype(np.float32)
 
 
+@lru_cache(maxsize=8)
+def _soft_square(feather: float, size: int) -> Floats:
+    """The whole picture with a soft edge, [size,size]; the same for every frame, so not to be written to."""
+    mask = _enlarge(_square_mask(feather), size)
+    mask.flags.writeable = False
+    return mask
+
+
 def _enlarge(mask: Floats, size: int) -> Floats:
     return cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
 
@@ -192,9 +204,8 @@ def _enlarge(mask: Floats, size: int) -> Floats:
 def _rescale(matrix: Matrix, size: int, new_size: int) -> Matrix:
     """The same square for a picture of another size."""
     ratio = size / new_size
-    scaled = matrix.copy()
-    scaled[:, :2] *= ratio
-    scaled[:, 2] += matrix[:, :2] @ np.full(2, 0.5 * ratio - 0.5)
+    scaled = matrix * (ratio, ratio, 1.0)
+    scaled[:, 2] += (0.5 * ratio - 0.5) * (matrix[:, 0] + matrix[:, 1])
     return scaled
 
 
@@ -203,17 +214,17 @@ def _full_height(matrix: Matrix, height: int, width: int, size: int) -> Matrix:
     roll = math.atan2(matrix[1, 0], matrix[0, 0])
     # Full height, but never so wide that an upright frame cuts off the ears.
     scale, middle = min(height, 1.25 * width) / size, (size - 1) / 2
-    linear = scale * np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
-    center = np.array([(width - 1) / 2, (height - 1) / 2])
-    return np.column_stack([linear, center - linear @ (middle, middle)])
+    across, along = scale * math.cos(roll), scale * math.sin(roll)
+    x = (width - 1) / 2 - middle * (across - along)
+    y = (height - 1) / 2 - middle * (along + across)
+    return np.array([[across, -along, x], [along, across, y]])
 
 
 def _fill_with_surroundings(frame: Image, picture: Floats, matrix: Matrix) -> None:
     """Continue the picture's border over the whole frame, out of focus."""
     height, width = frame.shape[:2]
-    small = 72
-    shrink = small / height
-    canvas = (max(8, round(width * shrink)), small)
+    shrink = SURROUNDINGS / height
+    canvas = (max(8, round(width * shrink)), SURROUNDINGS)
 
     step = max(1, picture.shape[1] // 64)
     border = picture[:, step // 2 :: step, step // 2 :: step]
@@ -221,10 +232,13 @@ def _fill_with_surroundings(frame: Image, picture: Floats, matrix: Matrix) -> No
     for side in (0, -1):  # hair that touches a side must not run on as a band: continue the wall above it
         texels[:, side] = texels[: len(texels) // 8, side].mean(axis=0)
     to_canvas = _rescale(matrix, picture.shape[1], texels.shape[0])
-    to_canvas = np.column_stack([to_canvas[:, :2] * shrink, (to_canvas[:, 2] + 0.5) * shrink - 0.5])
-    extended = cv2.warpAffine(texels, to_canvas, canvas, borderMode=cv2.BORDER_REPLICATE)
-    soft = cv2.GaussianBlur(extended, (0, 0), 4, borderType=cv2.BORDER_REPLICATE)
-    cv2.resize(soft, (width, height), dst=frame, interpolation=cv2.INTER_LINEAR)
+    to_canvas *= shrink
+    to_canvas[:, 2] += 0.5 * shrink - 0.5
+    soft = cv2.warpAffine(texels, to_canvas, canvas, borderMode=cv2.BORDER_REPLICATE)
+    for box in SURROUNDINGS_BLUR:
+        soft = cv2.blur(soft, (box, box), borderType=cv2.BORDER_REPLICATE)
+    rows = cv2.resize(soft, (width, SURROUNDINGS), interpolation=cv2.INTER_LINEAR)
+    native.fill_from_rows(frame, np.asarray(rows, np.uint8), threads=_CORES)
 
 
 def _write_mark(frame: Image) -> None:

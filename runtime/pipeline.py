@@ -115,7 +115,9 @@ class Pipeline:
             faces = self._track(frame)
         if not faces:
             return self._lost(frame)
-        out = frame.copy()
+        # A replaced frame shows nothing of the one that was given, so that need not be copied.
+        replaced = self.people[faces[0].id].compositor.mode == "replace"
+        out = np.empty(frame.shape, np.uint8) if replaced else frame.copy()
         for face in faces:
             person = self.people[face.id]
             with self.clock.stage("align"):

@@ -1,9 +1,10 @@
-"""The two passes over pixels outside the networks, in C++ where it was compiled and in NumPy everywhere else.
+"""The passes over pixels outside the networks, in C++ where it was compiled and in NumPy everywhere else.
 
-`warp_crop` makes a network's input from a frame; `paste` puts a network's output back. `KERNELS` says which
-implementation serves: "native" or "numpy". Both have the same contracts, and `reference` defines what they
-compute. Arrays must have exactly the stated dtype and be C-contiguous: nothing is converted or copied behind
-the caller's back. DOPPELGAN_KERNELS=numpy in the environment chooses NumPy without a warning.
+`warp_crop` makes a network's input from a frame; `paste` puts a network's output back; `fill_from_rows` makes
+a background for it. `KERNELS` says which implementation serves: "native" or "numpy". Both have the same
+contracts, and `reference` defines what they compute. Arrays must have exactly the stated dtype and be
+C-contiguous: nothing is converted or copied behind the caller's back. DOPPELGAN_KERNELS=numpy in the
+environment chooses NumPy without a warning.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from . import reference
 
-__all__ = ["KERNELS", "NativeKernelsMissing", "paste", "warp_crop"]
+__all__ = ["KERNELS", "NativeKernelsMissing", "fill_from_rows", "paste", "warp_crop"]
 
 
 class NativeKernelsMissing(UserWarning):
@@ -58,8 +59,8 @@ def warp_crop(
 
     Where the square leaves the image, the image is reflected (2 1 0 1 2 ...); where it shrinks, it is
     filtered against aliasing. Raises TypeError for a wrong dtype, shape or layout, ValueError for an empty
-    array or an unusable matrix. Threads beyond one are started for this call; they pay from about half a
-    megapixel on. The GIL is released.
+    array or an unusable matrix. Up to `threads` threads work, no more than pay: starting one costs as much as
+    some hundred thousand samples. The GIL is released.
     """
     if _kernels is None:
         _check_crop(image, matrix, out)
@@ -102,6 +103,29 @@ def paste(
         raise
 
 
+def fill_from_rows(
+    frame: NDArray[np.uint8],
+    rows: NDArray[np.uint8],
+    threads: int = 1,
+) -> None:
+    """Stretch `rows` over the height of `frame`, interpolated linearly from row to row.
+
+    frame   uint8 [H,W,3], written
+    rows    uint8 [h,W,3]; row i lies at the height of frame row (i + .5) * H / h - .5
+
+    Raises and threads as `warp_crop`.
+    """
+    if _kernels is None:
+        _check_fill(frame, rows)
+        reference.fill_from_rows(frame, rows, threads)
+        return
+    try:
+        _kernels.fill_from_rows(frame, rows, threads)
+    except TypeError:
+        _check_fill(frame, rows)
+        raise
+
+
 def _check_crop(image: object, matrix: object, out: object) -> None:
     _check(("image", image, "u1", (None, None, 3)), ("matrix", matrix, "f8", (2, 3)))
     _check(("out", out, "f4", (3, None, None)))
@@ -120,6 +144,11 @@ def _check_paste(
     if mask is not None:
         _check(("mask", mask, "f4", (None, None)))
     _check(("matrix", matrix, "f8", (2, 3)), ("gain", gain, "f4", (3,)), ("offset", offset, "f4", (3,)))
+    _check_writable("frame", frame)
+
+
+def _check_fill(frame: object, rows: object) -> None:
+    _check(("frame", frame, "u1", (None, None, 3)), ("rows", rows, "u1", (None, None, 3)))
     _check_writable("frame", frame)
 
 

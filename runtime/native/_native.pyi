@@ -18,3 +18,9 @@ def paste(
     offset: NDArray[np.float32],
     threads: int = 1,
 ) -> None: ...
+def fill_from_rows(
+    frame: NDArray[np.uint8],
+    rows: NDArray[np.uint8],
+    threads: int = 1,
+) -> None: ...
+def _use_avx2(wanted: bool) -> bool: ...

@@ -71,4 +71,19 @@ NB_MODULE(_native, m) {
         nb::arg("frame").noconvert(), nb::arg("image").noconvert(), nb::arg("mask").noconvert().none(),
         nb::arg("matrix").noconvert(), nb::arg("gain").noconvert(), nb::arg("offset").noconvert(),
         nb::arg("threads") = 1);
+
+    m.def(
+        "fill_from_rows",
+        [](const WritableImage &frame, const Image &rows, int threads) {
+            check_frame(frame.shape(0), frame.shape(1), "frame");
+            check_frame(rows.shape(0), rows.shape(1), "rows");
+            if (rows.shape(1) != frame.shape(1)) throw nb::value_error("rows must be as wide as frame");
+            nb::gil_scoped_release release;
+            doppelgan::fill_from_rows(frame.data(), static_cast<int64_t>(frame.shape(0)),
+                                      static_cast<int64_t>(frame.shape(1)), rows.data(),
+                                      static_cast<int64_t>(rows.shape(0)), threads);
+        },
+        nb::arg("frame").noconvert(), nb::arg("rows").noconvert(), nb::arg("threads") = 1);
+
+    m.def("_use_avx2", &doppelgan::use_avx2, nb::arg("wanted"));
 }

@@ -1,44 +1,27 @@
-// Both kernels work the same way: fetch the four neighbors of a block of pixels as packed 32-bit words
-// (scalar, one address computation per pixel), then unpack, interpolate and write the block in loops that
-// compilers vectorize.
+// Crop and paste work row by row: which columns of a row matter, and in which grid of bytes they are sampled,
+// is decided here; sampling.h and sampling_avx2.h sample.
 
 #include "pixel_kernels.h"
+#include "sampling.h"
+#include "sampling_avx2.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <thread>
 #include <vector>
 
-// One function, compiled for plain x86-64 and for AVX2; the loader picks by what the processor can do (naming
-// a processor, such as "arch=haswell", would pick by what it is). Elsewhere (NEON) the baseline vectorizes.
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__has_attribute)
-#if __has_attribute(target_clones)
-#if defined(__clang__) || __GNUC__ < 12
-#define MULTIVERSION __attribute__((target_clones("avx2", "default")))
-#else
-#define MULTIVERSION __attribute__((target_clones("arch=x86-64-v3", "default")))  // AVX2 + FMA
-#endif
-#endif
-#endif
-#ifndef MULTIVERSION
-#define MULTIVERSION
-#endif
-
-#if defined(_MSC_VER)
-#define RESTRICT __restrict
-#else
-#define RESTRICT __restrict__
-#endif
-
 namespace doppelgan {
 namespace {
 
-constexpr int BLOCK = 128;   // pixels per block: the working set stays in the L1 cache
 constexpr int MAX_BOX = 64;  // widest box filter
 constexpr int PAD = 3;       // pixels around the packed image: interpolation and edge coverage never leave it
-constexpr int FRACTION_BITS = 24;   // coordinates are fixed point, 40.24
+constexpr int64_t BAND = 1 << 18;  // samples, about 0.5 ms: worth a thread even on a busy machine
+
+#if HAVE_AVX2_KERNELS
+std::atomic<bool> avx2_serves{avx2::available()};
+#endif
 
 int64_t to_fixed(double value) {
     return static_cast<int64_t>(std::llrint(value * (1 << FRACTION_BITS)));
@@ -83,19 +66,11 @@ Affine at_tap(Affine m, int taps, int a, int b) {
     return m;
 }
 
-// 0 1 2 1 0 1 2 ...: reflection that does not repeat the border pixel.
-int64_t reflect(int64_t i, int64_t n) {
-    if (i >= 0 && i < n) return i;
-    if (n == 1) return 0;
-    const int64_t period = 2 * (n - 1);
-    i %= period;
-    if (i < 0) i += period;
-    return i < n ? i : period - i;
-}
-
+// Rows in up to `threads` bands, as many as the work is worth; `row_cost` counts in samples.
 template <typename Function>
-void in_bands(int64_t rows, int threads, const Function &function) {
-    const int64_t bands = std::max<int64_t>(1, std::min<int64_t>(threads, rows / 16));
+void in_bands(int64_t rows, int64_t row_cost, int threads, const Function &function) {
+    const int64_t worthwhile = std::min<int64_t>(rows, rows * row_cost / BAND);
+    const int64_t bands = std::max<int64_t>(1, std::min<int64_t>(threads, worthwhile));
     std::vector<std::thread> helpers;
     for (int64_t band = 1; band < bands; ++band)
         helpers.emplace_back([&, band] { function(rows * band / bands, rows * (band + 1) / bands); });
@@ -111,12 +86,6 @@ T *scratch(size_t count) {
     return memory.data();
 }
 
-uint32_t load32(const uint8_t *p) {
-    uint32_t v;
-    std::memcpy(&v, p, 4);
-    return v;
-}
-
 // Column sums of `rows` rows of bytes.
 MULTIVERSION void sum_rows(const uint8_t *const *RESTRICT rows, int count, int64_t bytes,
                            uint16_t *RESTRICT sums) {
@@ -128,9 +97,35 @@ MULTIVERSION void sum_rows(const uint8_t *const *RESTRICT rows, int count, int64
     }
 }
 
-template <int CHANNELS, int BOX>  // BOX 0: given at run time
-void average_columns(const uint16_t *sums, int64_t count, int box_given, uint32_t *out) {
-    const int box = BOX ? BOX : box_given;
+// Means of BOX x BOX bytes that lie `step` apart from column to column, at every byte: the sums of a column and
+// of those beside it. Most are not needed, but all of them together cost less than single ones.
+template <int BOX>
+inline void means_at_every_byte(const uint16_t *RESTRICT sums, int64_t step, int64_t count,
+                                uint8_t *RESTRICT means) {
+    constexpr uint32_t AREA = BOX * BOX, RECIPROCAL = 65536 / AREA + 1;  // exact for sums below 2^15
+    for (int64_t i = 0; i < count; ++i) {
+        uint32_t sum = AREA / 2;
+        for (int j = 0; j < BOX; ++j) sum += sums[i + j * step];
+        const uint16_t short_sum = static_cast<uint16_t>(sum);
+        const bool power_of_2 = (AREA & (AREA - 1)) == 0;
+        means[i] = static_cast<uint8_t>(power_of_2 ? short_sum / AREA : short_sum * RECIPROCAL >> 16);
+    }
+}
+
+MULTIVERSION void means_at_every_byte(int box, const uint16_t *sums, int64_t step, int64_t count,
+                                      uint8_t *means) {
+    if (box == 2) means_at_every_byte<2>(sums, step, count, means);
+    if (box == 3) means_at_every_byte<3>(sums, step, count, means);
+    if (box == 4) means_at_every_byte<4>(sums, step, count, means);
+}
+
+template <int CHANNELS>
+void average_columns(const uint16_t *sums, int64_t count, int box, uint8_t *means, uint32_t *out) {
+    if (box <= 4) {
+        means_at_every_byte(box, sums, CHANNELS, (count * box - box + 1) * CHANNELS, means);
+        for (int64_t i = 0; i < count; ++i) out[i] = load32(means + i * box * CHANNELS);
+        return;
+    }
     const uint32_t area = static_cast<uint32_t>(box) * static_cast<uint32_t>(box);
     const uint64_t reciprocal = (uint64_t{1} << 40) / area + 1;  // exact for sums below 2^21
     for (int64_t i = 0; i < count; ++i, sums += CHANNELS * box) {
@@ -144,15 +139,17 @@ void average_columns(const uint16_t *sums, int64_t count, int box_given, uint32_
     }
 }
 
-// Averages of boxes (bx, by) in [x_begin, x_end) x [y_begin, y_end) as packed words; edge pixels repeat past
-// the image.
+// Averages of boxes (bx, by) in [x_begin, x_end) x [y_begin, y_end) as packed words (of which the last byte
+// means nothing where CHANNELS is 3); edge pixels repeat past the image.
 template <int CHANNELS>
 void average_boxes(const uint8_t *image, int64_t height, int64_t width, int box, int64_t x_begin,
                    int64_t x_end, int64_t y_begin, int64_t y_end, uint32_t *out, int64_t out_stride,
                    int threads) {
-    in_bands(y_end - y_begin, threads, [&](int64_t begin, int64_t end) {
+    const int64_t row_cost = (x_end - x_begin) * box * box / 4;
+    in_bands(y_end - y_begin, row_cost, threads, [&](int64_t begin, int64_t end) {
         const int64_t first = x_begin * box, last = x_end * box, inside = std::min(last, width) - first;
         uint16_t *sums = scratch<uint16_t, CHANNELS>(static_cast<size_t>((last - first) * CHANNELS));
+        uint8_t *means = scratch<uint8_t, CHANNELS>(static_cast<size_t>((last - first) * CHANNELS + 1));
         const uint8_t *rows[MAX_BOX];
         for (int64_t y = begin; y < end; ++y) {
             for (int r = 0; r < box; ++r)
@@ -160,170 +157,68 @@ void average_boxes(const uint8_t *image, int64_t height, int64_t width, int box,
             sum_rows(rows, box, inside * CHANNELS, sums);
             for (int64_t x = inside; x < last - first; ++x)
                 std::copy_n(sums + (inside - 1) * CHANNELS, CHANNELS, sums + x * CHANNELS);
-            uint32_t *row = out + y * out_stride;
-            switch (box) {
-                case 2:
-                    average_columns<CHANNELS, 2>(sums, x_end - x_begin, 2, row);
-                    break;
-                case 3:
-                    average_columns<CHANNELS, 3>(sums, x_end - x_begin, 3, row);
-                    break;
-                case 4:
-                    average_columns<CHANNELS, 4>(sums, x_end - x_begin, 4, row);
-                    break;
-                default:
-                    average_columns<CHANNELS, 0>(sums, x_end - x_begin, box, row);
-            }
+            average_columns<CHANNELS>(sums, x_end - x_begin, box, means, out + y * out_stride);
         }
     });
 }
 
-// The four neighbors of each pixel of a block, one byte per channel, and where the first pixel lies between
-// its neighbors and how that changes from pixel to pixel: coordinates of which only the fraction counts.
-struct Neighbors {
-    uint32_t p00[BLOCK], p01[BLOCK], p10[BLOCK], p11[BLOCK];
-    uint32_t x, y, dx, dy;
-};
-
-// Where a row of samples runs: fixed-point start and step.
-struct Walk {
-    int64_t x, y, dx, dy;
-};
-
-Walk walk_along(const Affine &m, double column, double row) {
-    return {to_fixed(m.xx * column + m.xy * row + m.x0), to_fixed(m.yx * column + m.yy * row + m.y0),
-            to_fixed(m.xx), to_fixed(m.yx)};
-}
-
-void start(const Walk &w, Neighbors &out) {
-    out.x = static_cast<uint32_t>(w.x), out.dx = static_cast<uint32_t>(w.dx);
-    out.y = static_cast<uint32_t>(w.y), out.dy = static_cast<uint32_t>(w.dy);
-}
-
-// BYTES per pixel 3 or 4. `pixels` points at (0, 0) of the grid even where the memory begins elsewhere.
-template <int BYTES>
-void fetch_inside(const uint8_t *pixels, int64_t stride, Walk w, int count, Neighbors &RESTRICT out) {
-    start(w, out);
-    for (int i = 0; i < count; ++i) {
-        const uint8_t *p = pixels + (w.y >> FRACTION_BITS) * stride + (w.x >> FRACTION_BITS) * BYTES;
-        uint64_t top, bottom;
-        std::memcpy(&top, p, 8);
-        std::memcpy(&bottom, p + stride, 8);
-        out.p00[i] = static_cast<uint32_t>(top);
-        out.p01[i] = static_cast<uint32_t>(top >> (8 * BYTES));
-        out.p10[i] = static_cast<uint32_t>(bottom);
-        out.p11[i] = static_cast<uint32_t>(bottom >> (8 * BYTES));
-        w.x += w.dx;
-        w.y += w.dy;
+Walk walk_along(const Affine &m, int taps, double column, double row) {
+    Walk w{taps * taps, {}, {}, to_fixed(m.xx), to_fixed(m.yx)};
+    for (int sample = 0; sample < w.samples; ++sample) {
+        const Affine at = at_tap(m, taps, sample % taps, sample / taps);
+        w.x[sample] = to_fixed(at.xx * column + at.xy * row + at.x0);
+        w.y[sample] = to_fixed(at.yx * column + at.yy * row + at.y0);
     }
+    return w;
 }
 
-template <int BYTES>
-uint32_t load_pixel(const uint8_t *p) {
-    if (BYTES == 4) return load32(p);
-    return static_cast<uint32_t>(p[0] | p[1] << 8 | p[2] << 16);
-}
-
-template <int BYTES>
-void fetch_reflected(const uint8_t *pixels, int64_t stride, int64_t height, int64_t width, Walk w, int count,
-                     Neighbors &out) {
-    start(w, out);
-    for (int i = 0; i < count; ++i) {
-        const int64_t x = w.x >> FRACTION_BITS, y = w.y >> FRACTION_BITS;
-        const int64_t left = reflect(x, width) * BYTES, right = reflect(x + 1, width) * BYTES;
-        const uint8_t *top = pixels + reflect(y, height) * stride,
-                      *bottom = pixels + reflect(y + 1, height) * stride;
-        out.p00[i] = load_pixel<BYTES>(top + left);
-        out.p01[i] = load_pixel<BYTES>(top + right);
-        out.p10[i] = load_pixel<BYTES>(bottom + left);
-        out.p11[i] = load_pixel<BYTES>(bottom + right);
-        w.x += w.dx;
-        w.y += w.dy;
+// Narrow [begin, end) to the columns where low <= start + step * column <= high.
+void narrow(double start, double step, double low, double high, double &begin, double &end) {
+    if (low > high || (step == 0 && (start < low || start > high))) {
+        end = begin;
+        return;
     }
-}
-
-// A segment runs inside when both its ends do; the slack of 2 covers the eight bytes that fetch_inside reads.
-template <int BYTES>
-void fetch(const uint8_t *pixels, int64_t stride, int64_t height, int64_t width, const Walk &w, int count,
-           Neighbors &out) {
-    const int64_t x0 = w.x >> FRACTION_BITS, x1 = (w.x + w.dx * (count - 1)) >> FRACTION_BITS;
-    const int64_t y0 = w.y >> FRACTION_BITS, y1 = (w.y + w.dy * (count - 1)) >> FRACTION_BITS;
-    const bool inside = std::min(x0, x1) >= 0 && std::max(x0, x1) < width - 2 && std::min(y0, y1) >= 0 &&
-                        std::max(y0, y1) < height - 1;
-    if (inside)
-        fetch_inside<BYTES>(pixels, stride, w, count, out);
-    else
-        fetch_reflected<BYTES>(pixels, stride, height, width, w, count, out);
-}
-
-inline float channel(uint32_t packed, int shift) {
-    return static_cast<float>(static_cast<int32_t>(packed >> shift & 255));
-}
-
-constexpr float FRACTION = 1.0f / (1 << FRACTION_BITS);
-
-// The shares of the four neighbors, which add up to `total`.
-struct Weights {
-    float w00, w01, w10, w11;
-    Weights(float fx, float fy, float total) {
-        const float lower = fy * total, upper = total - lower;
-        w01 = upper * fx, w00 = upper - w01;
-        w11 = lower * fx, w10 = lower - w11;
-    }
-};
-
-inline float mix(const Neighbors &n, int i, int shift, const Weights &w) {
-    return channel(n.p00[i], shift) * w.w00 + channel(n.p01[i], shift) * w.w01 +
-           channel(n.p10[i], shift) * w.w10 + channel(n.p11[i], shift) * w.w11;
-}
-
-inline float fraction(uint32_t start, uint32_t step, int i) {
-    const uint32_t mask = (1u << FRACTION_BITS) - 1;
-    const uint32_t position = (start + static_cast<uint32_t>(i) * step) & mask;
-    return static_cast<float>(static_cast<int32_t>(position)) * FRACTION;
-}
-
-inline Weights weights_at(const Neighbors &n, int i, float total) {
-    return {fraction(n.x, n.dx, i), fraction(n.y, n.dy, i), total};
-}
-
-// (+)= scale * sample + bias, planar; `first` starts the sum.
-MULTIVERSION void crop_block(const Neighbors &RESTRICT n, int count, bool first, float scale, float bias,
-                             float *RESTRICT red, float *RESTRICT green, float *RESTRICT blue) {
-    if (first) {
-        for (int i = 0; i < count; ++i) {
-            const Weights w = weights_at(n, i, scale);
-            blue[i] = mix(n, i, 0, w) + bias;
-            green[i] = mix(n, i, 8, w) + bias;
-            red[i] = mix(n, i, 16, w) + bias;
-        }
-    } else {
-        for (int i = 0; i < count; ++i) {
-            const Weights w = weights_at(n, i, scale);
-            blue[i] += mix(n, i, 0, w);
-            green[i] += mix(n, i, 8, w);
-            red[i] += mix(n, i, 16, w);
-        }
-    }
+    if (step == 0) return;
+    double a = (low - start) / step, b = (high - start) / step;
+    if (a > b) std::swap(a, b);
+    begin = std::max(begin, std::ceil(a));
+    end = std::min(end, std::floor(b) + 1);
 }
 
 template <int BYTES>
-void crop_rows(const uint8_t *pixels, int64_t stride, int64_t height, int64_t width, const Affine &m,
-               int taps, float *out, int64_t size, int threads) {
+void crop_rows(const Grid &grid, const Affine &m, int taps, float *out, int64_t size, int threads) {
     const float scale = 1.0f / (127.5f * static_cast<float>(taps * taps));
-    in_bands(size, threads, [&](int64_t begin, int64_t end) {
-        Neighbors neighbors;
-        for (int64_t y = begin; y < end; ++y)
-            for (int64_t x = 0; x < size; x += BLOCK) {
-                const int count = static_cast<int>(std::min<int64_t>(BLOCK, size - x));
-                float *red = out + y * size + x, *green = red + size * size, *blue = green + size * size;
-                for (int tap = 0; tap < taps * taps; ++tap) {
-                    const Affine at = at_tap(m, taps, tap % taps, tap / taps);
-                    const Walk walk = walk_along(at, static_cast<double>(x), static_cast<double>(y));
-                    fetch<BYTES>(pixels, stride, height, width, walk, count, neighbors);
-                    crop_block(neighbors, count, tap == 0, scale, -1.0f, red, green, blue);
-                }
+    // Samples of a pixel lie up to `around` from its center; fixed point may be off by a little.
+    const double around = taps > 1 ? 0.25 : 0, slack = 0.01;
+    const double x_slack = slack + around * (std::abs(m.xx) + std::abs(m.xy));
+    const double y_slack = slack + around * (std::abs(m.yx) + std::abs(m.yy));
+    const double last_column = static_cast<double>(grid.width - 1 - (REACH - 1) / BYTES);
+    const double last_row = static_cast<double>(grid.height - 1);
+    in_bands(size, size * taps * taps, threads, [&](int64_t first_row, int64_t end_row) {
+        for (int64_t y = first_row; y < end_row; ++y) {
+            const double row = static_cast<double>(y);
+            double begin = 0, end = static_cast<double>(size);
+            narrow(m.xy * row + m.x0, m.xx, x_slack, last_column - x_slack, begin, end);
+            narrow(m.yy * row + m.y0, m.yx, y_slack, last_row - y_slack, begin, end);
+            const int64_t inside = end > begin ? static_cast<int64_t>(begin) : size;
+            const int64_t outside = end > begin ? static_cast<int64_t>(end) : size;
+
+            const int64_t plane = size * size;
+            for (int64_t x = 0; x < size;) {
+                const bool whole = x >= inside && x < outside;
+                const int64_t until = whole ? outside : x < inside ? inside : size;
+                int count = static_cast<int>(std::min<int64_t>(BLOCK, until - x));
+                const Walk walk = walk_along(m, taps, static_cast<double>(x), row);
+                float *red = out + y * size + x, *green = red + plane, *blue = green + plane;
+#if HAVE_AVX2_KERNELS
+                if (whole && count >= 8 && avx2_serves && avx2::fits(grid, walk))
+                    count = avx2::crop_pixels<BYTES>(grid, walk, count, scale, -1.0f, red, green, blue);
+                else
+#endif
+                    crop_pixels<BYTES>(grid, walk, count, whole, scale, -1.0f, red, green, blue);
+                x += count;
             }
+        }
     });
 }
 
@@ -432,7 +327,7 @@ Packed pack_image(const float *image, const float *mask, int64_t size, const flo
     uint32_t *padded = scratch<uint32_t, 0>(static_cast<size_t>(stride * stride));
     uint32_t *pixels = padded + PAD * stride + PAD;
     uint32_t *full = box == 1 ? pixels : scratch<uint32_t, 1>(static_cast<size_t>(plane));
-    in_bands(size, threads, [&](int64_t begin, int64_t end) {
+    in_bands(size, size / 4, threads, [&](int64_t begin, int64_t end) {
         for (int64_t y = begin; y < end; ++y) {
             const float *red = image + y * size;
             pack_row(red, red + plane, red + 2 * plane, size, gain, offset, full + y * full_stride);
@@ -446,57 +341,17 @@ Packed pack_image(const float *image, const float *mask, int64_t size, const flo
     return {pixels, stride, small};
 }
 
-struct Sums {
-    float blue[BLOCK], green[BLOCK], red[BLOCK], alpha[BLOCK];
-};
-
-MULTIVERSION void sample_block(const Neighbors &RESTRICT n, int count, bool first, float scale,
-                               Sums &RESTRICT s) {
-    if (first) {
-        for (int i = 0; i < count; ++i) {
-            const Weights w = weights_at(n, i, scale);
-            s.blue[i] = mix(n, i, 0, w);
-            s.green[i] = mix(n, i, 8, w);
-            s.red[i] = mix(n, i, 16, w);
-            s.alpha[i] = mix(n, i, 24, w);
-        }
-    } else {
-        for (int i = 0; i < count; ++i) {
-            const Weights w = weights_at(n, i, scale);
-            s.blue[i] += mix(n, i, 0, w);
-            s.green[i] += mix(n, i, 8, w);
-            s.red[i] += mix(n, i, 16, w);
-            s.alpha[i] += mix(n, i, 24, w);
-        }
-    }
-}
-
-MULTIVERSION void blend_block(const Sums &RESTRICT s, int count, uint8_t *RESTRICT frame) {
-    for (int i = 0; i < count; ++i) {
-        const float a = s.alpha[i] * (1.0f / 255);
-        const float b = frame[3 * i], g = frame[3 * i + 1], r = frame[3 * i + 2];
-        frame[3 * i] = static_cast<uint8_t>(static_cast<int32_t>(b + (s.blue[i] - b) * a + 0.5f));
-        frame[3 * i + 1] = static_cast<uint8_t>(static_cast<int32_t>(g + (s.green[i] - g) * a + 0.5f));
-        frame[3 * i + 2] = static_cast<uint8_t>(static_cast<int32_t>(r + (s.red[i] - r) * a + 0.5f));
-    }
+MULTIVERSION void mix_rows(const uint8_t *RESTRICT top, const uint8_t *RESTRICT bottom, int64_t bytes,
+                           int lower, uint8_t *RESTRICT out) {
+    const uint16_t a = static_cast<uint16_t>(256 - lower), b = static_cast<uint16_t>(lower);
+    for (int64_t i = 0; i < bytes; ++i)
+        out[i] = static_cast<uint8_t>(static_cast<uint16_t>(top[i] * a + bottom[i] * b + 128) >> 8);
 }
 
 // How much of a frame pixel at distance d (in image pixels, inwards) from the image's edge lies inside.
 double coverage(double u, double v, double edge, double scale) {
     const double d = std::min(std::min(u + 0.5, edge - u), std::min(v + 0.5, edge - v));
     return std::min(std::max(d / scale + 0.5, 0.0), 1.0);
-}
-
-// Narrow [begin, end) to the columns where low <= start + step * column <= high.
-void narrow(double start, double step, double low, double high, double &begin, double &end) {
-    if (step == 0) {
-        if (start < low || start > high) end = begin;
-        return;
-    }
-    double a = (low - start) / step, b = (high - start) / step;
-    if (a > b) std::swap(a, b);
-    begin = std::max(begin, std::ceil(a));
-    end = std::min(end, std::floor(b) + 1);
 }
 
 }  // namespace
@@ -519,7 +374,7 @@ void warp_crop(const uint8_t *image, int64_t height, int64_t width, const Affine
                int64_t size, int threads) {
     const Filter filter = filter_for(scale_of(crop_to_frame));
     if (filter.box == 1) {
-        crop_rows<3>(image, width * 3, height, width, crop_to_frame, filter.taps, out, size, threads);
+        crop_rows<3>({image, width * 3, height, width}, crop_to_frame, filter.taps, out, size, threads);
         return;
     }
 
@@ -531,12 +386,12 @@ void warp_crop(const uint8_t *image, int64_t height, int64_t width, const Affine
     const Bounds b = bounds_of(m, 0, last, 0, last);
     const Range xs = touched(b.x_low, b.x_high, small_width), ys = touched(b.y_low, b.y_high, small_height);
     const int64_t stride = xs.end - xs.begin;
-    uint32_t *boxes = scratch<uint32_t, 0>(static_cast<size_t>(stride * (ys.end - ys.begin) + 2));
+    uint32_t *boxes = scratch<uint32_t, 0>(static_cast<size_t>(stride * (ys.end - ys.begin) + REACH / 4));
     average_boxes<3>(image, height, width, filter.box, xs.begin, xs.end, ys.begin, ys.end, boxes, stride,
                      threads);
 
     const uint8_t *origin = reinterpret_cast<const uint8_t *>(boxes) - (ys.begin * stride + xs.begin) * 4;
-    crop_rows<4>(origin, stride * 4, small_height, small_width, m, filter.taps, out, size, threads);
+    crop_rows<4>({origin, stride * 4, small_height, small_width}, m, filter.taps, out, size, threads);
 }
 
 void paste(uint8_t *frame, int64_t height, int64_t width, const float *image, const float *mask, int64_t size,
@@ -569,33 +424,64 @@ void paste(uint8_t *frame, int64_t height, int64_t width, const float *image, co
     if (row_end <= row_begin) return;
 
     const uint8_t *pixels = reinterpret_cast<const uint8_t *>(packed.pixels);
+    const Grid grid{pixels, packed.stride * 4, packed.size, packed.size};
     const float weight = 1.0f / static_cast<float>(filter.taps * filter.taps);
-    in_bands(row_end - row_begin, threads, [&](int64_t band_begin, int64_t band_end) {
-        Neighbors neighbors;
-        Sums sums;
+    const int64_t row_cost = static_cast<int64_t>(std::min(b.x_high - b.x_low, static_cast<double>(width)));
+    in_bands(row_end - row_begin, row_cost, threads, [&](int64_t band_begin, int64_t band_end) {
+        float shares[BLOCK];
         for (int64_t y = row_begin + band_begin; y < row_begin + band_end; ++y) {
             const double row = static_cast<double>(y);
             double begin = 0, end = static_cast<double>(width);
             narrow(to_image.xy * row + to_image.x0, to_image.xx, x_low, x_high, begin, end);
             narrow(to_image.yy * row + to_image.y0, to_image.yx, y_low, y_high, begin, end);
             const double u0 = full.xy * row + full.x0, v0 = full.yy * row + full.y0;
-            for (double x = begin; x < end; x += BLOCK) {
-                const int count = static_cast<int>(std::min<double>(BLOCK, end - x));
-                for (int tap = 0; tap < filter.taps * filter.taps; ++tap) {
-                    const Affine at = at_tap(to_image, filter.taps, tap % filter.taps, tap / filter.taps);
-                    fetch_inside<4>(pixels, packed.stride * 4, walk_along(at, x, row), count, neighbors);
-                    sample_block(neighbors, count, tap == 0, weight, sums);
-                }
+            for (double x = begin; x < end;) {
+                int count = static_cast<int>(std::min<double>(BLOCK, end - x));
                 // Distance to the edge is concave along a row: where both ends are covered, all are.
                 const auto covered = [&](double column) {
                     return coverage(full.xx * column + u0, full.yx * column + v0, edge, scale);
                 };
-                if (covered(x) < 1 || covered(x + count - 1) < 1)
-                    for (int i = 0; i < count; ++i) sums.alpha[i] *= static_cast<float>(covered(x + i));
-                blend_block(sums, count, frame + (y * width + static_cast<int64_t>(x)) * 3);
+                const bool partly = covered(x) < 1 || covered(x + count - 1) < 1;
+                for (int i = 0; i < count && partly; ++i) shares[i] = static_cast<float>(covered(x + i));
+
+                const float *share = partly ? shares : nullptr;
+                const Walk walk = walk_along(to_image, filter.taps, x, row);
+                uint8_t *into = frame + (y * width + static_cast<int64_t>(x)) * 3;
+#if HAVE_AVX2_KERNELS
+                if (count >= 8 && avx2_serves && avx2::fits(grid, walk))
+                    count = avx2::paste_pixels(grid, walk, count, weight, share, into);
+                else
+#endif
+                    paste_pixels(grid, walk, count, weight, share, into);
+                x += count;
             }
         }
     });
+}
+
+void fill_from_rows(uint8_t *frame, int64_t height, int64_t width, const uint8_t *rows, int64_t count,
+                    int threads) {
+    const int64_t bytes = width * 3;
+    in_bands(height, width / 16, threads, [&](int64_t begin, int64_t end) {
+        for (int64_t y = begin; y < end; ++y) {
+            const int64_t place = (2 * y + 1) * count * 128 / height - 128;  // in 1/256 of a row
+            const int64_t inside = std::min(std::max<int64_t>(place, 0), (count - 1) * 256);
+            const int64_t top = inside >> 8;
+            const int64_t bottom = std::min(top + 1, count - 1);
+            mix_rows(rows + top * bytes, rows + bottom * bytes, bytes, static_cast<int>(inside & 255),
+                     frame + y * bytes);
+        }
+    });
+}
+
+bool use_avx2(bool wanted) {
+#if HAVE_AVX2_KERNELS
+    avx2_serves = wanted && avx2::available();
+    return avx2_serves;
+#else
+    (void)wanted;
+    return false;
+#endif
 }
 
 }  // namespace doppelgan

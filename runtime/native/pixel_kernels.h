@@ -1,4 +1,4 @@
-// The two pixel kernels, free of Python. Their behaviour is defined by the NumPy twins in reference.py.
+// The pixel kernels, free of Python. Their behaviour is defined by the NumPy twins in reference.py.
 #pragma once
 
 #include <cstdint>
@@ -36,5 +36,17 @@ void paste(
     const float gain[3],   // RGB
     const float offset[3], // RGB
     int threads);
+
+// The whole frame from some rows of it, interpolated from row to row.
+void fill_from_rows(
+    uint8_t *frame,        // [height,width,3], written
+    int64_t height,
+    int64_t width,
+    const uint8_t *rows,   // [count,width,3]
+    int64_t count,
+    int threads);
+
+// Whether AVX2 serves from now on, where the processor has it; so it does unless told otherwise. For tests.
+bool use_avx2(bool wanted);
 
 }  // namespace doppelgan

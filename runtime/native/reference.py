@@ -1,6 +1,6 @@
 """The pixel kernels in plain NumPy: slow, and the definition of what the C++ kernels compute.
 
-Both kernels sample bilinearly through a similarity. Where that makes pixels smaller, a filter chosen by the
+Crop and paste sample bilinearly through a similarity. Where that makes pixels smaller, a filter chosen by the
 scale (source pixels per destination pixel) keeps aliasing away:
 
     up to 1.25    none: one bilinear sample per pixel
@@ -100,6 +100,24 @@ def paste(
     alpha = total[..., 3:] / 255 * np.clip(inwards / scale + 0.5, 0, 1)[..., None]
     target = frame[y_begin:y_end, x_begin:x_end]
     target[:] = np.floor(target + (total[..., :3] - target) * alpha + 0.5).astype(np.uint8)
+
+
+def fill_from_rows(
+    frame: NDArray[np.uint8],  # [H,W,3], written
+    rows: NDArray[np.uint8],  # [h,W,3]
+    threads: int = 1,
+) -> None:
+    """Stretch `rows` over the height of `frame`, interpolated in steps of 1/256 of a row."""
+    _check_not_empty(frame, "frame")
+    _check_not_empty(rows, "rows")
+    if rows.shape[1] != frame.shape[1]:
+        raise ValueError("rows must be as wide as frame")
+    height, count = len(frame), len(rows)
+    place = (2 * np.arange(height) + 1) * count * 128 // height - 128
+    place = np.clip(place, 0, (count - 1) * 256)
+    top, lower = place >> 8, (place & 255)[:, None, None]
+    bottom = np.minimum(top + 1, count - 1)
+    frame[:] = (rows[top] * (256 - lower) + rows[bottom] * lower + 128) >> 8
 
 
 def filter_for(scale: float) -> tuple[int, int]:

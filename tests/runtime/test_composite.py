@@ -198,6 +198,23 @@ class TestReplace:
         assert bright.min() < 20
         assert bright.max() > 180
 
+    def test_surroundings_are_smooth(self) -> None:
+        picture = np.zeros((3, 96, 96), np.float32)
+        picture[:, :, 48:] = 0.8  # a hard line up to the top of the head, which points to the right
+        frame = np.zeros((HEIGHT, 3 * WIDTH, 3), np.uint8)
+        face = make_face(90, center=(1.5 * WIDTH, 110))
+        result = Compositor("replace").apply(frame, picture, align(frame, face, 64), face)
+        beside = result[:, -20].astype(int)
+        assert np.ptp(beside) > 90
+        assert np.abs(np.diff(beside, axis=0)).max() <= 5
+        assert np.abs(np.diff(beside, 2, axis=0)).max() <= 3
+
+    def test_draws_the_same_frame_after_frame(self) -> None:
+        face, compositor, picture = make_face(), Compositor("replace"), picture_of((0.2, -0.1, 0.4))
+        crop = align(make_frame(), face, 64)
+        first, second = (compositor.apply(make_frame(), picture, crop, face) for _ in range(2))
+        np.testing.assert_array_equal(first, second)
+
     def test_hair_at_the_picture_s_side_does_not_run_on_as_a_band(self) -> None:
         picture = picture_of((0.0, 0.0, 0.0), spread=0)
         picture[:, 30:, :14] = np.array((0.9, -0.9, -0.9))[:, None, None]

@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,18 @@ def colors(*rgb: float) -> NDArray[np.float32]:
     return np.array(rgb, np.float32)
 
 
+@pytest.fixture(params=["avx2", "any processor"])
+def instructions(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Once on the AVX2 path, where the processor has it, and once on the one for all processors."""
+    wanted = request.param == "avx2"
+    if native._kernels._use_avx2(wanted) != wanted:
+        pytest.skip("this processor has no AVX2")
+    yield
+    native._kernels._use_avx2(True)
+
+
 @needs_native
+@pytest.mark.usefixtures("instructions")
 class TestAgainstTheTwin:
     @pytest.mark.parametrize("threads", [1, 3])
     @pytest.mark.parametrize("name", SQUARES)
@@ -74,7 +86,7 @@ class TestAgainstTheTwin:
         expected, got = np.empty((2, 3, size, size), np.float32)
         reference.warp_crop(image, matrix, expected)
         native.warp_crop(image, matrix, got, threads)
-        np.testing.assert_allclose(got, expected, atol=5e-5)  # a level is 8e-3; positions are exact to 2**-18
+        np.testing.assert_allclose(got, expected, atol=5e-5)  # a level is 8e-3; positions are exact to 2**-16
 
     @pytest.mark.parametrize("threads", [1, 3])
     @pytest.mark.parametrize("masked", [True, False], ids=["mask", "no mask"])
@@ -94,8 +106,70 @@ class TestAgainstTheTwin:
         reference.paste(expected, image, mask, matrix, gain, offset)
         native.paste(got, image, mask, matrix, gain, offset, threads)
         apart = np.abs(got.astype(int) - expected)
-        assert apart.max() <= 1  # float32 against float64 may round a half the other way ...
+        assert apart.max() <= 1  # shares of neighbors are rounded: halves may round the other way ...
         assert np.count_nonzero(apart) <= max(2, 1e-3 * apart.size)  # ... but rarely
+
+    @pytest.mark.parametrize("scale", [1.0, 1.4, 2.0, 3.0])
+    def test_crops_that_touch_the_last_pixel_agree(self, scale: float) -> None:
+        # Eight pixels are read at once: the frame ends where its memory does, and nothing beyond must matter.
+        size = 64
+        for shift in np.linspace(-9, 3, 40):
+            side = round(size * scale)
+            image = noise(np.random.default_rng(4), side, side, 3)
+            matrix = similarity(scale, 0, side / 2 + shift, side / 2 + shift, size)
+            expected, got = np.empty((2, 3, size, size), np.float32)
+            reference.warp_crop(image, matrix, expected)
+            native.warp_crop(image, matrix, got)
+            np.testing.assert_allclose(got, expected, atol=5e-5)
+
+    def test_crops_that_skip_most_of_a_panorama_agree(self) -> None:
+        image = noise(np.random.default_rng(7), 192, 12800, 3)
+        matrix = similarity(64 * 20, 0, 6400, 96, 9)  # 20 boxes from pixel to pixel
+        expected, got = np.empty((2, 3, 9, 9), np.float32)
+        reference.warp_crop(image, matrix, expected)
+        native.warp_crop(image, matrix, got)
+        np.testing.assert_allclose(got, expected, atol=5e-5)
+
+    def test_black_beside_white_agrees(self) -> None:
+        image = np.zeros((64, 64, 3), np.uint8)
+        image[::2, ::2], image[1::2, 1::2] = 255, 255
+        matrix = similarity(0.31, 33, 32, 32, 128)
+        expected, got = np.empty((2, 3, 128, 128), np.float32)
+        reference.warp_crop(image, matrix, expected)
+        native.warp_crop(image, matrix, got)
+        np.testing.assert_allclose(got, expected, atol=5e-5)
+
+    @pytest.mark.parametrize("threads", [1, 3])
+    @pytest.mark.parametrize("pasted", [False, True])
+    def test_work_that_is_worth_several_threads_agrees(self, threads: int, pasted: bool) -> None:
+        rng = np.random.default_rng(5)
+        frame, matrix = noise(rng, 700, 720, 3), similarity(1.2, -14, 350, 340, 800)
+        if pasted:
+            image = rng.normal(0, 0.8, (3, 800, 800)).astype(np.float32)
+            got, expected = frame.copy(), frame.copy()
+            reference.paste(expected, image, None, matrix, colors(1, 1, 1), colors(0, 0, 0))
+            native.paste(got, image, None, matrix, colors(1, 1, 1), colors(0, 0, 0), threads)
+            apart = np.abs(got.astype(int) - expected)
+            assert apart.max() <= 1
+            assert np.count_nonzero(apart) <= 1e-3 * apart.size
+            return
+        expected, got = np.empty((2, 3, 800, 800), np.float32)
+        reference.warp_crop(frame, matrix, expected)
+        native.warp_crop(frame, matrix, got, threads)
+        np.testing.assert_allclose(got, expected, atol=5e-5)
+
+    @pytest.mark.parametrize("threads", [1, 3])
+    @pytest.mark.parametrize(
+        ("height", "width", "count"),
+        [(72, 50, 72), (720, 33, 72), (45, 17, 8), (9, 5, 1), (1, 1, 1), (10, 7, 40), (2160, 2100, 31)],
+    )
+    def test_filled_frames_are_equal(self, height: int, width: int, count: int, threads: int) -> None:
+        rng = np.random.default_rng(6)
+        expected, got = np.zeros((2, height, width, 3), np.uint8)
+        rows = noise(rng, count, width, 3)
+        reference.fill_from_rows(expected, rows)
+        native.fill_from_rows(got, rows, threads)
+        np.testing.assert_array_equal(got, expected)
 
     def test_200_random_squares_agree(self) -> None:
         rng = np.random.default_rng(3)
@@ -279,6 +353,28 @@ class TestPaste:
             )
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+class TestFillFromRows:
+    def test_rows_keep_their_places_and_values_between_are_linear(self, implementation: str) -> None:
+        rows = np.repeat(np.array([0, 100, 200], np.uint8)[:, None, None], 3, axis=2)
+        frame = np.empty((30, 1, 3), np.uint8)
+        kernel(implementation, "fill_from_rows")(frame, rows)
+        expected = np.clip((np.arange(30) + 0.5) / 10 - 0.5, 0, 2) * 100
+        assert np.abs(frame[:, 0, 0] - expected).max() <= 0.5 + 100 / 256
+
+    def test_one_row_fills_the_frame(self, implementation: str) -> None:
+        rows, frame = noise(np.random.default_rng(0), 1, 9, 3), np.empty((5, 9, 3), np.uint8)
+        kernel(implementation, "fill_from_rows")(frame, rows)
+        np.testing.assert_array_equal(frame, np.repeat(rows, 5, axis=0))
+
+    def test_refuses_rows_of_another_width_and_empty_ones(self, implementation: str) -> None:
+        fill, frame = kernel(implementation, "fill_from_rows"), np.empty((5, 9, 3), np.uint8)
+        with pytest.raises(ValueError, match="rows must be as wide as frame"):
+            fill(frame, np.zeros((2, 8, 3), np.uint8))
+        with pytest.raises(ValueError, match="rows must not be empty"):
+            fill(frame, np.zeros((0, 9, 3), np.uint8))
+
+
 FRAME = np.zeros((20, 30, 3), np.uint8)
 OUT = np.empty((3, 8, 8), np.float32)
 MATRIX = similarity(1, 0, 10, 10, 8)
@@ -320,6 +416,15 @@ def test_paste_refuses_a_read_only_frame(monkeypatch: pytest.MonkeyPatch) -> Non
         native.paste(*arguments)
 
 
+def test_filling_refuses_a_read_only_frame_and_rows_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kernels in (native._kernels, None):
+        monkeypatch.setattr(native, "_kernels", kernels)
+        with pytest.raises(TypeError, match="frame: expected a writable array"):
+            native.fill_from_rows(READ_ONLY, FRAME)
+        with pytest.raises(TypeError, match=r"rows: expected uint8 \[\?,\?,3\], got uint8 \[20, 30\]"):
+            native.fill_from_rows(FRAME, FRAME[..., 0])
+
+
 def test_crop_reads_a_read_only_frame() -> None:
     native.warp_crop(READ_ONLY, MATRIX, OUT)
 
@@ -356,4 +461,5 @@ def test_numpy_can_be_chosen_without_a_warning() -> None:
 @needs_native
 def test_stub_lists_what_the_module_has() -> None:
     module = importlib.import_module("doppelgan.runtime.native._native")
-    assert {name for name in vars(module) if not name.startswith("_")} == {"paste", "warp_crop"}
+    public = {name for name in vars(module) if not name.startswith("_")}
+    assert public == {"fill_from_rows", "paste", "warp_crop"}

@@ -121,6 +121,18 @@ def test_a_replaced_frame_never_falls_back_to_the_real_one(bundle: Bundle) -> No
     assert middle(pipeline.process(lost)) == [24, 24, 24]
 
 
+def test_a_replaced_frame_shows_nothing_of_the_one_given(bundle: Bundle) -> None:
+    given = frame()
+    given[:, :20] = np.random.default_rng(0).integers(0, 256, (HEIGHT, 20, 3))
+    held = given.copy()
+    out = Pipeline(bundle, composite="replace").process(given)
+    np.testing.assert_array_equal(given, held)
+    assert out.flags.c_contiguous
+    assert not np.shares_memory(out, given)
+    plain = Pipeline(bundle, composite="replace").process(frame())
+    np.testing.assert_allclose(out, plain, atol=1)
+
+
 def test_people_who_left_are_forgotten(bundle: Bundle) -> None:
     pipeline = Pipeline(bundle)
     pipeline.process(frame())
