@@ -27,17 +27,21 @@ import numpy as np
 
 from .bundle import Bundle, open_bundle
 from .drift import Drift, measure
+from .energy import NOT_TOLD, EnergyReader
 from .errors import BundleError, SourceError
 from .inputs import sample_inputs
 from .machine import Machine, load_average, memory_mb, this_machine, versions
 from .pipeline import Pipeline
 from .source import open_source
+from .timing import StageReport
 from .types import Image
 
 FORMAT = "doppelgan-bench"
 VERSION = 1
 FRAME_SIZE = (1280, 720)
 DRIFT_SAMPLES = 8  # a reminder; `doppelgan compile` checks 64
+ENERGY_S = 3.0  # of frames, and IDLE_S of none before them
+IDLE_S = 1.0
 _PAUSE_S = 0.002
 Report = Callable[[str], None]
 
@@ -70,6 +74,16 @@ class NetworkRow(msgspec.Struct, frozen=True):
     drift: Drift | None = None  # against the bundle's float32 file in ONNX Runtime
 
 
+class FrameEnergy(msgspec.Struct, frozen=True):
+    """Energy of frames one after the other; everything that runs on the device is in it."""
+
+    joules: float  # of one frame
+    watts: float  # mean over the frames
+    idle_watts: float | None  # just before, with the networks loaded
+    frames: int
+    rails: dict[str, float]  # mean watts of each rail that was added up
+
+
 class Subject(msgspec.Struct, frozen=True):
     """One measured side."""
 
@@ -81,7 +95,7 @@ class Subject(msgspec.Struct, frozen=True):
     frames_per_s: float | None = None
     frames_with_face: int = 0
     memory_mb: float | None = None
-    energy_j: float | None = None  # of one frame, where the machine tells
+    energy: FrameEnergy | None = None  # where the device tells
     frame_ms: tuple[float, ...] = ()  # the series behind ``frame``
 
 
@@ -99,6 +113,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     subjects: dict[str, Subject]
     ratios: dict[str, float] = {}  # "network:synthesis", "frame": first subject's time over the second's
     paired: bool = True
+    energy: str = NOT_TOLD  # where energy comes from
 
 
 @dataclass
@@ -109,8 +124,9 @@ class _Side:
     pipeline: Pipeline | None = None
     frame_ms: list[float] = field(default_factory=list)
     rows: dict[str, NetworkRow] = field(default_factory=dict)
-    energy_j: float | None = None
+    energy: FrameEnergy | None = None
     faces: int = 0
+    stages: tuple[StageReport, ...] = ()
 
 
 def run_bench(
@@ -124,11 +140,13 @@ def run_bench(
     warm_up: int = 5,
     drift: bool = True,
     report: Report = lambda step: None,
+    energy: EnergyReader | None = None,  # None: of this device
     **settings: Any,  # of Pipeline
 ) -> Result:
     """Measure, alone or in turns with ``against``. Raises DoppelganError for what cannot be opened."""
     earlier = read_result(Path(against)) if against is not None and Path(against).suffix == ".json" else None
     load = load_average()
+    energy = energy or EnergyReader()
     with ExitStack() as stack:
         sides = [_open_side(bundle, backend, threads, stack)]
         if against is not None and earlier is None:
@@ -147,6 +165,8 @@ def run_bench(
             for side in sides:
                 side.pipeline = Pipeline(side.bundle, **settings)
             _time_frames(sides, frames, runs, warm_up)
+            for side in sides:
+                side.energy = _frame_energy(side, frames, energy)
             if len(sides) == 2:
                 ratios["frame"] = _ratio(sides[0].frame_ms, sides[1].frame_ms)
         subjects = {side.label: _subject(side) for side in sides}
@@ -167,6 +187,7 @@ def run_bench(
         subjects=subjects,
         ratios=ratios,
         paired=earlier is None,
+        energy=_energy_source(sides, energy),
     )
 
 
@@ -234,18 +255,21 @@ def markdown(result: Result) -> str:
     if any(subject.frame for subject in result.subjects.values()):
         lines += [
             "",
-            "| end to end | median ms | p95 | p99 | jitter | frames/s | faces | memory MB | J / frame |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+            "| end to end | median ms | p95 | p99 | jitter | frames/s | faces | memory MB | J / frame | W |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
         ]
         for label, subject in result.subjects.items():
             f = subject.frame
             if f is not None:
-                energy = "not readable" if subject.energy_j is None else f"{subject.energy_j:.3f}"
+                energy = "- | -"
+                if subject.energy is not None:
+                    energy = f"{subject.energy.joules:.3f} | {subject.energy.watts:.1f}"
                 lines.append(
                     f"| {label} | {f.median_ms:.2f} | {f.p95_ms:.2f} | {f.p99_ms:.2f} | {f.jitter_ms:.2f} | "
                     f"{subject.frames_per_s or 0:.1f} | {subject.frames_with_face}/{f.count} | "
                     f"{subject.memory_mb or 0:.0f} | {energy} |"
                 )
+        lines += ["", f"Energy: {result.energy}."]
         lines += ["", "| stage | subject | median ms | p95 | share |", "|---|---|--:|--:|--:|"]
         for label, subject in result.subjects.items():
             total = sum(stage["median_ms"] for stage in subject.stages.values()) or 1.0
@@ -277,14 +301,6 @@ def commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return told.stdout.strip()
-
-
-def energy_uj() -> int | None:
-    """The processor's energy counter in microjoules, where it is readable (RAPL)."""
-    try:
-        return int(Path("/sys/class/powercap/intel-rapl:0/energy_uj").read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def _open_side(bundle: str | Path, backend: str | None, threads: int | None, stack: ExitStack) -> _Side:
@@ -351,15 +367,47 @@ def _time_frames(sides: Sequence[_Side], frames: Sequence[Image], runs: int, war
             assert side.pipeline is not None
             if turn == warm_up:
                 side.pipeline.clock.reset()
-            before, start = energy_uj(), time.perf_counter()
+            start = time.perf_counter()
             side.pipeline.process(frame)
-            elapsed, after = time.perf_counter() - start, energy_uj()
+            elapsed = time.perf_counter() - start
             if turn < warm_up:
                 continue
             side.frame_ms.append(1e3 * elapsed)
             side.faces += bool(side.pipeline.people)
-            if before is not None and after is not None and after >= before:
-                side.energy_j = (side.energy_j or 0.0) + (after - before) / 1e6
+    for side in sides:
+        assert side.pipeline is not None
+        side.stages = side.pipeline.clock.report().stages
+
+
+def _frame_energy(side: _Side, frames: Sequence[Image], energy: EnergyReader) -> FrameEnergy | None:
+    """Mean over ENERGY_S of frames; at once None where nothing tells."""
+    pipeline, count = side.pipeline, 0
+    assert pipeline is not None
+    idle = energy.measure(lambda: time.sleep(IDLE_S)) if energy.tells else None
+    if idle is None:
+        return None
+
+    def work() -> None:
+        nonlocal count
+        end_s = time.perf_counter() + ENERGY_S
+        while time.perf_counter() < end_s:
+            pipeline.process(frames[count % len(frames)])
+            count += 1
+
+    busy = energy.measure(work)
+    if busy is None:
+        return None
+    return FrameEnergy(busy.joules / count, busy.watts, idle.watts, count, busy.rails)
+
+
+def _energy_source(sides: Sequence[_Side], energy: EnergyReader) -> str:
+    found = [side.energy for side in sides if side.energy is not None]
+    if not found:
+        return NOT_TOLD + (f" ({energy.missing})" if energy.missing else "")
+    return (
+        f"{' + '.join(found[0].rails)}; mean over {ENERGY_S:g} s of frames one after the other, "
+        f"{found[0].idle_watts:.1f} W of the idle device included"
+    )
 
 
 def _subject(side: _Side) -> Subject:
@@ -367,7 +415,7 @@ def _subject(side: _Side) -> Subject:
     frame = None
     if side.pipeline is not None:
         frame = Spread.of(side.frame_ms)
-        for stage in side.pipeline.clock.report().stages:
+        for stage in side.stages:
             stages[stage.name] = {
                 "median_ms": stage.median_ms, "p95_ms": stage.p95_ms, "p99_ms": stage.p99_ms,
                 "jitter_ms": stage.jitter_ms,
@@ -382,7 +430,7 @@ def _subject(side: _Side) -> Subject:
         frames_per_s=1e3 * count / sum(side.frame_ms) if side.frame_ms else None,
         frames_with_face=side.faces,
         memory_mb=memory_mb(),
-        energy_j=None if side.energy_j is None else side.energy_j / count,
+        energy=side.energy,
         frame_ms=tuple(side.frame_ms),
     )
 

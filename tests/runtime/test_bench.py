@@ -14,8 +14,9 @@ from doppelgan.runtime import bench
 from doppelgan.runtime.bench import Spread, markdown, read_frames, read_result, run_bench, write_result
 from doppelgan.runtime.bundle import Bundle
 from doppelgan.runtime.cli.bench import command
+from doppelgan.runtime.energy import EnergyReader
 from doppelgan.runtime.errors import BundleError
-from doppelgan.runtime.timing import Clock
+from doppelgan.runtime.timing import Clock, Report
 from doppelgan.runtime.types import Image
 
 from .. import tiny
@@ -25,6 +26,7 @@ class StandIn:
     """A pipeline that only counts; every second frame has a face."""
 
     made: tuple[Bundle, ...] = ()
+    counter: Path | None = None  # in microjoules; every frame adds two joules to it
 
     def __init__(self, bundle: Bundle, **settings: object) -> None:
         StandIn.made = (*StandIn.made, bundle)
@@ -34,13 +36,16 @@ class StandIn:
         with self.clock.stage("track"):
             self.seen += 1
             self.people = {0: SimpleNamespace()} if self.seen % 2 else {}
+        if self.counter is not None:
+            self.counter.write_text(str(int(self.counter.read_text()) + 2_000_000))
         return frame
 
 
 @pytest.fixture(autouse=True)
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(bench, "Pipeline", StandIn)
     monkeypatch.setattr(StandIn, "made", ())
+    monkeypatch.setattr(bench, "EnergyReader", lambda: EnergyReader(tmp_path / "no device"))
 
 
 FRAMES = [np.zeros((720, 1280, 3), np.uint8)]
@@ -123,8 +128,74 @@ def test_the_page_names_machine_versions_commit_policy_and_what_computes(tiny_bu
         "J / frame",
     ):
         assert words in page
-    if result.subjects[next(iter(result.subjects))].energy_j is None:
-        assert "not readable" in page
+    assert "Energy: not told by this device." in page
+
+
+@pytest.fixture
+def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EnergyReader:
+    """Tells the energy of stand-in frames, two joules each."""
+    zone = tmp_path / "sys/class/powercap/intel-rapl:0"
+    zone.mkdir(parents=True)
+    (zone / "name").write_text("package-0\n")
+    (zone / "energy_uj").write_text("5000000")
+    (zone / "max_energy_range_uj").write_text("262143328850")
+    monkeypatch.setattr(StandIn, "counter", zone / "energy_uj")
+    monkeypatch.setattr(bench, "ENERGY_S", 0.05)
+    monkeypatch.setattr(bench, "IDLE_S", 0.01)
+    return EnergyReader(tmp_path)
+
+
+def test_energy_is_that_of_a_frame_for_each_subject(
+    tiny_bundle: Path, tmp_path: Path, device: EnergyReader
+) -> None:
+    result = run_bench(
+        tiny_bundle, against="float32", frames=FRAMES, runs=4, warm_up=1, drift=False, energy=device
+    )
+    for subject in result.subjects.values():
+        assert subject.energy is not None
+        assert subject.energy.joules == pytest.approx(2.0)
+        assert 0 < subject.energy.watts <= 2.0 * subject.energy.frames / bench.ENERGY_S
+        assert sum(subject.energy.rails.values()) == pytest.approx(subject.energy.watts)
+        assert subject.energy.idle_watts == 0
+        assert list(subject.energy.rails) == ["RAPL package-0"]
+    page = markdown(result)
+    assert "| J / frame | W |" in page
+    assert "| 2.000 |" in page
+    assert "Energy: RAPL package-0; mean over 0.05 s" in page
+    path = tmp_path / "bench.json"
+    path.write_bytes(write_result(result))
+    assert read_result(path) == result
+
+
+def test_frames_for_energy_count_in_no_time(
+    tiny_bundle: Path, device: EnergyReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    report = Clock.report
+
+    def noted(clock: Clock) -> Report:
+        told = report(clock)
+        counts.append(told.stages[0].count)
+        return told
+
+    monkeypatch.setattr(Clock, "report", noted)
+    result = run_bench(tiny_bundle, frames=FRAMES, runs=6, warm_up=3, drift=False, energy=device)
+    (subject,) = result.subjects.values()
+    assert counts == [6]
+    assert subject.frame is not None
+    assert (subject.frame.count, subject.frames_with_face) == (6, 3)
+
+
+def test_energy_that_only_root_may_read_is_told_with_its_remedy(tiny_bundle: Path, tmp_path: Path) -> None:
+    zone = tmp_path / "sys/class/powercap/intel-rapl:0"
+    zone.mkdir(parents=True)
+    (zone / "name").write_text("package-0\n")
+    (zone / "energy_uj").mkdir()  # unreadable for root as well
+    result = run_bench(
+        tiny_bundle, frames=FRAMES, runs=2, warm_up=0, drift=False, energy=EnergyReader(tmp_path)
+    )
+    assert result.energy.startswith("not told by this device (")
+    assert "chmod a+r" in markdown(result)
 
 
 def test_frames_are_fitted_with_black_bars(tmp_path: Path) -> None:
