@@ -14,7 +14,7 @@ pytest.importorskip("PIL")
 
 from training.fit import augment, losses, mesh, stub, variants  # noqa: E402
 from training.fit.clock import Budget  # noqa: E402
-from training.fit.data import People, _write_block  # noqa: E402
+from training.fit.data import People, _write_block, picture  # noqa: E402
 from training.fit.features import FeatureCodec  # noqa: E402
 from training.render import features, sampling  # noqa: E402
 from training.render.dataset import Dataset  # noqa: E402
@@ -85,6 +85,30 @@ def test_damaged_shards_and_pictures_are_left_out(tmp_path: Path) -> None:
     rows = pool.judged(5)
     assert torch.allclose(pool.features[rows[0]], torch.from_numpy(people.features[19]))
     assert np.array_equal(pool.natural[rows[0]].numpy(), people.natural(19))
+
+
+def test_small_renders_teach_small_stages_only(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for name, size, first in (("whole", 32, 0), ("small", 16, 64)):
+        stub.write(tmp_path / name, 40, size, first)
+        people = Dataset(tmp_path / name)
+        _write_block(people, list(range(len(people))), 32, None, cache)
+    pool = People(cache, 32, people.features.shape[1], 100, 20, torch.device("cpu"))
+    pool.refresh()
+    assert pool.count == 80
+    np.random.seed(0)  # noqa: NPY002 - draws are from the global generator
+    small = {int(i) for i in pool.draw(400, 16)}
+    whole = {int(i) for i in pool.draw(400, 32)}
+    assert len(small) > 60
+    assert whole <= set(pool.train.tolist())
+    assert small >= whole
+    first = int(min(small - whole))
+    number = pool._numbers[first]
+    again = Dataset(tmp_path / "small")
+    shown = picture(pool.natural, torch.tensor([first]), 16)[0].permute(1, 2, 0).numpy()
+    wanted = again.natural(int(np.flatnonzero(again.indices == number)[0])) / 127.5 - 1
+    assert np.allclose(shown, wanted, atol=1e-5)
 
 
 def test_stub_speaks_the_renderers_format(tmp_path: Path) -> None:

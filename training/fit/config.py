@@ -86,10 +86,10 @@ PLANS["refine"] = replace(
     generator=replace(
         PLANS["demo"].generator,
         feature_noise=0.1,
-        stages=(Stage(0.0, 256, 8),),
+        stages=(Stage(0.0, 16, 32), Stage(0.06, 32, 24), Stage(0.18, 64, 16), Stage(0.42, 256, 8)),
         adversary_from=2.0,
         lr=2e-3,
-        decay_from=0.4,
+        decay_from=0.6,
         ema_images=2000.0,
         compiled=True,
     ),

@@ -24,6 +24,7 @@ from training.fit.mesh import USUAL_REGION, region_of
 from training.fit.variants import Batch
 
 BLOCK = 64
+_FACES_FROM = 128  # pixels; smaller pictures show the tracker no face
 _PICTURES = ("natural", "toon", "natural_alpha", "toon_alpha")
 
 
@@ -70,7 +71,7 @@ def ingest(data: Path, cache: Path, size: int, mesh: Path | None, part: int = 0,
 
 
 def _write_block(people: Any, rows: list[int], size: int, finder: Any, cache: Path) -> None:
-    kept: dict[str, list[np.ndarray]] = {name: [] for name in (*_PICTURES, "features", "index")}
+    kept: dict[str, list[Any]] = {name: [] for name in (*_PICTURES, "features", "index", "size")}
     for i in rows:
         try:
             pictures = {name: np.asarray(getattr(people, name)(i)) for name in _PICTURES}
@@ -81,13 +82,14 @@ def _write_block(people: Any, rows: list[int], size: int, finder: Any, cache: Pa
             kept[name].append(resize(picture, size))
         kept["features"].append(people.features[i])
         kept["index"].append(people.indices[i])
+        kept["size"].append(pictures["natural"].shape[0])
     if not kept["index"]:
         return
     block = {key: np.stack(values) for key, values in kept.items()}
     count = len(block["index"])
-    # Without a network there is no mesh, and its score is -1.
+    # Without a network, or in a small picture, there is no mesh, and its score is -1.
     block["mesh"], block["score"] = np.zeros((count, 468, 3), np.float32), np.full(count, -1, np.float32)
-    if finder is not None:
+    if finder is not None and min(kept["size"]) >= _FACES_FROM:
         block["mesh"], block["score"] = finder(block["natural"])
     name = f"block-{int(block['index'][0]):07d}-{count:03d}"
     unfinished = cache / f".{name}.tmp"
@@ -102,6 +104,8 @@ class People:
     natural, toon   uint8 [capacity, size, size, 3]        alpha, toon_alpha   uint8 [capacity, size, size]
     features        float32 [capacity, F]                  mesh    float32 [capacity, 468, 3], 0..1 of the picture
     score           float32 [capacity], of the mesh: below 0 there is none
+
+    People rendered smaller than `size` are drawn for stages of their size only: they teach cheaply what belongs where.
     """
 
     def __init__(self, cache: Path, size: int, features: int, capacity: int, held_out: int, device: torch.device) -> None:
@@ -122,8 +126,10 @@ class People:
         self.count = 0
         self.train = np.zeros(0, np.int64)
         self.test = np.zeros(0, np.int64)
+        self._seen = np.zeros(0, bool)
         self._taken: set[str] = set()
         self._numbers: list[int] = []
+        self._sizes: list[int] = []
 
     def refresh(self) -> int:
         """Take up new blocks; returns how many people there are."""
@@ -154,10 +160,11 @@ class People:
         ):
             target[where] = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
         self._numbers += [int(i) for i in block["index"][fresh]]
+        self._sizes += [int(s) for s in block["size"][fresh]]
         self.count = len(self._numbers)
-        numbers = np.array(self._numbers)
+        numbers, whole = np.array(self._numbers), np.array(self._sizes) >= self.size
         test = numbers % self.held_out == self.held_out - 1
-        self.train, self.test = np.flatnonzero(~test), np.flatnonzero(test)
+        self.train, self.test, self._seen = np.flatnonzero(~test & whole), np.flatnonzero(test & whole), ~test
 
     def wait(self, people: int, minutes: float, tick: Callable[[], None] = lambda: None) -> int:
         """Refresh until there are that many people, or some and the minutes are over."""
@@ -171,9 +178,10 @@ class People:
             time.sleep(1)
         return self.count
 
-    def draw(self, n: int) -> Tensor:
-        """Row numbers of n random people to train on."""
-        return torch.from_numpy(np.random.choice(self.train, n, replace=len(self.train) < n)).to(self.device)
+    def draw(self, n: int, size: int) -> Tensor:
+        """Row numbers of n random people to train on at `size` pixels."""
+        rows = np.flatnonzero(self._seen & (np.array(self._sizes) >= size))
+        return torch.from_numpy(np.random.choice(rows, n, replace=len(rows) < n)).to(self.device)
 
     def judged(self, most: int) -> Tensor:
         """Row numbers of the held-out people."""

@@ -30,6 +30,7 @@ from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
 from training.fit.variants import Backgrounds, Batch, Mirror
 
 LOOKS = ("photo", "toon")
+_SEEN_FROM = 128  # pixels; smaller pictures show the tracker no face
 
 
 class Generator(nn.Module):
@@ -181,7 +182,7 @@ class Trainer:
         for group in self.judge_optimizer.param_groups:
             group["lr"] = mine.judge_lr * _decay(fraction, mine.decay_from)
 
-        people = batch(self.people, self.people.draw(stage.batch), stage.size)
+        people = batch(self.people, self.people.draw(stage.batch, stage.size), stage.size)
         people = self.backgrounds.some(self.mirror.some(people, mine.mirrored), mine.other_background)
         z = self.codec.z(self.codec.standardize(people.features))
         if adversary:
@@ -236,14 +237,14 @@ class Trainer:
 
     @torch.no_grad()
     def _study(self, pictures: Tensor, region: Tensor) -> Seen:
-        if self.meshes is None:
+        if self.meshes is None or pictures.shape[-1] < _SEEN_FROM:
             n = len(pictures)
             return Seen(pictures.new_zeros(n, 468, 3), pictures.new_zeros(n), [])
         return Seen(*self.meshes.study(pictures, region))
 
     def _face_loss(self, look: str, made: Tensor, region: Tensor, wanted: Seen) -> Tensor:
         """The tracker should see the same in the picture as in the render: its feature maps, and the mesh it finds."""
-        if self.meshes is None:
+        if self.meshes is None or not wanted.maps:
             return torch.zeros((), device=self.device)
         mesh, _, maps = self.meshes.study(made, region)
         maps_differ = feature_matching(maps, wanted.maps)

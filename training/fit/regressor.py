@@ -73,7 +73,7 @@ def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device
     step, saved, loss = 0, time.monotonic(), torch.zeros(())
     while not budget.over and not orphaned():
         began = time.monotonic()
-        rows = people.draw(plan.encoder.batch)
+        rows = people.draw(plan.encoder.batch, plan.size)
         with torch.no_grad():
             seen = picture(people.natural, rows)
             turned = augment.jitter_matrix(len(rows), 0.01, 0.02, 0.02, device)

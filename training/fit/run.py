@@ -9,6 +9,7 @@ it is repeated with the same `--out`. `OUT/pack` always holds the newest small f
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import multiprocessing.process
@@ -57,7 +58,7 @@ def main() -> int:
     if not codec_path.exists() and arguments.start is not None:
         shutil.copyfile(arguments.start / "features.npz", codec_path)
     if not codec_path.exists():
-        codec = measure_features(arguments.data, plan)
+        codec = measure_features(arguments.data[0], plan)
         codec.save(codec_path)
         print(f"{codec.count} features, {len(codec.columns('motion'))} of them motion", flush=True)
 
@@ -68,8 +69,9 @@ def main() -> int:
     last = end - min(_CLOSING_SECONDS, 6 * arguments.minutes)
     half = last if arguments.only == "generator" else began + plan.generator_share * (last - began)
     jobs: dict[str, Callable[[], Process]] = {}
-    for part in range(arguments.ingest_workers):
-        jobs[f"ingest-{part}"] = _job(_ingest, arguments.data, cache, plan.size, mesh, part, arguments.ingest_workers)
+    workers = arguments.ingest_workers
+    for folder, part in itertools.product(arguments.data, range(workers)):
+        jobs[f"ingest-{folder.name}-{part}"] = _job(_ingest, folder, cache, plan.size, mesh, part, workers)
     if arguments.only != "encoder":
         jobs["generator"] = _job(_generator, plan, out, cache, mesh, began, half, device, arguments.seed, arguments.start)
     if arguments.only != "generator":
@@ -83,7 +85,13 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training.fit", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder that training.render writes into (may still grow)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folders that training.render writes into (may still grow);\nsmall renders serve the stages of their size",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for networks, logs and sheets; an old one is resumed")
     parser.add_argument("--minutes", type=float, required=True, help="wall-clock budget of the whole command")
     parser.add_argument("--plan", choices=PLANS, default="demo")
