@@ -85,16 +85,16 @@ PLANS["refine"] = replace(
     PLANS["demo"],
     generator=replace(
         PLANS["demo"].generator,
-        feature_noise=0.1,
-        stages=(Stage(0.0, 16, 32), Stage(0.06, 32, 24), Stage(0.18, 64, 16), Stage(0.42, 256, 8)),
+        feature_noise=0.02,
+        stages=(Stage(0.0, 128, 4), Stage(0.3, 256, 4)),
         adversary_from=2.0,
-        lr=2e-3,
-        decay_from=0.6,
-        ema_images=2000.0,
-        compiled=True,
+        lr=2.5e-3,
+        mapping_rate=20.0,
+        decay_from=0.4,
+        ema_images=1000.0,
     ),
     encoder=replace(
-        PLANS["demo"].encoder, batch=24, lr=5e-4, features_only=0.0, offsets_from=0.0, ema_images=2000.0, start_people=64
+        PLANS["demo"].encoder, batch=12, lr=3e-4, features_only=0.0, offsets_from=0.0, ema_images=1000.0, start_people=64
     ),
     start_people=64,
     report_seconds=120.0,

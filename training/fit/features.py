@@ -24,7 +24,7 @@ _SHRINK = 0.05  # added to the variance of each uncorrelated coordinate, for the
 
 # How much of a picture a feature decides, by group: a prior that keeps few people from being learned by heart.
 _WEIGHTS = {
-    "identity": 0.4, "hair": 1.5, "colour": 2.0, "beard": 1.2, "glasses": 1.2, "expression": 0.7, "pose": 3.0, "gaze": 0.8,
+    "identity": 0.8, "hair": 1.5, "colour": 2.0, "beard": 1.2, "glasses": 1.5, "expression": 1.2, "pose": 3.0, "gaze": 1.2,
     "light": 2.0, "background": 3.0, "clothing": 1.0,
 }  # fmt: skip
 _WEIGHTS_BY_NAME = {
