@@ -3,8 +3,9 @@
     doppelgan compile demo
     python -m benchmarks.live_pipeline [--bundle demo] [--input clip.mp4] [--frames 200] [--output page.md]
 
-Both pipelines see the same frames, in turns; the speed-up is the median over frames of the ratio. What the
-stages take, and how the rate grows with the threads per network, follow.
+Both pipelines see the same frames, in turns; the speed-up is the median over frames of the ratio. What
+everything outside the networks takes, what the stages take, and how the rate grows with the threads per
+network, follow.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from doppelgan.runtime import native
+from doppelgan.runtime.backends import Session
 from doppelgan.runtime.bench import FRAME_SIZE, Spread, own_clip, read_frames
-from doppelgan.runtime.bundle import open_bundle
+from doppelgan.runtime.bundle import Bundle, open_bundle
 from doppelgan.runtime.machine import this_machine
 from doppelgan.runtime.pipeline import Pipeline
 
@@ -40,6 +43,30 @@ def numpy_kernels(wanted: bool) -> Iterator[None]:
         native._kernels = kept
 
 
+class Watched:
+    """A session that adds up the seconds of its runs in `spent`."""
+
+    def __init__(self, session: Session, spent: list[float]) -> None:
+        self._session, self._spent = session, spent
+
+    def run(self, *arguments: Any, **options: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return self._session.run(*arguments, **options)
+        finally:
+            self._spent.append(time.perf_counter() - start)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+def watched(bundle: Bundle, spent: list[float]) -> Bundle:
+    """The bundle, its sessions telling when they run."""
+    for name in bundle.manifest.networks:
+        bundle._sessions[name] = Watched(bundle.session(name), spent)  # type: ignore[assignment]
+    return bundle
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -54,24 +81,29 @@ def main() -> None:
     if source is None:
         parser.error("the bundle has no clip: pass --input")
     frames = read_frames(source, 120)
-    ours = Pipeline(open_bundle(options.bundle), composite=options.composite)
-    plain = Pipeline(open_bundle(options.bundle, backend="onnxruntime"), composite=options.composite)
+    spent: list[float] = []
+    ours = Pipeline(watched(open_bundle(options.bundle), spent), composite=options.composite)
+    other = open_bundle(options.bundle, backend="onnxruntime")
+    plain = Pipeline(watched(other, spent), composite=options.composite)
     sides = {
         "as compiled, native kernels": (ours, False),
         "float32 ONNX Runtime, NumPy kernels": (plain, True),
     }
     times: dict[str, list[float]] = {label: [] for label in sides}
+    outside: dict[str, list[float]] = {label: [] for label in sides}
     for turn in range(WARM_UP + options.frames):
         turns = list(sides.items())
         for label, (pipeline, slow) in turns if turn % 2 else reversed(turns):
             with numpy_kernels(slow):
                 if turn == WARM_UP:
                     pipeline.clock.reset()
+                spent.clear()
                 start = time.perf_counter()
                 pipeline.process(frames[turn % len(frames)])
                 elapsed = time.perf_counter() - start
             if turn >= WARM_UP:
                 times[label].append(1e3 * elapsed)
+                outside[label].append(1e3 * (elapsed - sum(spent)))
     lines = [
         "| how | median ms | p95 | p99 | jitter | frames/s | p99 / median |",
         "|---|--:|--:|--:|--:|--:|--:|",
@@ -86,12 +118,18 @@ def main() -> None:
         )
     fast, slow = (np.asarray(series) for series in times.values())
     lines += ["", f"Speed-up: {np.median(slow / fast):.2f}x (median of {len(fast)} pairs).", ""]
+    for label, series in outside.items():
+        s = Spread.of(series)
+        spread = f"median {s.median_ms:.1f} ms, least {min(series):.1f}, p95 {s.p95_ms:.1f}"
+        lines.append(f"Outside the networks, {label}: {spread}.")
+    lines.append("")
     for label, (pipeline, _) in sides.items():
         stages = replace(pipeline.clock.report(), interval=None, frames_per_s=None)
         lines += [f"Stages, {label}:", "", stages.table(), ""]
     lines += growth(options.bundle, options.composite, frames)
     width, height = FRAME_SIZE
     command = f"python -m benchmarks.live_pipeline --bundle {options.bundle} --frames {options.frames}"
+    command += f" --composite {options.composite}"
     publish("\n".join([header(f"{width}x{height} frame to edited frame", command), *lines]), options.output)
 
 
