@@ -44,7 +44,6 @@ class GeneratorPlan:
     ema_images: float = 8000.0  # half-life of the average
     r1_weight: float = 1.0
     r1_every: int = 16
-    compiled: bool = False  # torch.compile: a quarter faster on CPUs after two minutes of compiling
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,6 @@ class Trainer:
         self.judges = nn.ModuleDict({look: Discriminator(mine.judge_channels, codec.count) for look in LOOKS}).to(device)
         self.meshes = MeshNetwork(mesh).to(device) if mesh is not None else None
         self.mirror, self.backgrounds = Mirror(self.codec, device), Backgrounds(self.codec, device)
-        self.draw = {look: self.model.look(look).forward for look in LOOKS}
-        if mine.compiled:
-            self.draw = {look: torch.compile(draw) for look, draw in self.draw.items()}
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         groups = [
             {
@@ -209,7 +206,7 @@ class Trainer:
         if adversary:
             self.judges.requires_grad_(False)
         for look in LOOKS:
-            made = self.draw[look](codes, stage.size, self.dtype)
+            made = self.model.look(look)(codes, stage.size, self.dtype)
             pixels = pyramid_l1(made[:known], real[look], weight)
             total = total + pixels + self._face_loss(look, made[:known], people.region, seen[look])
             self.numbers[f"l1_{look}"] = pixels.detach()
