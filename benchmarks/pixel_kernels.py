@@ -254,7 +254,7 @@ def main() -> int:
     lines = [
         f"{machine()}; {options.repetitions} repetitions, median (10th .. 90th percentile), ms",
         "",
-        "| kernel | frame | square px | threads | kernel | OpenCV + NumPy | faster | unfiltered |",
+        "| kernel | frame | square px | threads | kernel | OpenCV + NumPy | faster | OpenCV unfiltered |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for threads in options.threads:

@@ -129,7 +129,7 @@ class People:
         self._seen = np.zeros(0, bool)
         self._taken: set[str] = set()
         self._numbers: list[int] = []
-        self._sizes: list[int] = []
+        self._sizes = np.zeros(0, np.int64)
 
     def refresh(self) -> int:
         """Take up new blocks; returns how many people there are."""
@@ -160,9 +160,9 @@ class People:
         ):
             target[where] = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
         self._numbers += [int(i) for i in block["index"][fresh]]
-        self._sizes += [int(s) for s in block["size"][fresh]]
+        self._sizes = np.append(self._sizes, block["size"][fresh])
         self.count = len(self._numbers)
-        numbers, whole = np.array(self._numbers), np.array(self._sizes) >= self.size
+        numbers, whole = np.array(self._numbers), self._sizes >= self.size
         test = numbers % self.held_out == self.held_out - 1
         self.train, self.test, self._seen = np.flatnonzero(~test & whole), np.flatnonzero(test & whole), ~test
 
@@ -180,7 +180,7 @@ class People:
 
     def draw(self, n: int, size: int) -> Tensor:
         """Row numbers of n random people to train on at `size` pixels."""
-        rows = np.flatnonzero(self._seen & (np.array(self._sizes) >= size))
+        rows = np.flatnonzero(self._seen & (self._sizes >= size))
         return torch.from_numpy(np.random.choice(rows, n, replace=len(rows) < n)).to(self.device)
 
     def judged(self, most: int) -> Tensor:
