@@ -10,7 +10,6 @@ counted; nothing else is left out. A cheaper precision has to win by 5 % to be c
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .backends import Session, open_session
+from .backends import Session, installed, open_session
 from .bundle import Bundle, open_bundle
 from .compiled import FORMAT, VERSION, Choice, Measurement, Record, session_options, write_record
 from .drift import BOUNDS, Drift, measure, require
@@ -33,7 +32,7 @@ WARM_UP_ROUNDS = 2
 WORTH = 0.05  # a cheaper precision must be faster by this share to be chosen
 PAUSE_S = 0.005  # between runs: idle workers of one engine must not slow the next
 CALIBRATION = 16
-BACKENDS = ("onnxruntime", "openvino")
+BACKENDS = ("onnxruntime", "native", "openvino")
 PRECISIONS = ("float32", "bfloat16", "int8")  # float16 only on demand: no CPU here computes in it
 Report = Callable[[str], None]
 
@@ -51,7 +50,7 @@ class _Candidate:
 
 def usable_backends() -> tuple[str, ...]:
     """Of BACKENDS, those that are installed."""
-    return tuple(name for name in BACKENDS if importlib.util.find_spec(name) is not None)
+    return tuple(name for name in BACKENDS if installed(name))
 
 
 def autotune(
@@ -117,7 +116,8 @@ def _candidates(
     report: Report,
 ) -> Iterator[_Candidate]:
     wanted = usable_backends() if backends is None else tuple(backends)
-    worth = name == "encoder" or name in bundle.manifest.generators.values()  # the others are small
+    generator = name in bundle.manifest.generators.values()
+    worth = name == "encoder" or generator  # the others are small
     variants: dict[str, tuple[bytes, str]] = {}
     for precision in ("float16", "int8"):
         if precision in precisions and worth:
@@ -129,6 +129,10 @@ def _candidates(
             else:
                 variants[precision] = made
     for backend in wanted:
+        if backend == "native":  # made for one kind of network, in one precision
+            if generator:
+                yield _Candidate(backend, "float32", None)
+            continue
         yield _Candidate(backend, "float32", None)
         if "bfloat16" in precisions and worth and backend == "openvino" and _computes_bf16():
             yield _Candidate(backend, "bfloat16", None, {"precision": "bf16"})

@@ -6,6 +6,7 @@ writing happens in a folder aside that is renamed when complete.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -23,7 +24,7 @@ from .backends import Session, open_session
 from .compiled import Compiled, find_compiled, session_options
 from .edit import Direction
 from .encode import Encoder
-from .errors import BundleError
+from .errors import BackendError, BundleError
 from .files import sha256_of
 from .manifest import (
     FORMAT,
@@ -42,7 +43,9 @@ from .manifest import (
 from .types import Floats
 
 MANIFEST = "manifest.json"
-DEFAULT_BACKEND = "onnxruntime"
+# What runs where nothing was measured: the package's own synthesis for generators, ONNX Runtime for all else.
+DEFAULT_BACKEND = "native"
+REFERENCE_BACKEND = "onnxruntime"
 # Small networks of small layers: a second thread costs more in waking up than it saves.
 ONE_THREAD = frozenset({"detector", "landmarks"})
 
@@ -82,12 +85,15 @@ def list_bundles() -> list[Path]:
 def open_bundle(
     name_or_folder: str | Path = "demo",
     *,
-    backend: str | None = None,  # None: as compiled for this machine, else ONNX Runtime
+    backend: str | None = None,  # None: as compiled for this machine, else "native"
     threads: int | None = None,  # per network; None: as compiled, or as the backend likes
     verify: bool = True,  # compare every file with its sha256
-    compiled: bool = True,  # use what `doppelgan compile` chose, where no backend is given
+    compiled: bool = True,  # where no backend is given: what `doppelgan compile` chose; False: ONNX Runtime
 ) -> Bundle:
     """Open a bundle by name ("demo") or folder.
+
+    ``backend="native"`` runs generators in this package's own synthesis, where it serves them and the
+    processor, and everything else in ONNX Runtime.
 
     Raises BundleError if it is missing, of another version, damaged, or inconsistent.
     """
@@ -97,7 +103,8 @@ def open_bundle(
     for name, entry in files.items():
         _check_file(path / entry.file, entry.sha256 if verify else None, name)
     chosen = find_compiled(path, manifest) if compiled and backend is None else None
-    return Bundle(path, manifest, backend=backend or DEFAULT_BACKEND, threads=threads, compiled=chosen)
+    backend = backend or (DEFAULT_BACKEND if compiled else REFERENCE_BACKEND)
+    return Bundle(path, manifest, backend=backend, threads=threads, compiled=chosen)
 
 
 class Bundle:
@@ -238,8 +245,7 @@ class Bundle:
     def _open(self, name: str, network: Network) -> Session:
         choice = None if self.compiled is None else self.compiled.choice(name, self.manifest)
         if choice is None or self.compiled is None:
-            threads = 1 if name in ONE_THREAD else self._threads
-            session = open_session(self.path / network.file, backend=self._backend, threads=threads)
+            session = self._open_unmeasured(name, self.path / network.file)
         else:
             path = self.compiled.file(choice, self.path, network.file)
             threads = self._threads or choice.threads
@@ -249,6 +255,16 @@ class Bundle:
             if want != got:
                 raise BundleError(f"{self.path / network.file}: expected tensors {want}, got {got}")
         return session
+
+    def _open_unmeasured(self, name: str, path: Path) -> Session:
+        threads = 1 if name in ONE_THREAD else self._threads
+        if self._backend != "native":
+            return open_session(path, backend=self._backend, threads=threads)
+        if name in self.manifest.generators.values():
+            # A generator of another make, or a processor that is not served: no reason not to run it.
+            with contextlib.suppress(BackendError):
+                return open_session(path, backend="native", threads=threads)
+        return open_session(path, backend=REFERENCE_BACKEND, threads=threads)
 
     def _arrays(self, name: str) -> dict[str, NDArray[Any]]:
         entry = self.manifest.files.get(name)

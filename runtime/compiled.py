@@ -20,7 +20,6 @@ bundle's own float32 file. Variants are ONNX: data, not code.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import sys
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from typing import Any
 
 import msgspec
 
+from .backends import installed
 from .drift import Drift
 from .errors import BundleError
 from .files import sha256_of, write_whole
@@ -91,7 +91,7 @@ class Compiled:
         entry = manifest.networks.get(network)
         if choice is None or entry is None or self.record.sources.get(network) != entry.sha256:
             return None
-        if choice.backend != "onnxruntime" and importlib.util.find_spec(choice.backend) is None:
+        if not installed(choice.backend):
             return None
         return choice
 

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..errors import BackendError
 from .base import Session, TensorSpec
 
-__all__ = ["BACKENDS", "Session", "TensorSpec", "open_session"]
+__all__ = ["BACKENDS", "Session", "TensorSpec", "installed", "open_session"]
 
 # Backend name -> module beside this file; each module has ``open(path, threads, **options)``.
 BACKENDS: dict[str, str] = {
     "onnxruntime": "onnxruntime",
+    "native": "native",
     "openvino": "openvino",
     "tensorrt": "tensorrt",
 }
+
+
+def installed(backend: str) -> bool:
+    """Whether what ``backend`` needs is on this machine."""
+    if backend == "native":
+        from .native import available
+
+        return available()
+    return backend in BACKENDS and find_spec(backend) is not None
 
 
 def open_session(

@@ -25,7 +25,7 @@ from rich.console import Console
 @click.option(
     "--warm-up", type=click.IntRange(0), default=5, show_default=True, help="Runs that do not count."
 )
-@click.option("--backend", help="onnxruntime, openvino, tensorrt; default: as compiled, else onnxruntime.")
+@click.option("--backend", help="native, onnxruntime, openvino, tensorrt; default: as compiled, else native.")
 @click.option("--threads", type=click.IntRange(1), help="Threads per network.")
 @click.option("--style", default="photo", show_default=True, help="Generator: photo, toon ...")
 @click.option(

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..backends import installed
 from ..bundle import MANIFEST, list_bundles
 from ..compiled import explain, find_compiled
 from ..errors import BundleError
@@ -73,8 +74,10 @@ def _backends() -> list[Row]:
 
     providers = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
     tensorrt = _has("tensorrt") or _has("tensorrt_rtx")
+    own = installed("native")
     return [
         ("ONNX Runtime", True, f"{onnxruntime.__version__}: {', '.join(providers)}"),
+        ("native synthesis", own, "" if own else "needs a C++17 compiler, and AVX2 or aarch64"),
         ("OpenVINO", _has("openvino"), _version("openvino") or 'pip install "doppelgan[openvino]"'),
         ("TensorRT", tensorrt, "importable" if tensorrt else "JetPack brings it; docs/jetson.md"),
     ]

@@ -58,7 +58,7 @@ _OPTIONS = (
         help="Edit up to so many people; the largest faces first.",
     ),
     click.option(
-        "--backend", help="onnxruntime, openvino, tensorrt; default: as compiled, else onnxruntime."
+        "--backend", help="native, onnxruntime, openvino, tensorrt; default: as compiled, else native."
     ),
     click.option("--threads", type=click.IntRange(1), help="Threads per network; trackers keep to one."),
 )

@@ -13,13 +13,14 @@ import importlib
 import os
 import warnings
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import reference
 
-__all__ = ["KERNELS", "NativeKernelsMissing", "fill_from_rows", "paste", "warp_crop"]
+__all__ = ["KERNELS", "NativeKernelsMissing", "fill_from_rows", "paste", "synthesis", "warp_crop"]
 
 
 class NativeKernelsMissing(UserWarning):
@@ -43,6 +44,14 @@ def _load() -> ModuleType | None:
 
 _kernels = _load()
 KERNELS = "numpy" if _kernels is None else "native"
+
+
+def synthesis() -> Any:
+    """The class that computes a StyleGAN2 synthesis network; None where it is missing or cannot run."""
+    module: Any = _kernels  # compiled by GCC or Clang only
+    if not hasattr(module, "Synthesis") or not module.synthesis_available():
+        return None
+    return module.Synthesis
 
 
 def warp_crop(

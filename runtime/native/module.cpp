@@ -13,6 +13,8 @@
 
 namespace nb = nanobind;
 
+void bind_synthesis(nb::module_ &m);  // synthesis_module.cpp
+
 using Image = nb::ndarray<const uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
 using WritableImage = nb::ndarray<uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
 using Planes = nb::ndarray<const float, nb::shape<3, -1, -1>, nb::c_contig, nb::device::cpu>;
@@ -86,4 +88,7 @@ NB_MODULE(_native, m) {
         nb::arg("frame").noconvert(), nb::arg("rows").noconvert(), nb::arg("threads") = 1);
 
     m.def("_use_avx2", &doppelgan::use_avx2, nb::arg("wanted"));
+#if defined(WITH_SYNTHESIS)
+    bind_synthesis(m);
+#endif
 }

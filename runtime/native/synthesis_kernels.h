@@ -1,0 +1,69 @@
+// The arithmetic of a StyleGAN2 synthesis network on a CPU: what synthesis.cpp calls for every part of a
+// layer.
+//
+// Feature maps are NHWC float32 with one pixel of zeros around them: [size + 2][size + 2][channels], channels
+// padded with zeros to a multiple of 8. A map is stored already multiplied by the style of the convolution
+// that reads it. Nothing here allocates, throws or uses the standard library: this file is compiled for newer
+// processors than the rest, and what the linker shares between files must not be.
+#pragma once
+
+#include <cstdint>
+
+namespace doppelgan {
+
+constexpr int64_t LANES = 8;   // channels per vector
+constexpr int64_t PANEL = 16;  // output channels that are computed together
+constexpr int64_t TILE = 4;    // Winograd: output pixels per side of a tile, F(4x4, 3x3)
+constexpr int64_t POSITIONS = (TILE + 2) * (TILE + 2);
+constexpr int64_t STEP = 4;  // up-sampling: input rows that share a pass over the weights
+constexpr int64_t TAPS = 9;
+
+constexpr int64_t padded(int64_t channels) { return (channels + LANES - 1) / LANES * LANES; }
+
+// One modulated convolution with all that follows it, for one picture:
+//   y = clamp(leaky(convolution(x) * demod + noise + bias)), stored times `style`,
+//   rgb += clamp(rgb_weights . y + rgb_bias)
+struct Convolution {
+    int64_t inputs, outputs;            // channels, padded
+    int64_t in_size, size;              // pixels per side of x and y
+    const float *weights;               // packed for one of the three kernels below
+    const float *x;                     // [in_size + 2][in_size + 2][inputs]
+    float *y;                           // [size + 2][size + 2][outputs]; nullptr: only the RGB is wanted
+    const float *demod, *bias, *style;  // [outputs]; style of the convolution that reads y
+    const float *noise;                 // [size][size]
+    float clamp;                        // of the activations; infinity where there is none
+    const float *rgb_weights;           // [3][outputs], or nullptr
+    const float *rgb_bias;              // [3]
+    float rgb_clamp;
+    float *rgb;                        // [3][size][size], added to
+    float fir_down[4], fir_across[4];  // of an up-sampling convolution: its FIR is their outer product
+};
+
+// weights [POSITIONS][panel][inputs][16]. Tiles count row by row; scratch: winograd_scratch() floats.
+void convolve_winograd(const Convolution &c, int64_t first_tile, int64_t end_tile, float *scratch);
+int64_t winograd_scratch(const Convolution &c, int64_t tiles);
+
+// weights [panel][TAPS][inputs][16], taps row by row. scratch: direct_scratch() floats.
+void convolve_direct(const Convolution &c, int64_t first_row, int64_t end_row, float *scratch);
+int64_t direct_scratch(const Convolution &c);
+
+// Rows of x and output channels, whole panels, that are computed at once.
+struct Part {
+    int64_t first_row, end_row, first_channel, end_channel;
+};
+
+// Transposed convolution with stride 2, then the FIR. weights [panel][TAPS][inputs][16], taps in the order of
+// UP_TAPS. Each row of x makes two of y. scratch: up_scratch() floats.
+void convolve_up(const Convolution &c, const Part &part, float *scratch);
+int64_t up_scratch(const Convolution &c, int64_t channels);
+constexpr int UP_TAPS[TAPS] = {0, 2, 6, 8, 1, 7, 3, 5, 4};  // even/even, even/odd, odd/even, odd/odd pixels
+
+// Rows of out [3][2 size][2 size] = the RGB picture [3][size][size] doubled with the FIR. scratch: size + 2
+// floats.
+void upsample_rgb(const float *picture, int64_t size, const float fir_down[4], const float fir_across[4],
+                  float *out, int64_t first_row, int64_t end_row, float *scratch);
+
+// Sum of a[i] * b[i]; n a multiple of 8.
+float dot(const float *a, const float *b, int64_t n);
+
+}  // namespace doppelgan

@@ -1,0 +1,116 @@
+// Bindings of the synthesis network: arrays are checked here, copied by the constructor, computed in
+// synthesis.cpp.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <string>
+
+#include "synthesis.h"
+
+namespace nb = nanobind;
+
+using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+using Codes = nb::ndarray<const float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
+using Picture = nb::ndarray<float, nb::shape<3, -1, -1>, nb::c_contig, nb::device::cpu>;
+
+namespace {
+
+// The array `key` of a layer; it must have `count` values.
+const float *values(const nb::dict &layer, const char *key, int64_t count) {
+    const Floats array = nb::cast<Floats>(layer[key], false);
+    if (static_cast<int64_t>(array.size()) != count)
+        throw nb::value_error((std::string(key) + ": expected " + std::to_string(count) + " values, got " +
+                               std::to_string(array.size()))
+                                  .c_str());
+    return array.data();
+}
+
+int64_t number(const nb::dict &layer, const char *key) { return nb::cast<int64_t>(layer[key]); }
+
+doppelgan::Style style(const nb::dict &layer, int64_t w_dim, int64_t rows) {
+    const int64_t row = number(layer, "row"), inputs = number(layer, "inputs");
+    if (row < 0 || row >= rows || inputs < 1)
+        throw nb::value_error("a layer's row or inputs are out of range");
+    return {row, values(layer, "style_weight", inputs * w_dim), values(layer, "style_bias", inputs)};
+}
+
+void take_fir(const nb::dict &layer, float down[4], float across[4]) {
+    const float *vertical = values(layer, "fir_down", 4), *horizontal = values(layer, "fir_across", 4);
+    for (int k = 0; k < 4; ++k) down[k] = vertical[k], across[k] = horizontal[k];
+}
+
+std::unique_ptr<doppelgan::Synthesis> build(int64_t w_dim, int64_t rows, const Floats &constant,
+                                            const std::vector<nb::dict> &convolutions,
+                                            const std::vector<nb::dict> &rgbs) {
+    if (w_dim < 1 || rgbs.empty() || convolutions.size() != 2 * rgbs.size() - 1)
+        throw nb::value_error("expected two convolutions for every RGB layer, less one at 4 pixels");
+    std::vector<doppelgan::StyledLayer> layers;
+    int64_t size = 4;
+    for (size_t n = 0; n < convolutions.size(); ++n) {
+        const nb::dict &from = convolutions[n];
+        doppelgan::StyledLayer layer{};
+        layer.inputs = number(from, "inputs"), layer.outputs = number(from, "outputs");
+        layer.up = n % 2 == 1;
+        if (layer.up) size *= 2;
+        if (layer.outputs < 1 || (n > 0 && layer.inputs != layers.back().outputs))
+            throw nb::value_error("a convolution must take what the one before it gives");
+        layer.style = style(from, w_dim, rows);
+        layer.weight = values(from, "weight", layer.outputs * layer.inputs * doppelgan::TAPS);
+        layer.demod = values(from, "demod", layer.outputs * layer.inputs);
+        layer.eps = values(from, "eps", layer.outputs);
+        layer.bias = values(from, "bias", layer.outputs);
+        layer.noise = values(from, "noise", size * size);
+        layer.clamp = nb::cast<float>(from["clamp"]);
+        if (layer.up) take_fir(from, layer.fir_down, layer.fir_across);
+        layers.push_back(layer);
+    }
+    std::vector<doppelgan::RgbLayer> colors;
+    for (size_t level = 0; level < rgbs.size(); ++level) {
+        doppelgan::RgbLayer layer{};
+        layer.inputs = number(rgbs[level], "inputs");
+        if (layer.inputs != layers[2 * level].outputs)
+            throw nb::value_error("an RGB layer must take what the last convolution of its resolution gives");
+        layer.style = style(rgbs[level], w_dim, rows);
+        layer.weight = values(rgbs[level], "weight", 3 * layer.inputs);
+        layer.bias = values(rgbs[level], "bias", 3);
+        layer.clamp = nb::cast<float>(rgbs[level]["clamp"]);
+        if (level > 0) take_fir(rgbs[level], layer.fir_down, layer.fir_across);
+        colors.push_back(layer);
+    }
+    if (static_cast<int64_t>(constant.size()) != layers[0].inputs * 16)
+        throw nb::value_error("constant: expected [inputs of the first convolution, 4, 4]");
+    return std::make_unique<doppelgan::Synthesis>(w_dim, rows, constant.data(), layers, colors);
+}
+
+void run(doppelgan::Synthesis &synthesis, const Codes &codes, const Picture &picture, int threads) {
+    if (static_cast<int64_t>(codes.shape(0)) != synthesis.rows() ||
+        static_cast<int64_t>(codes.shape(1)) != synthesis.w_dim() ||
+        static_cast<int64_t>(picture.shape(1)) != synthesis.size() ||
+        static_cast<int64_t>(picture.shape(2)) != synthesis.size())
+        throw nb::value_error("codes or picture have another shape than the network's");
+    nb::gil_scoped_release release;
+    synthesis.run(codes.data(), picture.data(), threads);
+}
+
+}  // namespace
+
+void bind_synthesis(nb::module_ &m) {
+    nb::class_<doppelgan::Synthesis>(m, "Synthesis")
+        .def(nb::new_(&build), nb::arg("w_dim"), nb::arg("rows"), nb::arg("constant").noconvert(),
+             nb::arg("convolutions"), nb::arg("rgbs"))
+        .def("run", &run, nb::arg("codes").noconvert(), nb::arg("picture").noconvert(),
+             nb::arg("threads") = 1)
+        .def_prop_ro("size", &doppelgan::Synthesis::size)
+        .def_prop_ro("bytes", &doppelgan::Synthesis::bytes);
+    m.def("synthesis_available", [] {
+#if defined(__x86_64__)
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+        return true;
+#endif
+    });
+}
