@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,3 +27,19 @@ def fill_from_rows(
     threads: int = 1,
 ) -> None: ...
 def _use_avx2(wanted: bool) -> bool: ...
+def synthesis_available() -> bool: ...
+
+class Synthesis:
+    def __init__(
+        self,
+        w_dim: int,
+        rows: int,
+        constant: NDArray[np.float32],
+        convolutions: Sequence[Mapping[str, Any]],
+        rgbs: Sequence[Mapping[str, Any]],
+    ) -> None: ...
+    def run(self, codes: NDArray[np.float32], picture: NDArray[np.float32], threads: int = 1) -> None: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...

@@ -65,9 +65,13 @@ def test_every_candidate_is_measured_and_the_fastest_kept(copy: Path) -> None:
     assert read_record(path.read_bytes(), "test") == record
     assert set(record.choices) == {"encoder", "synthesis", "synthesis-toon", "mapping"}
     for name, choice in record.choices.items():
-        rows = [m for m in record.measurements if m.network == name]
-        assert {m.backend for m in rows} == set(backends)
-        assert all(m.drift is not None and m.drift.samples == 3 and not m.refused for m in rows)
+        tried = [m for m in record.measurements if m.network == name]
+        # The native synthesis is asked for generators only, and these are flat colors, not StyleGAN2.
+        refused = {"native"}.intersection(backends) if name.startswith("synthesis") else set()
+        assert {m.backend for m in tried if m.refused} == refused
+        rows = [m for m in tried if not m.refused]
+        assert {m.backend for m in rows} == set(backends) - {"native"}
+        assert all(m.drift is not None and m.drift.samples == 3 for m in rows)
         best = min(rows, key=lambda m: m.median_ms or np.inf)  # all are float32
         assert (choice.backend, choice.threads, choice.file) == (best.backend, best.threads, "")
 
