@@ -94,6 +94,11 @@ class Scope:
         path.write_bytes(data)
         return open_session(path, backend=backend, threads=threads)
 
+    def serving(self, network: str, batch: bool = False) -> tuple[str, ...]:
+        """Backends that take this network: the native one is made for single codes of generators."""
+        native = network != "encoder" and not batch
+        return tuple(backend for backend in self.backends if native or backend != "native")
+
     def clip(self) -> list[Image]:
         return clip(self.bundle, 2 * SETTLED if self.quick else 5 * SETTLED)
 
@@ -208,7 +213,7 @@ def batch(scope: Scope) -> Panel:
             work = [count(GraphEditor(data)).multiply_adds] * len(BATCHES)
             feeds = sample_inputs(bundle, name, BATCHES[-1])
             output = bundle.session(name).outputs[0].name
-            for backend in scope.backends:
+            for backend in scope.serving(name, batch=True):
                 single = scope.open(data, backend)
                 wanted = np.concatenate([single.run(one)[output].copy() for one in feeds])
                 rows = []
@@ -249,7 +254,7 @@ def threads(scope: Scope) -> Panel:
         for name in ("encoder", bundle.manifest.generators["photo"]):
             data, (feeds, *_) = network(bundle, name), sample_inputs(bundle, name, 1)
             output = bundle.session(name).outputs[0].name
-            for backend in scope.backends:
+            for backend in scope.serving(name):
                 sessions = [scope.open(data, backend, threads=n) for n in counts]
                 results = [session.run(feeds)[output].copy() for session in sessions]
                 worst = max(worst, *(agree(f"{name}, {backend}", results[0], got) for got in results))

@@ -87,6 +87,8 @@ def main() -> None:
 
         add("plain export, ONNX Runtime", plain, "onnxruntime")
         add("ours, ONNX Runtime float32", ours, "onnxruntime")
+        if "native" in usable_backends():
+            add("ours, native float32", ours, "native")
         if "openvino" in usable_backends():
             from doppelgan.runtime.backends.openvino import cpu_precisions
 
