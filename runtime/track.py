@@ -23,7 +23,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-import cv2
 import numpy as np
 
 from .backends.base import Session
@@ -251,7 +250,7 @@ class Tracker:
     def _detect(self, image: Image, view: Region) -> list[Region]:
         """Regions of the faces in a view, largest first."""
         size = self._detector_size
-        found = self._detector.run({"image": look(image, view, size, cv2.BORDER_CONSTANT)})
+        found = self._detector.run({"image": look(image, view, size, "black")})
         scores = found["scores"][0]
         keep = scores >= self._detection_score
         boxes, _ = suppress(found["boxes"][0][keep], scores[keep])
