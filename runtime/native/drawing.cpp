@@ -91,7 +91,7 @@ void stretch(uint8_t *frame, int64_t height, int64_t width, const uint8_t *small
         for (int64_t y = begin; y < end; ++y)
             stretch_row(small + y * columns * 3, placed, width, wide + y * bytes);
     });
-    in_bands(height, width / 16, threads, [&](int64_t begin, int64_t end) {
+    in_bands(height, width / 4, threads, [&](int64_t begin, int64_t end) {
         for (int64_t y = begin; y < end; ++y) {
             const int64_t place = place_of(y, rows, height), top = place >> 8;
             const int64_t bottom = std::min(top + 1, rows - 1);

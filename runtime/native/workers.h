@@ -15,6 +15,7 @@
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -49,46 +50,52 @@ public:
 
     // work(context, band) for every band, on up to `threads` threads, the calling one included. Rethrows what a
     // band has thrown.
-    void run(int64_t bands, int threads, Work work, const void *context) {
+    void run(int bands, int threads, Work work, const void *context) {
         const std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
         if (!turn) {
-            for (int64_t band = 0; band < bands; ++band) work(context, band);
+            for (int band = 0; band < bands; ++band) work(context, band);
             return;
         }
-        std::unique_lock<std::mutex> lock(mutex_);
-        const int helpers = static_cast<int>(std::min<int64_t>({threads - 1, bands - 1, MOST_HELPERS}));
+        const int helpers = std::min({threads - 1, bands - 1, MOST_HELPERS});
         start(helpers);
-        job_ = {work, context, bands, 0, helpers, nullptr};
-        posted_.fetch_add(1, std::memory_order_release);
-        const int to_wake = std::min(helpers, sleeping_);
-        lock.unlock();
-        for (int i = 0; i < to_wake; ++i) wake_.notify_one();
-
-        lock.lock();
-        take_bands(lock);
-        if (at_work_ > 0) {
-            lock.unlock();
-            watch([this] { return at_work_ == 0; });
-            lock.lock();
-            done_.wait(lock, [this] { return at_work_ == 0; });
+        work_ = work, context_ = context, bands_ = bands;
+        done_ = 0;
+        const Offer offer{Offer{offer_.load()}.job + 1, static_cast<uint32_t>(helpers),
+                          static_cast<uint32_t>(bands), 0};
+        offer_.store(offer.packed());
+        // A helper counts itself asleep, then looks at the offer again: one of the two sees the other.
+        if (const int asleep = asleep_.load()) {
+            { const std::lock_guard<std::mutex> lock(mutex_); }
+            for (int i = 0; i < std::min(helpers, asleep); ++i) wake_.notify_one();
         }
-        const std::exception_ptr failure = job_.failure;
-        job_ = {};
-        lock.unlock();
-        if (failure) std::rethrow_exception(failure);
+
+        take_bands(offer.job);
+        const auto all_done = [this] { return done_.load(std::memory_order_acquire) == bands_; };
+        if (!watch(all_done)) {
+            std::unique_lock<std::mutex> lock(mutex_);
+            finished_.wait(lock, all_done);
+        }
+        if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     }
 
 private:
     static constexpr int WATCH_US = 25;
     static constexpr int MOST_HELPERS = 63;
 
-    struct Job {
-        Work work = nullptr;
-        const void *context = nullptr;
-        int64_t bands = 0;
-        int64_t next = 0;  // band that nobody took yet
-        int places = 0;    // helpers that may still join
-        std::exception_ptr failure;
+    // What may be taken, in one word: a band is taken, or seen to be gone, in one atomic step.
+    struct Offer {
+        uint32_t job;  // counts up; the same number again means that nothing was posted meanwhile
+        uint32_t helpers, bands, next;
+
+        Offer(uint32_t j, uint32_t h, uint32_t b, uint32_t n) : job(j), helpers(h), bands(b), next(n) {}
+        explicit Offer(uint64_t word)
+            : job(static_cast<uint32_t>(word >> 32)),
+              helpers(static_cast<uint32_t>(word >> 24 & 255)),
+              bands(static_cast<uint32_t>(word >> 12 & 4095)),
+              next(static_cast<uint32_t>(word & 4095)) {}
+        uint64_t packed() const {
+            return uint64_t{job} << 32 | uint64_t{helpers} << 24 | uint64_t{bands} << 12 | next;
+        }
     };
 
     static std::atomic<Workers *> &current() {
@@ -96,73 +103,77 @@ private:
         return workers;
     }
 
-    // Until the condition holds, but not for long.
+    // Until the condition holds, but not for long. Returns whether it does.
     template <typename Condition>
-    static void watch(const Condition &holds) {
+    static bool watch(const Condition &holds) {
         const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(WATCH_US);
         do {
             for (int i = 0; i < 16; ++i) {
-                if (holds()) return;
+                if (holds()) return true;
 #if defined(__x86_64__) && defined(__GNUC__)
                 _mm_pause();
 #endif
             }
         } while (std::chrono::steady_clock::now() < end);
+        return false;
     }
 
     // So many helpers, or fewer where the system gives no more threads.
     void start(int helpers) {
         try {
-            for (; started_ < helpers; ++started_) std::thread(&Workers::help, this).detach();
+            for (; started_ < helpers; ++started_) std::thread(&Workers::help, this, started_).detach();
         } catch (const std::system_error &) {
         }
     }
 
-    // Bands of the current job until none is left. Called, and left, with mutex_ locked.
-    void take_bands(std::unique_lock<std::mutex> &lock) {
-        ++at_work_;
-        while (job_.next < job_.bands) {
-            const int64_t band = job_.next++;
-            const Work work = job_.work;
-            const void *context = job_.context;
-            lock.unlock();
-            std::exception_ptr failure;
+    // Bands of that job until none is left.
+    void take_bands(uint32_t job) {
+        uint64_t word = offer_.load();
+        for (;;) {
+            const Offer offer{word};
+            if (offer.job != job || offer.next >= offer.bands) return;
+            if (!offer_.compare_exchange_weak(word, word + 1)) continue;
+            // The job cannot end before this band does: what describes it holds still.
             try {
-                work(context, band);
+                work_(context_, offer.next);
             } catch (...) {
-                failure = std::current_exception();
+                const std::lock_guard<std::mutex> lock(mutex_);
+                failure_ = std::current_exception();
             }
-            lock.lock();
-            if (failure) job_.failure = failure;
+            word = offer_.load();
+            if (done_.fetch_add(1) + 1 == static_cast<int>(offer.bands)) {
+                const std::lock_guard<std::mutex> lock(mutex_);
+                finished_.notify_one();
+            }
         }
-        if (--at_work_ == 0) done_.notify_one();
     }
 
-    // The life of a helper.
-    void help() {
-        std::unique_lock<std::mutex> lock(mutex_);
+    // The life of helper number `number`.
+    void help(int number) {
+        uint32_t seen = 0;
+        const auto posted = [&] { return Offer{offer_.load()}.job != seen; };
         for (;;) {
-            if (job_.places > 0 && job_.next < job_.bands) {
-                --job_.places;
-                take_bands(lock);
+            if (!watch(posted)) {
+                std::unique_lock<std::mutex> lock(mutex_);
+                ++asleep_;
+                wake_.wait(lock, posted);
+                --asleep_;
             }
-            const uint64_t seen = posted_;
-            lock.unlock();
-            watch([&] { return posted_ != seen; });
-            lock.lock();
-            ++sleeping_;
-            wake_.wait(lock, [&] { return posted_ != seen; });
-            --sleeping_;
+            const Offer offer{offer_.load()};
+            seen = offer.job;
+            if (number < static_cast<int>(offer.helpers)) take_bands(seen);
         }
     }
 
     std::mutex turn_;   // held by the caller whose job this is
-    std::mutex mutex_;  // guards all below; the two atomics are also read without it
-    std::condition_variable wake_, done_;
-    std::atomic<uint64_t> posted_{0};  // jobs so far
-    std::atomic<int> at_work_{0};      // threads in the current job
-    Job job_;
-    int started_ = 0, sleeping_ = 0;
+    std::mutex mutex_;  // held to fall asleep, and to wake; guards failure_
+    std::condition_variable wake_, finished_;
+    std::atomic<uint64_t> offer_{0};
+    std::atomic<int> asleep_{0}, done_{0};  // helpers; bands
+    Work work_ = nullptr;
+    const void *context_ = nullptr;
+    int bands_ = 0, started_ = 0;
+    std::exception_ptr failure_;
 };
 
 // function(first row, end row) for bands that make up `rows`, as many as the work is worth and some more than
@@ -170,7 +181,8 @@ private:
 template <typename Function>
 void in_bands(int64_t rows, int64_t row_cost, int threads, const Function &function) {
     constexpr int64_t BAND = 1 << 15;  // samples, some 50 us: waking a helper may take as long
-    const int64_t bands = std::min({rows, rows * row_cost / BAND, int64_t{2} * threads});
+    constexpr int64_t MOST = 128;
+    const int64_t bands = std::min({rows, rows * row_cost / BAND, int64_t{2} * threads, MOST});
     if (threads < 2 || bands < 2) {
         function(0, rows);
         return;
@@ -184,7 +196,7 @@ void in_bands(int64_t rows, int64_t row_cost, int threads, const Function &funct
         const Context &c = *static_cast<const Context *>(what);
         c.function(c.rows * band / c.bands, c.rows * (band + 1) / c.bands);
     };
-    Workers::shared().run(bands, threads, work, &context);
+    Workers::shared().run(static_cast<int>(bands), threads, work, &context);
 }
 
 // Memory that a thread keeps from call to call: mapping fresh pages would cost as much as the kernel.
