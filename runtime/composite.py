@@ -35,7 +35,7 @@ FEATHER: Final = {"face": 0.07, "head": 0.10, "replace": 0.12}  # of the square'
 
 SURROUNDINGS: Final = 48  # px: what surrounds the picture in "replace" is this high before it is enlarged
 SURROUNDINGS_BLUR: Final = 7  # px: of _box_sums, which twice is about a Gaussian of sigma 2.8
-SURROUNDINGS_TEXELS: Final = 64  # the picture is thinned out to about this size for them
+SURROUNDINGS_TEXELS: Final = 56  # the picture is thinned out to this size for them
 
 _ANGLES: Final = np.arange(32) * (2 * math.pi / 32)
 DIRECTIONS: Final = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)])  # [2,32]
@@ -135,8 +135,16 @@ def match_colors(
 def _sample(image: Floats, inside: NDArray[np.bool_]) -> Floats:
     """[3,n]: the image's colors on the sampling grid, where `inside`."""
     rows, columns = np.nonzero(inside)
-    index = ((np.arange(SAMPLES) + 0.5) * (image.shape[1] / SAMPLES)).astype(np.intp)
+    index = _grid_index(image.shape[1], SAMPLES)
     return image[:, index[rows], index[columns]]
+
+
+@lru_cache(maxsize=8)
+def _grid_index(size: int, count: int) -> NDArray[np.intp]:
+    """[count]: pixels of `size` nearest to the middles of `count` equal parts; kept, so not to be written to."""
+    index = ((np.arange(count) + 0.5) * (size / count)).astype(np.intp)
+    index.flags.writeable = False
+    return index
 
 
 def _mean_and_spread(colors: Floats) -> tuple[Floats, Floats]:
@@ -242,9 +250,9 @@ def _fill_with_surroundings(frame: Image, picture: Floats, matrix: Matrix) -> No
     shrink = SURROUNDINGS / height
     rows, columns = SURROUNDINGS, max(8, round(width * shrink))
 
-    step = max(1, picture.shape[1] // SURROUNDINGS_TEXELS)
-    border = picture[:, step // 2 :: step, step // 2 :: step]
-    texels = np.clip(border[::-1].transpose(1, 2, 0) * 127.5 + 127.5, 0, 255).astype(np.uint8, order="C")
+    index = _grid_index(picture.shape[1], min(picture.shape[1], SURROUNDINGS_TEXELS))
+    thinned = picture[:, index[:, None], index][::-1].transpose(1, 2, 0)
+    texels = np.clip(thinned * 127.5 + 127.5, 0, 255).astype(np.uint8, order="C")
     to_soft = _rescale(matrix, picture.shape[1], texels.shape[0])
     to_soft *= shrink
     # Hair that touches a side must not run on as a band: continue the wall above it, in all that is averaged.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 namespace doppelgan {
 namespace {
@@ -16,16 +17,21 @@ int64_t place_of(int64_t i, int64_t count, int64_t length) {
     return std::min(std::max<int64_t>(place, 0), (count - 1) * 256);
 }
 
-// Where a column lies: its left neighbor's offset in bytes, its right one's, and the share of the right one.
+// Where a column lies: its neighbors, and the share of the right one in 1/256.
 struct Column {
-    int32_t left, right, share;
+    int32_t left, right;
+    uint32_t share;
 };
 
-void stretch_row(const uint8_t *row, const Column *columns, int64_t width, uint8_t *out) {
+// `spread`: pixels with 16 bits for each channel, so that one multiplication serves all. Writes a byte too many.
+void stretch_row(const uint64_t *spread, const Column *columns, int64_t width, uint8_t *out) {
     for (int64_t x = 0; x < width; ++x, out += 3) {
-        const uint8_t *p = row + columns[x].left, *q = row + columns[x].right;
-        const int b = columns[x].share, a = 256 - b;
-        for (int c = 0; c < 3; ++c) out[c] = static_cast<uint8_t>((p[c] * a + q[c] * b + 128) >> 8);
+        const uint64_t right = columns[x].share, left = 256 - right;
+        const uint64_t mixed =
+            spread[columns[x].left] * left + spread[columns[x].right] * right + 0x008000800080u;
+        const uint32_t packed = static_cast<uint32_t>((mixed >> 8 & 0xff) | (mixed >> 16 & 0xff00) |
+                                                      (mixed >> 24 & 0xff0000));
+        std::memcpy(out, &packed, 4);
     }
 }
 
@@ -79,18 +85,22 @@ int64_t lines_in_tile(const Line *lines, int64_t count, int64_t x, int64_t y, Li
 void stretch(uint8_t *frame, int64_t height, int64_t width, const uint8_t *small, int64_t rows,
              int64_t columns, int threads) {
     const int64_t bytes = width * 3;
-    uint8_t *wide = scratch<uint8_t, 0>(static_cast<size_t>(rows * bytes));
+    uint8_t *wide = scratch<uint8_t, 0>(static_cast<size_t>(rows * bytes + 1));
     Column *placed = scratch<Column, 0>(static_cast<size_t>(width));
     for (int64_t x = 0; x < width; ++x) {
         const int64_t place = place_of(x, columns, width), left = place >> 8;
-        const int64_t right = std::min(left + 1, columns - 1);
-        placed[x] = {static_cast<int32_t>(left * 3), static_cast<int32_t>(right * 3),
-                     static_cast<int32_t>(place & 255)};
+        placed[x] = {static_cast<int32_t>(left), static_cast<int32_t>(std::min(left + 1, columns - 1)),
+                     static_cast<uint32_t>(place & 255)};
     }
-    in_bands(rows, width, threads, [&](int64_t begin, int64_t end) {
-        for (int64_t y = begin; y < end; ++y)
-            stretch_row(small + y * columns * 3, placed, width, wide + y * bytes);
-    });
+    uint64_t *spread = scratch<uint64_t, 0>(static_cast<size_t>(columns));
+    // In order: the byte that a row writes too many belongs to the next.
+    for (int64_t y = 0; y < rows; ++y) {
+        for (int64_t x = 0; x < columns; ++x) {
+            const uint8_t *p = small + (y * columns + x) * 3;
+            spread[x] = p[0] | static_cast<uint64_t>(p[1]) << 16 | static_cast<uint64_t>(p[2]) << 32;
+        }
+        stretch_row(spread, placed, width, wide + y * bytes);
+    }
     in_bands(height, width / 4, threads, [&](int64_t begin, int64_t end) {
         for (int64_t y = begin; y < end; ++y) {
             const int64_t place = place_of(y, rows, height), top = place >> 8;
