@@ -141,7 +141,7 @@ def _sample(image: Floats, inside: NDArray[np.bool_]) -> Floats:
 
 @lru_cache(maxsize=8)
 def _grid_index(size: int, count: int) -> NDArray[np.intp]:
-    """[count]: pixels of `size` nearest to the middles of `count` equal parts; kept, so not to be written to."""
+    """[count]: the pixels of `size` in the middles of `count` equal parts; kept, so not to be written to."""
     index = ((np.arange(count) + 0.5) * (size / count)).astype(np.intp)
     index.flags.writeable = False
     return index

@@ -182,7 +182,7 @@ template <typename Function>
 void in_bands(int64_t rows, int64_t row_cost, int threads, const Function &function) {
     constexpr int64_t BAND = 1 << 15;  // samples, some 50 us: waking a helper may take as long
     constexpr int64_t MOST = 128;
-    const int64_t bands = std::min({rows, rows * row_cost / BAND, int64_t{2} * threads, MOST});
+    const int64_t bands = std::min({rows, rows * row_cost / BAND, int64_t{4} * threads, MOST});
     if (threads < 2 || bands < 2) {
         function(0, rows);
         return;
