@@ -87,7 +87,7 @@ int main() {
         std::vector<float> expected(image.size()), got(image.size());
         OnDevice<uint8_t> frame_gpu(frame);
         OnDevice<float> image_gpu(image), mask_gpu(mask), out_gpu(got);
-        doppelgan::warp_crop(frame.data(), height, width, m, expected.data(), size, 1);
+        doppelgan::warp_crop(frame.data(), height, width, m, expected.data(), size, doppelgan::Border::REFLECT, 1);
         check(doppelgan_cuda_warp_crop(frame_gpu.data, height, width, width * 3, matrix, out_gpu.data, size,
                                        nullptr),
               "crop");
@@ -146,7 +146,7 @@ int main() {
                 cudaDeviceSynchronize();
             });
             const double crop = median_ms(
-                50, [&] { doppelgan::warp_crop(frame.data(), height, width, m, out.data(), size, 1); });
+                50, [&] { doppelgan::warp_crop(frame.data(), height, width, m, out.data(), size, doppelgan::Border::REFLECT, 1); });
             const double paste = median_ms(50, [&] {
                 doppelgan::paste(frame.data(), height, width, image.data(), mask.data(), size, m, gain,
                                  offset, 1);

@@ -79,7 +79,7 @@ def align(
     """
     matrix = crop_matrix(ffhq_square(face.eyes_mouth), size)
     pixels = np.empty((1, 3, size, size), np.float32)
-    native.warp_crop(np.ascontiguousarray(image), matrix, pixels[0])
+    native.warp_crop(np.ascontiguousarray(image), matrix, pixels[0], native.THREADS)
     return Crop(pixels=pixels, matrix=matrix, landmarks=_into_crop(face.landmarks, matrix))
 
 

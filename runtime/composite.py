@@ -7,28 +7,26 @@
              tilting with the person
 ===========  =======================================================================================
 
-Masks are drawn small, in the aligned square, from the person's tracked contour, and enlarged for the blend: a
-feathered edge holds no detail. Colors are matched by one gain and one offset per channel, steadied over time.
+A mask is what lies within the tangents of the person's tracked contour in DIRECTIONS, with a soft edge.
+Colors are matched by one gain and one offset per channel, steadied over time.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from functools import lru_cache
 from typing import Final, Literal, cast, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from . import native
+from .align import invert
 from .face_mesh import FACE_OVAL
 from .types import Crop, Face, Floats, Image, Matrix
 
 Mode = Literal["face", "head", "replace"]
 
-MASK_SIZE: Final = 96  # px: drawn and blurred at this size
 SAMPLES: Final = 32  # px: colors are compared on a grid of this size
 GAIN_RANGE: Final = (0.7, 1.4)  # contrast may follow the person's this far
 MAX_SHIFT: Final = 0.6  # brightness likewise, in units of -1..1
@@ -36,9 +34,11 @@ STEADINESS: Final = 0.85  # share of the color match carried over from the frame
 FEATHER: Final = {"face": 0.07, "head": 0.10, "replace": 0.12}  # of the square's side
 
 SURROUNDINGS: Final = 48  # px: what surrounds the picture in "replace" is this high before it is enlarged
-SURROUNDINGS_BLUR: Final = (7, 7)  # px, odd: box after box, about a Gaussian of sigma 2.8
+SURROUNDINGS_BLUR: Final = 7  # px: of _box_sums, which twice is about a Gaussian of sigma 2.8
+SURROUNDINGS_TEXELS: Final = 56  # the picture is thinned out to this size for them
 
-_CORES: Final = min(4, os.cpu_count() or 1)
+_ANGLES: Final = np.arange(32) * (2 * math.pi / 32)
+DIRECTIONS: Final = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)])  # [2,32]
 _OVAL: Final = np.array(FACE_OVAL)
 _ONES: Final = np.ones(3, np.float32)
 _ZEROS: Final = np.zeros(3, np.float32)
@@ -80,14 +80,14 @@ class Compositor:
         if self.mode == "replace":
             matrix = _full_height(crop.matrix, frame.shape[0], frame.shape[1], size)
             _fill_with_surroundings(frame, picture, matrix)
-            # The largest paste there is, while no network computes: worth all cores.
             mask = _soft_square(self.feather, size)
-            native.paste(frame, picture, mask, matrix, _ONES, _ZEROS, threads=_CORES)
+            native.paste(frame, picture, mask, matrix, _ONES, _ZEROS, native.THREADS)
         else:
-            mask = _face_mask(crop, self.feather) if self.mode == "face" else _head_mask(crop, self.feather)
+            draw = _face_mask if self.mode == "face" else _head_mask
             gain, offset = self._matched(picture, crop) if self.color_match else (_ONES, _ZEROS)
             matrix = _rescale(crop.matrix, crop.size, size)
-            native.paste(frame, picture, _enlarge(mask, size), matrix, gain, offset)
+            mask = draw(crop, self.feather, size)
+            native.paste(frame, picture, mask, matrix, gain, offset, native.THREADS)
         if self.mark:
             _write_mark(frame)
         return frame
@@ -115,90 +115,114 @@ def match_colors(
     keep_black: bool = False,  # only scale the light: dark hair around the face must not take on a tint
 ) -> tuple[Floats, Floats]:
     """Gain and offset, float32 [3] RGB, that give the picture's face the person's mean and contrast."""
-    oval = np.zeros((SAMPLES, SAMPLES), np.uint8)
-    _fill(oval, _oval(crop) * (SAMPLES / crop.size), 0.85)
-    inside = oval > 127
-    if inside.sum() < 16:
+    middle, reach = _oval(crop, SAMPLES)
+    inside = _draw(SAMPLES, middle, 0.85 * reach, 1.0, _fade(0.0, SAMPLES)) > 0.5
+    if np.count_nonzero(inside) < 16:
         return _ONES, _ZEROS
     real, drawn = _sample(crop.pixels[0], inside), _sample(picture, inside)
-    drawn = np.clip(drawn, -1, 1)
+    drawn = np.minimum(np.maximum(drawn, -1), 1)
 
     low, high = GAIN_RANGE
+    (real_mean, real_spread), (mean, spread) = _mean_and_spread(real), _mean_and_spread(drawn)
     if keep_black:
-        ratio = np.clip((real.mean(axis=1) + 1) / np.maximum(drawn.mean(axis=1) + 1, 1e-3), low, high)
+        ratio = np.clip((real_mean + 1) / np.maximum(mean + 1, 1e-3), low, high)
         return ratio.astype(np.float32), (ratio - 1).astype(np.float32)
-    gain = np.clip(real.std(axis=1) / np.maximum(drawn.std(axis=1), 1e-3), low, high)
-    middle = drawn.mean(axis=1)
-    shift = np.clip(real.mean(axis=1) - middle, -MAX_SHIFT, MAX_SHIFT)
-    return gain.astype(np.float32), (middle + shift - gain * middle).astype(np.float32)
+    gain = np.clip(real_spread / np.maximum(spread, 1e-3), low, high)
+    shift = np.clip(real_mean - mean, -MAX_SHIFT, MAX_SHIFT)
+    return gain.astype(np.float32), (mean + shift - gain * mean).astype(np.float32)
 
 
 def _sample(image: Floats, inside: NDArray[np.bool_]) -> Floats:
     """[3,n]: the image's colors on the sampling grid, where `inside`."""
-    index = ((np.arange(SAMPLES) + 0.5) * (image.shape[1] / SAMPLES)).astype(np.intp)
-    return image[:, index[:, None], index][:, inside]
+    rows, columns = np.nonzero(inside)
+    index = _grid_index(image.shape[1], SAMPLES)
+    return image[:, index[rows], index[columns]]
 
 
-def _oval(crop: Crop) -> Floats:
-    """[n,2]: the convex outline of the face in crop coordinates where the square is 0..size."""
-    hull = cv2.convexHull(crop.landmarks[_OVAL, :2].astype(np.float32))[:, 0]
-    return np.asarray(hull + 0.5, np.float32)
+@lru_cache(maxsize=8)
+def _grid_index(size: int, count: int) -> NDArray[np.intp]:
+    """[count]: the pixels of `size` in the middles of `count` equal parts; kept, so not to be written to."""
+    index = ((np.arange(count) + 0.5) * (size / count)).astype(np.intp)
+    index.flags.writeable = False
+    return index
 
 
-def _fill(mask: NDArray[np.uint8], outline: Floats, grow: float = 1.0) -> None:
-    """Fill a convex outline, grown around its center; coordinates where the mask spans 0..size."""
-    middle = outline.mean(axis=0)
-    points = np.round((middle + (outline - middle) * grow - 0.5) * 16).astype(np.int32)
-    cv2.fillConvexPoly(mask, points, (255,), lineType=cv2.LINE_AA, shift=4)
+def _mean_and_spread(colors: Floats) -> tuple[Floats, Floats]:
+    """[3] each, of colors [3,n]."""
+    mean = colors.mean(axis=1)
+    apart = colors - mean[:, None]
+    return mean, np.sqrt(np.einsum("ij,ij->i", apart, apart) / colors.shape[1])
 
 
-def _blur(mask: NDArray[np.uint8], width: float) -> Floats:
-    """Soften over about `width` pixels; two box filters make a smooth ramp of finite length."""
-    box = 2 * max(1, round(width / 2)) + 1
-    soft = cv2.blur(mask.astype(np.float32) / 255, (box, box), borderType=cv2.BORDER_REPLICATE)
-    soft = cv2.blur(soft, (box, box), borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(soft, np.float32)
+def _oval(crop: Crop, size: int) -> tuple[Matrix, Matrix]:
+    """The face's outline in a square of size x size pixels: its middle [2] and its _reach from there."""
+    points = _on_grid(crop, size)
+    middle = points.mean(axis=0)
+    return middle, _reach(points - middle)
 
 
-def _face_mask(crop: Crop, feather: float) -> Floats:
-    mask = np.zeros((MASK_SIZE, MASK_SIZE), np.uint8)
-    outline = _oval(crop) * (MASK_SIZE / crop.size)
+def _on_grid(crop: Crop, size: int) -> Matrix:
+    """float64 [36,2]: the face's outline as pixels of a size x size picture of the square."""
+    return (crop.landmarks[_OVAL, :2].astype(np.float64) + 0.5) * (size / crop.size) - 0.5
+
+
+def _reach(points: Matrix) -> Matrix:
+    """[32]: how far points [n,2] reach from the origin in each of DIRECTIONS."""
+    x, y = points.T[:, :, None]
+    return np.asarray((x * DIRECTIONS[0] + y * DIRECTIONS[1]).max(axis=0))
+
+
+def _draw(
+    size: int,
+    middle: Matrix,  # [2] px
+    reach: Matrix,  # [32] px, from the middle to the edge's tangent
+    width: float,  # px, half of the edge's
+    fade: Floats,  # [size], of each column and row
+) -> Floats:
+    """float32 [size,size]: 1 inside, falling smoothly to 0 around the edge."""
+    lines = np.empty((len(reach), 3), np.float32)
+    lines[:, :2] = DIRECTIONS.T
+    lines[:, 2] = reach + middle[0] * DIRECTIONS[0] + middle[1] * DIRECTIONS[1]
+    mask = np.empty((size, size), np.float32)
+    native.soft_region(mask, lines, fade, width, native.THREADS)
+    return mask
+
+
+def _face_mask(crop: Crop, feather: float, size: int) -> Floats:
+    middle, reach = _oval(crop, size)
+    width = feather * size
     # The ramp reaches out as far as in: draw smaller, so that it ends near the contour.
-    radius = math.sqrt(max(float(cv2.contourArea(outline)), 1.0) / math.pi)
-    _fill(mask, outline, max(0.2, 1 - 0.75 * feather * MASK_SIZE / radius))
-    return _blur(mask, feather * MASK_SIZE) * _square_mask(0.03)
+    shrink = max(0.2, 1 - 0.75 * width / max(float(reach.mean()), 0.5))
+    return _draw(size, middle, shrink * reach, width, _fade(0.03, size))
 
 
-def _head_mask(crop: Crop, feather: float) -> Floats:
-    mask = np.zeros((MASK_SIZE, MASK_SIZE), np.uint8)
-    outline = _oval(crop) * (MASK_SIZE / crop.size)
+def _head_mask(crop: Crop, feather: float, size: int) -> Floats:
+    points = _on_grid(crop, size)
+    middle = points.mean(axis=0)
+    points -= middle
     # Grow upwards more than down: hair above, little below the chin.
-    middle = outline.mean(axis=0)
-    up = -0.22 * (outline[:, 1].max() - outline[:, 1].min())
-    raised = middle + (outline - middle) * (1.35, 1.15) + (0, up)
-    both = cv2.convexHull(np.concatenate([outline, raised]).astype(np.float32))
-    _fill(mask, np.asarray(both[:, 0], np.float32))
-    return _blur(mask, feather * MASK_SIZE) * _square_mask(0.08)
+    up = 0.22 * float(np.ptp(points[:, 1]))
+    raised = points * (1.35, 1.15) - (0, up)
+    reach = np.maximum(_reach(points), _reach(raised))
+    return _draw(size, middle, reach, feather * size, _fade(0.08, size))
 
 
-def _square_mask(feather: float) -> Floats:
-    """1 inside, falling smoothly to 0 over the outer `feather` of the square."""
-    position = (np.arange(MASK_SIZE, dtype=np.float32) + 0.5) / MASK_SIZE
-    ramp = np.clip(np.minimum(position, 1 - position) / feather, 0, 1)
-    ramp = ramp * ramp * (3 - 2 * ramp)
-    return np.outer(ramp, ramp).astype(np.float32)
+@lru_cache(maxsize=8)
+def _fade(share: float, size: int) -> Floats:
+    """[size]: 1, falling smoothly to 0 over the outer `share` at both ends; kept, so not to be written to."""
+    position = (np.arange(size, dtype=np.float32) + 0.5) / size
+    ramp = np.clip(np.minimum(position, 1 - position) / max(share, 1e-6), 0, 1)
+    fade: Floats = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    fade.flags.writeable = False
+    return fade
 
 
 @lru_cache(maxsize=8)
 def _soft_square(feather: float, size: int) -> Floats:
     """The whole picture with a soft edge, [size,size]; the same for every frame, so not to be written to."""
-    mask = _enlarge(_square_mask(feather), size)
+    mask = np.outer(_fade(feather, size), _fade(feather, size))
     mask.flags.writeable = False
     return mask
-
-
-def _enlarge(mask: Floats, size: int) -> Floats:
-    return cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
 
 
 def _rescale(matrix: Matrix, size: int, new_size: int) -> Matrix:
@@ -224,25 +248,47 @@ def _fill_with_surroundings(frame: Image, picture: Floats, matrix: Matrix) -> No
     """Continue the picture's border over the whole frame, out of focus."""
     height, width = frame.shape[:2]
     shrink = SURROUNDINGS / height
-    canvas = (max(8, round(width * shrink)), SURROUNDINGS)
+    rows, columns = SURROUNDINGS, max(8, round(width * shrink))
 
-    step = max(1, picture.shape[1] // 64)
-    border = picture[:, step // 2 :: step, step // 2 :: step]
-    texels = np.clip(border[::-1].transpose(1, 2, 0) * 127.5 + 127.5, 0, 255).astype(np.uint8)
-    for side in (0, -1):  # hair that touches a side must not run on as a band: continue the wall above it
-        texels[:, side] = texels[: len(texels) // 8, side].mean(axis=0)
-    to_canvas = _rescale(matrix, picture.shape[1], texels.shape[0])
-    to_canvas *= shrink
-    to_canvas[:, 2] += 0.5 * shrink - 0.5
-    soft = cv2.warpAffine(texels, to_canvas, canvas, borderMode=cv2.BORDER_REPLICATE)
-    for box in SURROUNDINGS_BLUR:
-        soft = cv2.blur(soft, (box, box), borderType=cv2.BORDER_REPLICATE)
-    rows = cv2.resize(soft, (width, SURROUNDINGS), interpolation=cv2.INTER_LINEAR)
-    native.fill_from_rows(frame, np.asarray(rows, np.uint8), threads=_CORES)
+    index = _grid_index(picture.shape[1], min(picture.shape[1], SURROUNDINGS_TEXELS))
+    thinned = picture[:, index[:, None], index][::-1].transpose(1, 2, 0)
+    texels = np.clip(thinned * 127.5 + 127.5, 0, 255).astype(np.uint8, order="C")
+    to_soft = _rescale(matrix, picture.shape[1], texels.shape[0])
+    to_soft *= shrink
+    # Hair that touches a side must not run on as a band: continue the wall above it, in all that is averaged.
+    outer = max(1, round(1 / math.hypot(to_soft[0, 0], to_soft[1, 0])))
+    for side in (np.s_[:, :outer], np.s_[:, -outer:]):
+        texels[side] = texels[side][: len(texels) // 8].mean(axis=(0, 1))
+    # Room around for the blur.
+    room = SURROUNDINGS_BLUR - 1
+    to_soft[:, 2] += 0.5 * shrink - 0.5 + room
+    soft = np.empty((3, *2 * [max(rows, columns) + 2 * room]), np.float32)
+    native.warp_crop(texels, invert(to_soft), soft, native.THREADS, "repeat")
+    soft = soft[:, : rows + 2 * room, : columns + 2 * room]
+    for _ in range(2):
+        soft = _box_sums(_box_sums(soft).swapaxes(1, 2)).swapaxes(1, 2)
+    scale = 127.5 / SURROUNDINGS_BLUR**4
+    small = (soft[::-1].transpose(1, 2, 0) * np.float32(scale) + np.float32(128)).astype(np.uint8, order="C")
+    native.stretch(frame, small, native.THREADS)
+
+
+def _box_sums(planes: Floats) -> Floats:
+    """[C,H,W] -> [C,H,W-6]: sums of 7 neighbors in a row."""
+    count = planes.shape[2] - 6
+    pairs = planes[..., :-1] + planes[..., 1:]
+    fours = pairs[..., :-2] + pairs[..., 2:]
+    sums: Floats = fours[..., :count] + pairs[..., 4 : 4 + count] + planes[..., 6:]
+    return sums
 
 
 def _write_mark(frame: Image) -> None:
     """The word "synthetic" in the lower left corner, readable on any background."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise ImportError(
+            "mark=True: expected OpenCV to write the mark with; pip install opencv-python-headless"
+        ) from error
     scale = max(0.35, frame.shape[0] / 1200)
     origin = (round(12 * scale) + 2, frame.shape[0] - round(14 * scale) - 2)
     font = cv2.FONT_HERSHEY_SIMPLEX

@@ -6,16 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 
+from . import native
 from .types import Floats, Image, Matrix
 
 _EYE_CORNERS: Final = (33, 263)
 _FOREHEAD_CHIN: Final = (10, 152)
 MARGIN: Final = 1.5  # side of a region over the extent of the face in it, as the network was trained
 _SMALLEST_PX: Final = 12.0  # a region below this holds no face that landmarks could follow
-_TO_SIGNED: Final = (np.arange(256) / 127.5 - 1).astype(np.float32)  # uint8 -> -1..1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +29,24 @@ class Region:
     @classmethod
     def around(cls, points: Floats) -> Region:
         """The region of landmarks [P,3]: square around them in the head's own axes, with margin."""
-        xy = points[:, :2].astype(np.float64)
         # Eye line and turned face height add up: in profile the first shrinks and the second leads.
-        across = xy[_EYE_CORNERS[1]] - xy[_EYE_CORNERS[0]]
-        down = xy[_FOREHEAD_CHIN[1]] - xy[_FOREHEAD_CHIN[0]]
-        angle = math.atan2(across[1] - down[0], across[0] + down[1])
-        axes = _axes(angle)
-        turned = xy @ axes.T
-        low, high = turned.min(0), turned.max(0)
-        x, y = (low + high) / 2 @ axes
-        return cls(float(x), float(y), MARGIN * float((high - low).max()), angle)
+        (x0, y0), (x1, y1) = points[_EYE_CORNERS, :2].tolist()
+        (x2, y2), (x3, y3) = points[_FOREHEAD_CHIN, :2].tolist()
+        angle = math.atan2((y1 - y0) - (x3 - x2), (x1 - x0) + (y3 - y2))
+        cos, sin = math.cos(angle), math.sin(angle)
+        x, y = points[:, :2].T.astype(np.float64)
+        across, down = x * cos + y * sin, y * cos - x * sin
+        left, right, top, bottom = (float(v) for v in (across.min(), across.max(), down.min(), down.max()))
+        u, v = (left + right) / 2, (top + bottom) / 2
+        side = MARGIN * max(right - left, bottom - top)
+        return cls(u * cos - v * sin, u * sin + v * cos, side, angle)
 
     def matrix(self, size: int) -> Matrix:
         """float64 [2,3]: pixel of a size x size look at this region -> frame pixel (centers at integers)."""
-        scale = self.side / size
-        turn = _axes(self.angle).T * scale
-        corner = np.array([self.x, self.y]) + turn @ np.full(2, 0.5 - size / 2)
-        return np.column_stack([turn, corner])
+        cos, sin = (self.side / size * v for v in (math.cos(self.angle), math.sin(self.angle)))
+        middle = 0.5 - size / 2
+        x, y = self.x + middle * (cos - sin), self.y + middle * (sin + cos)
+        return np.array([[cos, -sin, x], [sin, cos, y]])
 
     def usable(self, image: Image) -> bool:
         """Big enough, not absurdly big, and its center inside the frame."""
@@ -61,47 +61,20 @@ class Region:
         return abs(turn) < 0.05 and shift < 0.02 * self.side and 0.95 < self.side / other.side < 1.05
 
 
-def _axes(angle: float) -> Matrix:
-    """[2,2]: rows are the right and down directions of a region at that angle."""
-    return np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-
-
-def look(image: Image, region: Region, size: int, border: int = cv2.BORDER_REPLICATE) -> Floats:
-    """The region as network input: RGB float32 [1,3,size,size], -1..1."""
-    matrix = region.matrix(size)
-    shrink = min(int(region.side / size), *image.shape[:2])
-    if shrink >= 2:
-        image, matrix = _shrunk(image, region, matrix, shrink)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    crop = cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=border)
+def look(image: Image, region: Region, size: int, border: native.Border = "repeat") -> Floats:
+    """The region as network input: RGB float32 [1,3,size,size], -1..1; ``border`` lies around the frame."""
     planes = np.empty((1, 3, size, size), np.float32)
-    for plane, channel in zip(planes[0], cv2.split(crop)[::-1], strict=True):
-        cv2.LUT(channel, _TO_SIGNED, plane)
+    matrix = region.matrix(size)
+    native.warp_crop(np.ascontiguousarray(image), matrix, planes[0], native.THREADS, border)
     return planes
-
-
-def _shrunk(image: Image, region: Region, matrix: Matrix, shrink: int) -> tuple[Image, Matrix]:
-    """The part of the frame around a region, averaged over shrink x shrink pixels, and the matrix into it."""
-    reach = region.side / 2 * (abs(math.cos(region.angle)) + abs(math.sin(region.angle))) + shrink
-    corner, cells = [], []
-    for middle, length in zip((region.x, region.y), image.shape[1::-1], strict=True):
-        first = min(max(int(middle - reach), 0), length - shrink)
-        last = min(max(int(middle + reach) + 1, first + shrink), length)
-        corner.append(first)
-        # Whole cells only, several times as fast; at most a cell less at the end.
-        cells.append((last - first) // shrink)
-    (x0, y0), (columns, rows) = corner, cells
-    part = image[y0 : y0 + rows * shrink, x0 : x0 + columns * shrink]
-    small = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
-    matrix = matrix.copy()
-    matrix[:, 2] += 0.5 - np.array(corner)
-    matrix /= shrink
-    matrix[:, 2] -= 0.5
-    return np.asarray(small, np.uint8), matrix
 
 
 def place(points: Floats, region: Region, size: int) -> Floats:
     """Points [..., 2 or 3] of a size x size look at ``region`` -> frame pixels; z is scaled as x and y."""
-    offsets = (points[..., :2] / size - 0.5) * region.side
-    xy = offsets @ _axes(region.angle) + (region.x, region.y)
-    return np.concatenate([xy, points[..., 2:] * (region.side / size)], axis=-1).astype(np.float32)
+    cos, sin = (region.side / size * v for v in (math.cos(region.angle), math.sin(region.angle)))
+    u, v = points[..., 0] - size / 2, points[..., 1] - size / 2
+    placed = np.empty(points.shape, np.float32)
+    placed[..., 0] = u * cos - v * sin + region.x
+    placed[..., 1] = u * sin + v * cos + region.y
+    placed[..., 2:] = points[..., 2:] * (region.side / size)
+    return placed

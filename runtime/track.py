@@ -23,7 +23,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-import cv2
 import numpy as np
 
 from .backends.base import Session
@@ -74,7 +73,7 @@ class Smoother:
         settings = self._settings
         velocity = (points - self._points) / np.float32(step_s * size_px)
         self._speed = self._speed + _gain(settings.d_cutoff_hz, step_s) * (velocity - self._speed)
-        pace = np.linalg.norm(self._speed, axis=1, keepdims=True)
+        pace = np.sqrt(np.einsum("ij,ij->i", self._speed, self._speed))[:, None]
         gain = _gain(settings.min_cutoff_hz + settings.beta * pace, step_s)
         self._points = (self._points + gain * (points - self._points)).astype(np.float32)
         return self._points
@@ -119,7 +118,8 @@ class _Track:
     """A face that is or was lately in view."""
 
     id: int
-    points: Floats  # as measured, [P,3]; the region of the next frame comes from these
+    points: Floats  # as measured, [P,3]
+    region: Region  # around those points: where to look in the next frame
     smoother: Smoother | None
     seen_s: float
     score: float
@@ -194,7 +194,7 @@ class Tracker:
 
     def _follow(self, track: _Track, image: Image, time_s: float) -> bool:
         """Move a track to where its face went; False if it is gone."""
-        return self._settle(track, image, Region.around(track.points), time_s)
+        return self._settle(track, image, track.region, time_s)
 
     def _settle(self, track: _Track, image: Image, region: Region, time_s: float, looks: int = 1) -> bool:
         """Measure in ``region``, again where that shows the face while it moves on, and take over the result.
@@ -212,7 +212,7 @@ class Tracker:
                 break
         if not region.usable(image):
             return False
-        track.points, track.score, track.seen_s = points, score, time_s
+        track.points, track.region, track.score, track.seen_s = points, region, score, time_s
         smooth = points if track.smoother is None else track.smoother(points, region.side / MARGIN, time_s)
         track.face = Face(id=track.id, landmarks=smooth, score=score)
         return True
@@ -246,12 +246,13 @@ class Tracker:
 
     def _new_track(self) -> _Track:
         smoother = None if self._smoothing is None else Smoother(self._smoothing)
-        return _Track(self._next_id, np.zeros((N_POINTS, 3), np.float32), smoother, 0.0, 0.0)
+        nowhere = Region(0.0, 0.0, 0.0)
+        return _Track(self._next_id, np.zeros((N_POINTS, 3), np.float32), nowhere, smoother, 0.0, 0.0)
 
     def _detect(self, image: Image, view: Region) -> list[Region]:
         """Regions of the faces in a view, largest first."""
         size = self._detector_size
-        found = self._detector.run({"image": look(image, view, size, cv2.BORDER_CONSTANT)})
+        found = self._detector.run({"image": look(image, view, size, "black")})
         scores = found["scores"][0]
         keep = scores >= self._detection_score
         boxes, _ = suppress(found["boxes"][0][keep], scores[keep])
@@ -271,8 +272,7 @@ class Tracker:
         """
         height, width = image.shape[:2]
         for track in self._lost:
-            region = Region.around(track.points)
-            yield replace(region, side=2 * region.side)
+            yield replace(track.region, side=2 * track.region.side)
         whole = Region((width - 1) / 2, (height - 1) / 2, float(max(width, height)))
         yield whole
         views = list(_special_views(whole, width, height))

@@ -1,10 +1,10 @@
 """The passes over pixels outside the networks, in C++ where it was compiled and in NumPy everywhere else.
 
-`warp_crop` makes a network's input from a frame; `paste` puts a network's output back; `fill_from_rows` makes
-a background for it. `KERNELS` says which implementation serves: "native" or "numpy". Both have the same
-contracts, and `reference` defines what they compute. Arrays must have exactly the stated dtype and be
-C-contiguous: nothing is converted or copied behind the caller's back. DOPPELGAN_KERNELS=numpy in the
-environment chooses NumPy without a warning.
+`warp_crop` makes a network's input from a frame; `paste` puts a network's output back, through a mask that
+`soft_region` draws or on surroundings that `stretch` makes. `KERNELS` says which implementation serves:
+"native" or "numpy". Both have the same contracts, and `reference` defines what they compute. Arrays must have
+exactly the stated dtype and be C-contiguous: nothing is converted or copied behind the caller's back.
+DOPPELGAN_KERNELS=numpy in the environment chooses NumPy without a warning.
 """
 
 from __future__ import annotations
@@ -19,8 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import reference
+from .reference import BORDERS, Border
 
-__all__ = ["KERNELS", "NativeKernelsMissing", "fill_from_rows", "paste", "synthesis", "warp_crop"]
+__all__ = [
+    "BORDERS",
+    "KERNELS",
+    "THREADS",
+    "Border",
+    "NativeKernelsMissing",
+    "paste",
+    "soft_region",
+    "stretch",
+    "synthesis",
+    "warp_crop",
+]
 
 
 class NativeKernelsMissing(UserWarning):
@@ -44,6 +56,7 @@ def _load() -> ModuleType | None:
 
 _kernels = _load()
 KERNELS = "numpy" if _kernels is None else "native"
+THREADS = min(4, os.cpu_count() or 1)  # of a kernel while no network computes; more hardly gain on a frame
 
 
 def synthesis() -> Any:
@@ -59,6 +72,7 @@ def warp_crop(
     matrix: NDArray[np.float64],
     out: NDArray[np.float32],
     threads: int = 1,
+    border: Border = "reflect",
 ) -> None:
     """Fill `out` with the square of `image` that `matrix` spans: sampled, RGB, -1..1, planar, in one pass.
 
@@ -66,17 +80,19 @@ def warp_crop(
     matrix  float64 [2,3], a similarity: crop pixels -> image pixels
     out     RGB float32 [3,S,S], written
 
-    Where the square leaves the image, the image is reflected (2 1 0 1 2 ...); where it shrinks, it is
-    filtered against aliasing. Raises TypeError for a wrong dtype, shape or layout, ValueError for an empty
-    array or an unusable matrix. Up to `threads` threads work, no more than pay: starting one costs as much as
-    some hundred thousand samples. The GIL is released.
+    Where the square leaves the image, `border` says what it finds: the image reflected (2 1 0 1 2 ...), its
+    edge pixels repeated, or black. Where it shrinks, it is filtered against aliasing. Raises TypeError for a
+    wrong dtype, shape or layout, ValueError for an empty array, an unusable matrix or an unknown border.
+    Up to `threads` threads work, no more than pay. The GIL is released.
     """
+    if border not in BORDERS:
+        raise ValueError(f"border: expected one of {', '.join(BORDERS)}, got {border!r}")
     if _kernels is None:
         _check_crop(image, matrix, out)
-        reference.warp_crop(image, matrix, out, threads)
+        reference.warp_crop(image, matrix, out, threads, border)
         return
     try:
-        _kernels.warp_crop(image, matrix, out, threads)
+        _kernels.warp_crop(image, matrix, out, threads, BORDERS.index(border))
     except TypeError:
         _check_crop(image, matrix, out)
         raise
@@ -112,26 +128,53 @@ def paste(
         raise
 
 
-def fill_from_rows(
+def stretch(
     frame: NDArray[np.uint8],
-    rows: NDArray[np.uint8],
+    small: NDArray[np.uint8],
     threads: int = 1,
 ) -> None:
-    """Stretch `rows` over the height of `frame`, interpolated linearly from row to row.
+    """Enlarge `small` to the size of `frame`, interpolated linearly from pixel to pixel.
 
     frame   uint8 [H,W,3], written
-    rows    uint8 [h,W,3]; row i lies at the height of frame row (i + .5) * H / h - .5
+    small   uint8 [h,w,3]; pixel (i, j) lies at row (i + .5) * H / h - .5, column (j + .5) * W / w - .5
 
     Raises and threads as `warp_crop`.
     """
     if _kernels is None:
-        _check_fill(frame, rows)
-        reference.fill_from_rows(frame, rows, threads)
+        _check_stretch(frame, small)
+        reference.stretch(frame, small, threads)
         return
     try:
-        _kernels.fill_from_rows(frame, rows, threads)
+        _kernels.stretch(frame, small, threads)
     except TypeError:
-        _check_fill(frame, rows)
+        _check_stretch(frame, small)
+        raise
+
+
+def soft_region(
+    out: NDArray[np.float32],
+    lines: NDArray[np.float32],
+    fade: NDArray[np.float32],
+    width: float,
+    threads: int = 1,
+) -> None:
+    """Draw a convex region into `out`: 1 inside, 0 outside, a smooth ramp across its edge.
+
+    out     float32 [S,S], written, 0..1
+    lines   float32 [n,3] a, b, c with (a, b) of length 1: inside is where a * x + b * y <= c, in pixels
+    fade    float32 [S], 0..1, a factor of each column and each row
+    width   px, from a line, where the value is 1/2, to where the ramp ends, on either side
+
+    Raises and threads as `warp_crop`.
+    """
+    if _kernels is None:
+        _check_region(out, lines, fade)
+        reference.soft_region(out, lines, fade, width, threads)
+        return
+    try:
+        _kernels.soft_region(out, lines, fade, width, threads)
+    except TypeError:
+        _check_region(out, lines, fade)
         raise
 
 
@@ -156,9 +199,14 @@ def _check_paste(
     _check_writable("frame", frame)
 
 
-def _check_fill(frame: object, rows: object) -> None:
-    _check(("frame", frame, "u1", (None, None, 3)), ("rows", rows, "u1", (None, None, 3)))
+def _check_stretch(frame: object, small: object) -> None:
+    _check(("frame", frame, "u1", (None, None, 3)), ("small", small, "u1", (None, None, 3)))
     _check_writable("frame", frame)
+
+
+def _check_region(out: object, lines: object, fade: object) -> None:
+    _check(("out", out, "f4", (None, None)), ("lines", lines, "f4", (None, 3)), ("fade", fade, "f4", (None,)))
+    _check_writable("out", out)
 
 
 def _check(*arguments: tuple[str, object, str, tuple[int | None, ...]]) -> None:

@@ -11,6 +11,7 @@ def warp_crop(
     matrix: NDArray[np.float64],
     out: NDArray[np.float32],
     threads: int = 1,
+    border: int = 0,
 ) -> None: ...
 def paste(
     frame: NDArray[np.uint8],
@@ -21,9 +22,16 @@ def paste(
     offset: NDArray[np.float32],
     threads: int = 1,
 ) -> None: ...
-def fill_from_rows(
+def stretch(
     frame: NDArray[np.uint8],
-    rows: NDArray[np.uint8],
+    small: NDArray[np.uint8],
+    threads: int = 1,
+) -> None: ...
+def soft_region(
+    out: NDArray[np.float32],
+    lines: NDArray[np.float32],
+    fade: NDArray[np.float32],
+    width: float,
     threads: int = 1,
 ) -> None: ...
 def _use_avx2(wanted: bool) -> bool: ...

@@ -1,4 +1,4 @@
-// Bindings only: the array contracts are the C++ types, the work is in pixel_kernels.cpp. Nothing is
+// Bindings only: the array contracts are the C++ types, the work is elsewhere. Nothing is
 // converted or copied.
 
 #include <nanobind/nanobind.h>
@@ -21,6 +21,9 @@ using Planes = nb::ndarray<const float, nb::shape<3, -1, -1>, nb::c_contig, nb::
 using WritablePlanes = nb::ndarray<float, nb::shape<3, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Mask = nb::ndarray<const float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using Matrix = nb::ndarray<const double, nb::shape<2, 3>, nb::c_contig, nb::device::cpu>;
+using Lines = nb::ndarray<const float, nb::shape<-1, 3>, nb::c_contig, nb::device::cpu>;
+using Row = nb::ndarray<const float, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
+using WritableMask = nb::ndarray<float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using Color = nb::ndarray<const float, nb::shape<3>, nb::c_contig, nb::device::cpu>;
 
 static int64_t side(size_t rows, size_t columns, const char *name) {
@@ -45,16 +48,17 @@ NB_MODULE(_native, m) {
 
     m.def(
         "warp_crop",
-        [](const Image &image, const Matrix &matrix, const WritablePlanes &out, int threads) {
+        [](const Image &image, const Matrix &matrix, const WritablePlanes &out, int threads, int border) {
             const int64_t size = side(out.shape(1), out.shape(2), "out");
             check_frame(image.shape(0), image.shape(1), "image");
             const doppelgan::Affine map = affine(matrix, size);
             nb::gil_scoped_release release;
             doppelgan::warp_crop(image.data(), static_cast<int64_t>(image.shape(0)),
-                                 static_cast<int64_t>(image.shape(1)), map, out.data(), size, threads);
+                                 static_cast<int64_t>(image.shape(1)), map, out.data(), size,
+                                 static_cast<doppelgan::Border>(border), threads);
         },
         nb::arg("image").noconvert(), nb::arg("matrix").noconvert(), nb::arg("out").noconvert(),
-        nb::arg("threads") = 1);
+        nb::arg("threads") = 1, nb::arg("border") = 0);
 
     m.def(
         "paste",
@@ -75,17 +79,31 @@ NB_MODULE(_native, m) {
         nb::arg("threads") = 1);
 
     m.def(
-        "fill_from_rows",
-        [](const WritableImage &frame, const Image &rows, int threads) {
+        "stretch",
+        [](const WritableImage &frame, const Image &small, int threads) {
             check_frame(frame.shape(0), frame.shape(1), "frame");
-            check_frame(rows.shape(0), rows.shape(1), "rows");
-            if (rows.shape(1) != frame.shape(1)) throw nb::value_error("rows must be as wide as frame");
+            check_frame(small.shape(0), small.shape(1), "small");
             nb::gil_scoped_release release;
-            doppelgan::fill_from_rows(frame.data(), static_cast<int64_t>(frame.shape(0)),
-                                      static_cast<int64_t>(frame.shape(1)), rows.data(),
-                                      static_cast<int64_t>(rows.shape(0)), threads);
+            doppelgan::stretch(frame.data(), static_cast<int64_t>(frame.shape(0)),
+                               static_cast<int64_t>(frame.shape(1)), small.data(),
+                               static_cast<int64_t>(small.shape(0)), static_cast<int64_t>(small.shape(1)),
+                               threads);
         },
-        nb::arg("frame").noconvert(), nb::arg("rows").noconvert(), nb::arg("threads") = 1);
+        nb::arg("frame").noconvert(), nb::arg("small").noconvert(), nb::arg("threads") = 1);
+
+    m.def(
+        "soft_region",
+        [](const WritableMask &out, const Lines &lines, const Row &fade, float width, int threads) {
+            const int64_t size = side(out.shape(0), out.shape(1), "out");
+            if (lines.shape(0) == 0) throw nb::value_error("lines must not be empty");
+            if (fade.shape(0) != out.shape(0)) throw nb::value_error("fade must be as long as out");
+            if (!(width > 0)) throw nb::value_error("width must be above 0");
+            nb::gil_scoped_release release;
+            doppelgan::soft_region(out.data(), size, lines.data(), static_cast<int64_t>(lines.shape(0)),
+                                   fade.data(), width, threads);
+        },
+        nb::arg("out").noconvert(), nb::arg("lines").noconvert(), nb::arg("fade").noconvert(),
+        nb::arg("width"), nb::arg("threads") = 1);
 
     m.def("_use_avx2", &doppelgan::use_avx2, nb::arg("wanted"));
 #if defined(WITH_SYNTHESIS)

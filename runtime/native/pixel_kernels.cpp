@@ -1,23 +1,21 @@
 // Crop and paste work row by row: which columns of a row matter, and in which grid of bytes they are sampled,
 // is decided here; sampling.h and sampling_avx2.h sample.
 
+#include "averages.h"
 #include "pixel_kernels.h"
 #include "sampling.h"
 #include "sampling_avx2.h"
+#include "workers.h"
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <limits>
-#include <thread>
-#include <vector>
 
 namespace doppelgan {
 namespace {
 
-constexpr int MAX_BOX = 64;  // widest box filter
-constexpr int PAD = 3;       // pixels around the packed image: interpolation and edge coverage never leave it
-constexpr int64_t BAND = 1 << 18;  // samples, about 0.5 ms: worth a thread even on a busy machine
+constexpr int PAD = 3;  // pixels around the packed image: interpolation and edge coverage never leave it
 
 #if HAVE_AVX2_KERNELS
 std::atomic<bool> avx2_serves{avx2::available()};
@@ -64,102 +62,6 @@ Affine at_tap(Affine m, int taps, int a, int b) {
     m.x0 += m.xx * dx + m.xy * dy;
     m.y0 += m.yx * dx + m.yy * dy;
     return m;
-}
-
-// Rows in up to `threads` bands, as many as the work is worth; `row_cost` counts in samples.
-template <typename Function>
-void in_bands(int64_t rows, int64_t row_cost, int threads, const Function &function) {
-    const int64_t worthwhile = std::min<int64_t>(rows, rows * row_cost / BAND);
-    const int64_t bands = std::max<int64_t>(1, std::min<int64_t>(threads, worthwhile));
-    std::vector<std::thread> helpers;
-    for (int64_t band = 1; band < bands; ++band)
-        helpers.emplace_back([&, band] { function(rows * band / bands, rows * (band + 1) / bands); });
-    function(0, rows / bands);
-    for (auto &helper : helpers) helper.join();
-}
-
-// Memory that a thread keeps from call to call: mapping fresh pages would cost as much as the kernel.
-template <typename T, int SLOT>
-T *scratch(size_t count) {
-    thread_local std::vector<T> memory;
-    if (memory.size() < count) memory.resize(count);
-    return memory.data();
-}
-
-// Column sums of `rows` rows of bytes.
-MULTIVERSION void sum_rows(const uint8_t *const *RESTRICT rows, int count, int64_t bytes,
-                           uint16_t *RESTRICT sums) {
-    const uint8_t *first = rows[0];
-    for (int64_t i = 0; i < bytes; ++i) sums[i] = first[i];
-    for (int r = 1; r < count; ++r) {
-        const uint8_t *row = rows[r];
-        for (int64_t i = 0; i < bytes; ++i) sums[i] = static_cast<uint16_t>(sums[i] + row[i]);
-    }
-}
-
-// Means of BOX x BOX bytes that lie `step` apart from column to column, at every byte: the sums of a column and
-// of those beside it. Most are not needed, but all of them together cost less than single ones.
-template <int BOX>
-inline void means_at_every_byte(const uint16_t *RESTRICT sums, int64_t step, int64_t count,
-                                uint8_t *RESTRICT means) {
-    constexpr uint32_t AREA = BOX * BOX, RECIPROCAL = 65536 / AREA + 1;  // exact for sums below 2^15
-    for (int64_t i = 0; i < count; ++i) {
-        uint32_t sum = AREA / 2;
-        for (int j = 0; j < BOX; ++j) sum += sums[i + j * step];
-        const uint16_t short_sum = static_cast<uint16_t>(sum);
-        const bool power_of_2 = (AREA & (AREA - 1)) == 0;
-        means[i] = static_cast<uint8_t>(power_of_2 ? short_sum / AREA : short_sum * RECIPROCAL >> 16);
-    }
-}
-
-MULTIVERSION void means_at_every_byte(int box, const uint16_t *sums, int64_t step, int64_t count,
-                                      uint8_t *means) {
-    if (box == 2) means_at_every_byte<2>(sums, step, count, means);
-    if (box == 3) means_at_every_byte<3>(sums, step, count, means);
-    if (box == 4) means_at_every_byte<4>(sums, step, count, means);
-}
-
-template <int CHANNELS>
-void average_columns(const uint16_t *sums, int64_t count, int box, uint8_t *means, uint32_t *out) {
-    if (box <= 4) {
-        means_at_every_byte(box, sums, CHANNELS, (count * box - box + 1) * CHANNELS, means);
-        for (int64_t i = 0; i < count; ++i) out[i] = load32(means + i * box * CHANNELS);
-        return;
-    }
-    const uint32_t area = static_cast<uint32_t>(box) * static_cast<uint32_t>(box);
-    const uint64_t reciprocal = (uint64_t{1} << 40) / area + 1;  // exact for sums below 2^21
-    for (int64_t i = 0; i < count; ++i, sums += CHANNELS * box) {
-        uint32_t packed = 0;
-        for (int c = 0; c < CHANNELS; ++c) {
-            uint32_t sum = area / 2;
-            for (int j = 0; j < box; ++j) sum += sums[CHANNELS * j + c];
-            packed |= static_cast<uint32_t>((sum * reciprocal) >> 40) << (8 * c);
-        }
-        out[i] = packed;
-    }
-}
-
-// Averages of boxes (bx, by) in [x_begin, x_end) x [y_begin, y_end) as packed words (of which the last byte
-// means nothing where CHANNELS is 3); edge pixels repeat past the image.
-template <int CHANNELS>
-void average_boxes(const uint8_t *image, int64_t height, int64_t width, int box, int64_t x_begin,
-                   int64_t x_end, int64_t y_begin, int64_t y_end, uint32_t *out, int64_t out_stride,
-                   int threads) {
-    const int64_t row_cost = (x_end - x_begin) * box * box / 4;
-    in_bands(y_end - y_begin, row_cost, threads, [&](int64_t begin, int64_t end) {
-        const int64_t first = x_begin * box, last = x_end * box, inside = std::min(last, width) - first;
-        uint16_t *sums = scratch<uint16_t, CHANNELS>(static_cast<size_t>((last - first) * CHANNELS));
-        uint8_t *means = scratch<uint8_t, CHANNELS>(static_cast<size_t>((last - first) * CHANNELS + 1));
-        const uint8_t *rows[MAX_BOX];
-        for (int64_t y = begin; y < end; ++y) {
-            for (int r = 0; r < box; ++r)
-                rows[r] = image + (std::min((y + y_begin) * box + r, height - 1) * width + first) * CHANNELS;
-            sum_rows(rows, box, inside * CHANNELS, sums);
-            for (int64_t x = inside; x < last - first; ++x)
-                std::copy_n(sums + (inside - 1) * CHANNELS, CHANNELS, sums + x * CHANNELS);
-            average_columns<CHANNELS>(sums, x_end - x_begin, box, means, out + y * out_stride);
-        }
-    });
 }
 
 Walk walk_along(const Affine &m, int taps, double column, double row) {
@@ -226,9 +128,13 @@ struct Range {
     int64_t begin, end;
 };
 
-// The indices of a grid of n that samples between low and high touch, reflection included.
-Range touched(double low, double high, int64_t n) {
+// The indices of a grid of n that samples between low and high touch, those of its border rule included.
+Range touched(double low, double high, int64_t n, Border border) {
     int64_t a = static_cast<int64_t>(std::floor(low)) - 1, b = static_cast<int64_t>(std::floor(high)) + 2;
+    if (border != Border::REFLECT) {
+        const auto nearest = [n](int64_t i) { return std::min(std::max<int64_t>(i, 0), n - 1); };
+        return {nearest(a), nearest(b) + 1};
+    }
     const int64_t mirrored_low = -a, mirrored_high = 2 * (n - 1) - b;
     if (mirrored_low > n - 1 || mirrored_high < 0) return {0, n};
     if (a < 0) b = std::max(b, mirrored_low), a = 0;
@@ -341,13 +247,6 @@ Packed pack_image(const float *image, const float *mask, int64_t size, const flo
     return {pixels, stride, small};
 }
 
-MULTIVERSION void mix_rows(const uint8_t *RESTRICT top, const uint8_t *RESTRICT bottom, int64_t bytes,
-                           int lower, uint8_t *RESTRICT out) {
-    const uint16_t a = static_cast<uint16_t>(256 - lower), b = static_cast<uint16_t>(lower);
-    for (int64_t i = 0; i < bytes; ++i)
-        out[i] = static_cast<uint8_t>(static_cast<uint16_t>(top[i] * a + bottom[i] * b + 128) >> 8);
-}
-
 // How much of a frame pixel at distance d (in image pixels, inwards) from the image's edge lies inside.
 double coverage(double u, double v, double edge, double scale) {
     const double d = std::min(std::min(u + 0.5, edge - u), std::min(v + 0.5, edge - v));
@@ -371,10 +270,10 @@ const char *matrix_problem(const Affine &m, int64_t size) {
 }
 
 void warp_crop(const uint8_t *image, int64_t height, int64_t width, const Affine &crop_to_frame, float *out,
-               int64_t size, int threads) {
+               int64_t size, Border border, int threads) {
     const Filter filter = filter_for(scale_of(crop_to_frame));
     if (filter.box == 1) {
-        crop_rows<3>({image, width * 3, height, width}, crop_to_frame, filter.taps, out, size, threads);
+        crop_rows<3>({image, width * 3, height, width, border}, crop_to_frame, filter.taps, out, size, threads);
         return;
     }
 
@@ -384,14 +283,15 @@ void warp_crop(const uint8_t *image, int64_t height, int64_t width, const Affine
                   small_width = (width + filter.box - 1) / filter.box;
     const double last = static_cast<double>(size - 1);
     const Bounds b = bounds_of(m, 0, last, 0, last);
-    const Range xs = touched(b.x_low, b.x_high, small_width), ys = touched(b.y_low, b.y_high, small_height);
+    const Range xs = touched(b.x_low, b.x_high, small_width, border),
+                ys = touched(b.y_low, b.y_high, small_height, border);
     const int64_t stride = xs.end - xs.begin;
     uint32_t *boxes = scratch<uint32_t, 0>(static_cast<size_t>(stride * (ys.end - ys.begin) + REACH / 4));
     average_boxes<3>(image, height, width, filter.box, xs.begin, xs.end, ys.begin, ys.end, boxes, stride,
                      threads);
 
     const uint8_t *origin = reinterpret_cast<const uint8_t *>(boxes) - (ys.begin * stride + xs.begin) * 4;
-    crop_rows<4>({origin, stride * 4, small_height, small_width}, m, filter.taps, out, size, threads);
+    crop_rows<4>({origin, stride * 4, small_height, small_width, border}, m, filter.taps, out, size, threads);
 }
 
 void paste(uint8_t *frame, int64_t height, int64_t width, const float *image, const float *mask, int64_t size,
@@ -455,21 +355,6 @@ void paste(uint8_t *frame, int64_t height, int64_t width, const float *image, co
                     paste_pixels(grid, walk, count, weight, share, into);
                 x += count;
             }
-        }
-    });
-}
-
-void fill_from_rows(uint8_t *frame, int64_t height, int64_t width, const uint8_t *rows, int64_t count,
-                    int threads) {
-    const int64_t bytes = width * 3;
-    in_bands(height, width / 16, threads, [&](int64_t begin, int64_t end) {
-        for (int64_t y = begin; y < end; ++y) {
-            const int64_t place = (2 * y + 1) * count * 128 / height - 128;  // in 1/256 of a row
-            const int64_t inside = std::min(std::max<int64_t>(place, 0), (count - 1) * 256);
-            const int64_t top = inside >> 8;
-            const int64_t bottom = std::min(top + 1, count - 1);
-            mix_rows(rows + top * bytes, rows + bottom * bytes, bytes, static_cast<int>(inside & 255),
-                     frame + y * bytes);
         }
     });
 }

@@ -11,6 +11,9 @@ struct Affine {
     double yx, yy, y0;  // y' = yx * x + yy * y + y0
 };
 
+// What lies outside an image: reference.py, BORDERS.
+enum class Border { REFLECT, REPEAT, BLACK };
+
 // What is wrong with the arguments, or nullptr: see matrix_problem() in reference.py.
 const char *matrix_problem(const Affine &matrix, int64_t size);
 
@@ -22,6 +25,7 @@ void warp_crop(
     const Affine &crop_to_frame,
     float *out,            // [3,size,size] RGB, -1..1
     int64_t size,
+    Border border,
     int threads);
 
 // Network output -> frame, in place. The matrix maps image pixels to frame pixels.
@@ -37,13 +41,24 @@ void paste(
     const float offset[3], // RGB
     int threads);
 
-// The whole frame from some rows of it, interpolated from row to row.
-void fill_from_rows(
+// The whole frame from a small picture of it, interpolated from pixel to pixel.
+void stretch(
     uint8_t *frame,        // [height,width,3], written
     int64_t height,
     int64_t width,
-    const uint8_t *rows,   // [count,width,3]
+    const uint8_t *small,  // [rows,columns,3]
+    int64_t rows,
+    int64_t columns,
+    int threads);
+
+// A convex region with a soft edge.
+void soft_region(
+    float *out,            // [size,size], written, 0..1
+    int64_t size,
+    const float *lines,    // [count,3] a, b, c: inside is where a * x + b * y <= c, (a, b) of length 1
     int64_t count,
+    const float *fade,     // [size]: factor of column and row
+    float width,           // px, from a line to where the edge ends, on either side
     int threads);
 
 // Whether AVX2 serves from now on, where the processor has it; so it does unless told otherwise. For tests.

@@ -8,6 +8,8 @@ scale (source pixels per destination pixel) keeps aliasing away:
     from 1.6      boxes of round(scale) x round(scale) source pixels are averaged (edge pixels repeat), then
                   one bilinear sample of the averages
 
+Outside a frame lies what BORDERS names: its mirror image (2 1 0 1 2 ...), its edge pixels again, or black.
+
 Integer coordinates are pixel centers. `threads` is taken for the signature's sake.
 """
 
@@ -15,13 +17,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 MAX_BOX = 64
 
-_Border = Callable[[NDArray[np.int64], int], NDArray[np.int64]]
+Border = Literal["reflect", "repeat", "black"]
+BORDERS: Final[tuple[Border, ...]] = ("reflect", "repeat", "black")
+
+_Rule = Callable[[NDArray[np.int64], int], NDArray[np.int64]]
 
 
 def warp_crop(
@@ -29,8 +35,9 @@ def warp_crop(
     matrix: NDArray[np.float64],  # [2,3] crop pixels -> image pixels
     out: NDArray[np.float32],  # [3,S,S] RGB, -1..1, written
     threads: int = 1,
+    border: Border = "reflect",
 ) -> None:
-    """Cut out the square that `matrix` spans, reflecting (2 1 0 1 2 ...) where it leaves the image."""
+    """Cut out the square that `matrix` spans; `border` says what lies where it leaves the image."""
     size = _side(out.shape[1:], "out")
     _check_not_empty(image, "image")
     _check_matrix(matrix, size)
@@ -39,10 +46,15 @@ def warp_crop(
     source = image.astype(np.float64)
     if box > 1:
         source = _box_average(image, box)
+    rule = _reflect if border == "reflect" else _clamp
     total = np.zeros((size, size, 3))
     for to_source in _taps(_onto_boxes(matrix, box), taps):
         x, y = _grid(to_source, np.arange(size), np.arange(size))
-        total += _bilinear(source, x, y, _reflect)
+        if border == "black":
+            # One black pixel all around, repeated beyond.
+            total += _bilinear(np.pad(source, ((1, 1), (1, 1), (0, 0))), x + 1, y + 1, rule)
+        else:
+            total += _bilinear(source, x, y, rule)
     out[:] = (total[..., ::-1] / (127.5 * taps * taps) - 1).transpose(2, 0, 1)
 
 
@@ -102,22 +114,54 @@ def paste(
     target[:] = np.floor(target + (total[..., :3] - target) * alpha + 0.5).astype(np.uint8)
 
 
-def fill_from_rows(
+def stretch(
     frame: NDArray[np.uint8],  # [H,W,3], written
-    rows: NDArray[np.uint8],  # [h,W,3]
+    small: NDArray[np.uint8],  # [h,w,3]
     threads: int = 1,
 ) -> None:
-    """Stretch `rows` over the height of `frame`, interpolated in steps of 1/256 of a row."""
+    """Enlarge `small` to the size of `frame`: along rows, then down, each in steps of 1/256 of a pixel."""
     _check_not_empty(frame, "frame")
-    _check_not_empty(rows, "rows")
-    if rows.shape[1] != frame.shape[1]:
-        raise ValueError("rows must be as wide as frame")
-    height, count = len(frame), len(rows)
-    place = (2 * np.arange(height) + 1) * count * 128 // height - 128
+    _check_not_empty(small, "small")
+    left, right, share = _neighbors(frame.shape[1], small.shape[1])
+    wide = (small[:, left] * (256 - share) + small[:, right] * share + 128) >> 8
+    top, bottom, share = _neighbors(frame.shape[0], small.shape[0])
+    frame[:] = (wide[top] * (256 - share[:, None]) + wide[bottom] * share[:, None] + 128) >> 8
+
+
+def soft_region(
+    out: NDArray[np.float32],  # [S,S], written, 0..1
+    lines: NDArray[np.float32],  # [n,3] a, b, c: inside is where a * x + b * y <= c, (a, b) of length 1
+    fade: NDArray[np.float32],  # [S] 0..1, a factor of each column and each row
+    width: float,  # px, from a line to where the edge ends, on either side
+    threads: int = 1,
+) -> None:
+    """Draw the convex region within all `lines`: 1 inside, 0 outside, a smooth ramp through 1/2 on each line.
+
+    The ramp is what two box filters make of a straight edge.
+    """
+    size = _side(out.shape, "out")
+    if len(lines) == 0:
+        raise ValueError("lines must not be empty")
+    if len(fade) != size:
+        raise ValueError("fade must be as long as out")
+    if not width > 0:
+        raise ValueError("width must be above 0")
+    position = np.arange(size)
+    a, b, c = lines.astype(np.float64).T[:, :, None, None]
+    inwards = (c - a * position - b * position[:, None]).min(axis=0)
+    t = np.clip(inwards / width, -1, 1)
+    out[:] = (0.5 + t - 0.5 * t * np.abs(t)) * np.outer(fade, fade)
+
+
+def _neighbors(
+    length: int,
+    count: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Of each of `length` pixels: its neighbors among `count`, the second one's share [length,1] * 256."""
+    place = (2 * np.arange(length) + 1) * count * 128 // length - 128
     place = np.clip(place, 0, (count - 1) * 256)
-    top, lower = place >> 8, (place & 255)[:, None, None]
-    bottom = np.minimum(top + 1, count - 1)
-    frame[:] = (rows[top] * (256 - lower) + rows[bottom] * lower + 128) >> 8
+    first = place >> 8
+    return first, np.minimum(first + 1, count - 1), (place & 255)[:, None]
 
 
 def filter_for(scale: float) -> tuple[int, int]:
@@ -218,7 +262,7 @@ def _bilinear(
     source: NDArray[np.float64],
     x: NDArray[np.float64],
     y: NDArray[np.float64],
-    border: _Border,
+    border: _Rule,
 ) -> NDArray[np.float64]:
     left, top = np.floor(x), np.floor(y)
     fx, fy = (x - left)[..., None], (y - top)[..., None]

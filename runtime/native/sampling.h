@@ -10,26 +10,8 @@
 #include <cstdint>
 #include <cstring>
 
-// One function, compiled for plain x86-64 and for AVX2; the loader picks by what the processor can do (naming
-// a processor, such as "arch=haswell", would pick by what it is). Elsewhere (NEON) the baseline vectorizes.
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__has_attribute)
-#if __has_attribute(target_clones)
-#if defined(__clang__) || __GNUC__ < 12
-#define MULTIVERSION __attribute__((target_clones("avx2", "default")))
-#else
-#define MULTIVERSION __attribute__((target_clones("arch=x86-64-v3", "default")))  // AVX2 + FMA
-#endif
-#endif
-#endif
-#ifndef MULTIVERSION
-#define MULTIVERSION
-#endif
-
-#if defined(_MSC_VER)
-#define RESTRICT __restrict
-#else
-#define RESTRICT __restrict__
-#endif
+#include "compiler.h"
+#include "pixel_kernels.h"
 
 namespace doppelgan {
 namespace {
@@ -44,6 +26,7 @@ struct Grid {
     const uint8_t *pixels;
     int64_t stride;  // bytes from row to row
     int64_t height, width;
+    Border border = Border::REFLECT;
 };
 
 // Where the pixels of a row are sampled, in fixed point: the samples of its first pixel, and the step from pixel
@@ -66,7 +49,7 @@ inline uint32_t load32(const uint8_t *p) {
     return v;
 }
 
-// 0 1 2 1 0 1 2 ...: reflection that does not repeat the border pixel.
+// 2 1 0 1 2 ...: reflection that does not repeat the border pixel.
 inline int64_t reflect(int64_t i, int64_t n) {
     if (i >= 0 && i < n) return i;
     if (n == 1) return 0;
@@ -107,19 +90,31 @@ uint32_t load_pixel(const uint8_t *p) {
     return static_cast<uint32_t>(p[0] | p[1] << 8 | p[2] << 16);
 }
 
+// The index of 0 .. n - 1 that serves for i; -1: none, that is black.
+inline int64_t from_border(int64_t i, int64_t n, Border border) {
+    if (border == Border::REFLECT) return reflect(i, n);
+    if (border == Border::REPEAT) return std::min(std::max<int64_t>(i, 0), n - 1);
+    return i >= 0 && i < n ? i : -1;
+}
+
 template <int BYTES>
-void fetch_reflected(const Grid &grid, const Walk &w, int sample, int count, Neighbors &out) {
+void fetch_anywhere(const Grid &grid, const Walk &w, int sample, int count, Neighbors &out) {
     start(w, sample, out);
+    const auto at = [&grid](int64_t row, int64_t column) -> uint32_t {
+        if (row < 0 || column < 0) return 0;
+        return load_pixel<BYTES>(grid.pixels + row * grid.stride + column * BYTES);
+    };
     for (int i = 0; i < count; ++i) {
         const int64_t x = (w.x[sample] + w.dx * i) >> FRACTION_BITS;
         const int64_t y = (w.y[sample] + w.dy * i) >> FRACTION_BITS;
-        const int64_t left = reflect(x, grid.width) * BYTES, right = reflect(x + 1, grid.width) * BYTES;
-        const uint8_t *top = grid.pixels + reflect(y, grid.height) * grid.stride,
-                      *bottom = grid.pixels + reflect(y + 1, grid.height) * grid.stride;
-        out.p00[i] = load_pixel<BYTES>(top + left);
-        out.p01[i] = load_pixel<BYTES>(top + right);
-        out.p10[i] = load_pixel<BYTES>(bottom + left);
-        out.p11[i] = load_pixel<BYTES>(bottom + right);
+        const int64_t left = from_border(x, grid.width, grid.border),
+                      right = from_border(x + 1, grid.width, grid.border),
+                      top = from_border(y, grid.height, grid.border),
+                      bottom = from_border(y + 1, grid.height, grid.border);
+        out.p00[i] = at(top, left);
+        out.p01[i] = at(top, right);
+        out.p10[i] = at(bottom, left);
+        out.p11[i] = at(bottom, right);
     }
 }
 
@@ -212,7 +207,7 @@ MULTIVERSION void blend_block(const Sums &RESTRICT s, int count, const float *RE
 }
 
 // out = scale * sum of the samples + bias for up to BLOCK pixels, planar; `inside` promises that no sample
-// leaves the grid (less what REACH needs), otherwise the grid is reflected.
+// leaves the grid (less what REACH needs), otherwise its border rule serves.
 template <int BYTES>
 void crop_pixels(const Grid &grid, const Walk &w, int count, bool inside, float scale, float bias, float *red,
                  float *green, float *blue) {
@@ -221,7 +216,7 @@ void crop_pixels(const Grid &grid, const Walk &w, int count, bool inside, float 
         if (inside)
             fetch_inside<BYTES>(grid, w, sample, count, neighbors);
         else
-            fetch_reflected<BYTES>(grid, w, sample, count, neighbors);
+            fetch_anywhere<BYTES>(grid, w, sample, count, neighbors);
         crop_block(neighbors, count, sample == 0, scale, bias, red, green, blue);
     }
 }

@@ -1,0 +1,23 @@
+// What compilers need to be told to vectorize the kernels.
+#pragma once
+
+// One function, compiled for plain x86-64 and for AVX2; the loader picks by what the processor can do (naming
+// a processor, such as "arch=haswell", would pick by what it is). Elsewhere (NEON) the baseline vectorizes.
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__has_attribute)
+#if __has_attribute(target_clones)
+#if defined(__clang__) || __GNUC__ < 12
+#define MULTIVERSION __attribute__((target_clones("avx2", "default")))
+#else
+#define MULTIVERSION __attribute__((target_clones("arch=x86-64-v3", "default")))  // AVX2 + FMA
+#endif
+#endif
+#endif
+#ifndef MULTIVERSION
+#define MULTIVERSION
+#endif
+
+#if defined(_MSC_VER)
+#define RESTRICT __restrict
+#else
+#define RESTRICT __restrict__
+#endif
