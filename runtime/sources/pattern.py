@@ -10,6 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from ..drawing import blend
 from ..errors import SourceError
 from ..types import Floats, Frame, Image
 from .base import Source
@@ -17,7 +18,7 @@ from .base import Source
 DEFAULT_SIZE = (1280, 720)
 DEFAULT_RATE = Fraction(30)
 COUNTER_BITS = 16
-DISC_SHADE = 235
+DISC_COLOR = (235, 235, 235)
 _SYNTAX = re.compile(r"test:(?:(\d+)x(\d+))?(?:@(\d+(?:\.\d+|/\d+)?))?(?::(\d+))?")
 
 
@@ -83,7 +84,7 @@ class PatternSource(Source):
         phase = self._index / 60 * np.pi
         left = round(width / 2 + (width / 2 - radius) * float(np.sin(phase))) - radius - 1
         top = round(height / 2 - height / 8 * float(np.cos(2 * phase))) - radius - 1
-        _blend(image, self._disc, left, top)
+        blend(image, self._disc, (left, top), DISC_COLOR)
         cell = width // COUNTER_BITS
         for bit in range(COUNTER_BITS):
             shade = 255 if self._index >> bit & 1 else 0
@@ -108,15 +109,6 @@ def _disc(radius: int) -> Floats:
     rows = np.arange(-radius - 1, radius + 2)
     distance = np.hypot(rows[:, None], rows[None])
     return np.clip(radius + 0.5 - distance, 0, 1).astype(np.float32)[..., None]
-
-
-def _blend(image: Image, cover: Floats, left: int, top: int) -> None:
-    """Paint ``cover`` in light gray at (left, top); what lies outside is cut off."""
-    height, width = image.shape[:2]
-    x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + cover.shape[1], width), min(top + cover.shape[0], height)
-    area, share = image[y0:y1, x0:x1], cover[y0 - top : y1 - top, x0 - left : x1 - left]
-    area[:] = (area + share * (DISC_SHADE - area.astype(np.float32)) + 0.5).astype(np.uint8)
 
 
 def _bars(size: tuple[int, int]) -> Image:

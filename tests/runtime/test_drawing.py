@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from doppelgan.runtime.drawing import resized, write_text
+from doppelgan.runtime.drawing import blend, resized, write_text
 from doppelgan.runtime.types import Image
 
 
@@ -67,6 +67,27 @@ def test_text_blends_with_what_is_below() -> None:
     write_text(image, "so", (5, 22), height_px=20, color=(200, 200, 200))
     assert set(np.unique(image)) <= set(range(100, 201))
     assert len(np.unique(image)) > 5
+
+
+def test_an_outline_is_black_and_outside_of_the_letters() -> None:
+    plain, outlined = np.full((2, 40, 90, 3), 128, np.uint8)
+    for image, outline_px in ((plain, 0), (outlined, 2)):
+        write_text(image, "mark", (10, 28), height_px=24, color=(255,) * 3, outline_px=outline_px)
+    assert plain.min() == 128
+    assert outlined.min() == 0
+    assert outlined[plain == 255].min() > 250
+    height, more = (int((image != 128).any(axis=(1, 2)).sum()) for image in (plain, outlined))
+    assert more == pytest.approx(height + 4, abs=1)
+
+
+@pytest.mark.parametrize("corner", [(-2, -3), (17, 18), (-40, 5), (5, 99)])
+def test_what_lies_outside_is_cut_off(corner: tuple[int, int]) -> None:
+    image = np.zeros((20, 20, 3), np.uint8)
+    blend(image, np.ones((6, 5, 1), np.float32), corner, (1, 2, 3))
+    x, y = corner
+    expected = np.zeros((200, 200, 3), np.uint8)
+    expected[100 + y : 106 + y, 100 + x : 105 + x] = (1, 2, 3)
+    np.testing.assert_array_equal(image, expected[100:120, 100:120])
 
 
 def test_no_text_draws_nothing() -> None:
