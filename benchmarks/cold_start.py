@@ -85,7 +85,7 @@ def main() -> None:
             lines.append(f"| {label} | failed ({error.returncode}) | - | - |")
             continue
         lines.append(f"| {label} | {np.median(found):.2f} | {min(found):.2f} | {max(found):.2f} |")
-    base = ["av", "click", "msgspec", "numpy", "onnxruntime", "opencv-python-headless", "rich"]
+    base = ["av", "click", "msgspec", "numpy", "onnxruntime", "pillow", "rich"]
     sizes = install_size_mb(base)
     listed = ", ".join(
         f"{name} {size:.0f}" for name, size in sorted(sizes.items(), key=lambda item: -item[1]) if size >= 1

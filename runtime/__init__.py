@@ -1,8 +1,8 @@
 """The online half of doppelgan: frames in, frames with edited faces out. Never imports torch.
 
->>> from doppelgan.runtime import Pipeline, open_bundle
+>>> from doppelgan.runtime import Pipeline, open_bundle, read_image, write_image
 >>> pipeline = Pipeline(open_bundle("demo"), edits={"grey": 0.8})
->>> edited = pipeline.process(frame)  # BGR uint8 [H,W,3]
+>>> write_image("older.png", pipeline.process(read_image("me.jpg")))  # BGR uint8 [H,W,3]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .errors import (
     SourceError,
 )
 from .latents_io import load_directions
+from .pictures import read_image, write_image
 from .pipeline import Pipeline
 from .types import Crop, Face, Frame
 
@@ -42,4 +43,6 @@ __all__ = [
     "list_bundles",
     "load_directions",
     "open_bundle",
+    "read_image",
+    "write_image",
 ]

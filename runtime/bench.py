@@ -21,11 +21,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
 
 from .bundle import Bundle, open_bundle
+from .drawing import resized
 from .drift import Drift, measure
 from .energy import NOT_TOLD, EnergyReader
 from .errors import BundleError, SourceError
@@ -454,8 +454,7 @@ def _fitted(image: Image, size: tuple[int, int]) -> Image:
     width, height = size
     scale = min(width / image.shape[1], height / image.shape[0])
     inner = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     fitted = np.zeros((height, width, 3), np.uint8)
     top, left = (height - inner[1]) // 2, (width - inner[0]) // 2
-    fitted[top : top + inner[1], left : left + inner[0]] = cv2.resize(image, inner, interpolation=how)
+    fitted[top : top + inner[1], left : left + inner[0]] = resized(image, inner)
     return fitted

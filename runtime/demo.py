@@ -9,11 +9,12 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from .bundle import Bundle
+from .drawing import resized
 from .errors import SinkError, SourceError
+from .pictures import write_image
 from .pipeline import Pipeline
 from .sheet import edit_sheet, to_image
 from .sink import open_sink
@@ -78,7 +79,7 @@ def run_demo(
         raise SourceError(f"{source}: expected a face, found none in {made.frames} frames; try another clip")
 
     made.files["sheet"] = output / "before-after.png"
-    cv2.imwrite(str(made.files["sheet"]), edit_sheet(bundle, {"person": (best[1], best[2])}))
+    write_image(made.files["sheet"], edit_sheet(bundle, {"person": (best[1], best[2])}))
     # Rate and interval are left out: here they count two pipelines and the coding of the video as well.
     report = replace(pipelines["photo"].clock.report(), interval=None, frames_per_s=None)
     made.latency_text = report.table()
@@ -112,4 +113,4 @@ def _better(best: View | None, pipeline: Pipeline) -> View:
 
 def _strip(panels: list[Image], size: tuple[int, int]) -> Image:
     width, height = size[0] // len(panels), size[1]
-    return np.hstack([cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in panels])
+    return np.hstack([resized(p, (width, height)) for p in panels])

@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from .errors import ParityError
+from .resample import resample
 
 PEAK = 2.0  # of a picture in -1..1
 EQUAL_DB = 200.0  # stands for infinity, which JSON lacks
@@ -25,6 +27,7 @@ EQUAL_DB = 200.0  # stands for infinity, which JSON lacks
 # Wang et al., "Multiscale structural similarity for image quality assessment", 2003.
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _WINDOW, _SIGMA = 11, 1.5
+_STRIP = 32  # pixels blurred by one small matrix product
 
 Floats = NDArray[Any]
 
@@ -124,7 +127,6 @@ def ms_ssim(
     side = min(a.shape[1:])
     scales = max(1, min(len(_SCALE_WEIGHTS), int(math.log2(max(side / _WINDOW, 1))) + 1))
     weights = np.array(_SCALE_WEIGHTS[:scales]) / sum(_SCALE_WEIGHTS[:scales])
-    # cv2 filters [R,R,3] channel by channel.
     x, y = _bytes_range(a), _bytes_range(b)
     value = 1.0
     for scale, weight in enumerate(weights):
@@ -136,25 +138,55 @@ def ms_ssim(
 
 
 def _bytes_range(picture: Floats) -> Floats:
-    """[3,R,R] in -1..1 -> [R,R,3] in 0..255, still float32."""
-    return np.asarray(np.clip(np.moveaxis(picture, 0, -1).astype(np.float32), -1, 1) * 127.5 + 127.5)
+    """-1..1 -> 0..255, still float32."""
+    return np.asarray(np.clip(picture.astype(np.float32), -1, 1) * 127.5 + 127.5)
 
 
 def _ssim_terms(x: Floats, y: Floats) -> tuple[float, float]:
-    def blur(v: Floats) -> Floats:
-        return np.asarray(cv2.GaussianBlur(v, (_WINDOW, _WINDOW), _SIGMA))
-
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    mean_x, mean_y = blur(x), blur(y)
-    var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
-    both = blur(x * y) - mean_x * mean_y
+    mean_x, mean_y = _blur(x), _blur(y)
+    var_x, var_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
+    both = _blur(x * y) - mean_x * mean_y
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     contrast = (2 * both + c2) / (var_x + var_y + c2)
     return float(luminance.mean()), float(contrast.mean())
 
 
+def _blur(maps: Floats) -> Floats:
+    """[...,H,W] -> same: Gaussian of the window along both axes, mirrored about the outermost pixels.
+
+    As products with a band matrix, a strip of pixels at a time: BLAS outruns sums of shifted pictures.
+    """
+    (height, width), reach, span = maps.shape[-2:], _WINDOW // 2, _STRIP + _WINDOW - 1
+    around = [(reach, reach + -side % _STRIP) for side in (height, width)]
+    padded = np.pad(maps, [(0, 0)] * (maps.ndim - 2) + around, mode="reflect")
+
+    # All views: [...,strip,span,W] from above, [...,strip,H,span] from the left.
+    above = sliding_window_view(padded, span, axis=-2)[..., ::_STRIP, :, :].swapaxes(-1, -2)
+    down = _band().T @ above
+    down = down.reshape(*maps.shape[:-2], -1, padded.shape[-1])
+    left = sliding_window_view(down, span, axis=-1)[..., ::_STRIP, :].swapaxes(-2, -3)
+    blurred = np.empty((*left.shape[:-3], left.shape[-2], left.shape[-3], _STRIP), np.float32)
+    np.matmul(left, _band(), out=blurred.swapaxes(-2, -3))
+    return blurred.reshape(*down.shape[:-1], -1)[..., :height, :width]
+
+
+@lru_cache(maxsize=1)
+def _band() -> Floats:
+    """float32 [strip + window - 1, strip]: column i holds the window, i pixels down."""
+    window = np.exp(-np.square(np.arange(_WINDOW) - _WINDOW // 2) / (2 * _SIGMA**2))
+    band = np.zeros((_STRIP + _WINDOW - 1, _STRIP), np.float32)
+    for i in range(_STRIP):
+        band[i : i + _WINDOW, i] = window / window.sum()
+    return band
+
+
 def _halved(v: Floats) -> Floats:
-    return np.asarray(cv2.resize(v, (v.shape[1] // 2, v.shape[0] // 2), interpolation=cv2.INTER_AREA))
+    """[...,H,W] -> [...,H/2,W/2] by means of areas."""
+    height, width = v.shape[-2] // 2, v.shape[-1] // 2
+    if v.shape[-2] % 2 or v.shape[-1] % 2:
+        return resample(v, (height, width))
+    return np.asarray(v.reshape(*v.shape[:-2], height, 2, width, 2).mean((-3, -1)))
 
 
 def _psnr_db(mean_square: float) -> float:

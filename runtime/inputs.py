@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from .backends import Session
 from .backends.base import Array
 from .bundle import Bundle
 from .encode import pool
+from .resample import resample
 from .types import Floats
 
 Feeds = dict[str, Array]
@@ -77,9 +77,7 @@ def _landmarks(bundle: Bundle, crop: Floats, shape: tuple[int, ...]) -> Floats:
 def _resized(picture: Floats, size: int) -> Floats:
     """[3,R,R] -> [3,size,size], clipped to -1..1."""
     if picture.shape[-1] != size:
-        how = cv2.INTER_AREA if picture.shape[-1] > size else cv2.INTER_LINEAR
-        rows = cv2.resize(np.moveaxis(picture, 0, -1), (size, size), interpolation=how)
-        picture = np.moveaxis(np.asarray(rows), -1, 0)
+        picture = resample(picture, (size, size))
     return np.ascontiguousarray(np.clip(picture, -1, 1), np.float32)
 
 

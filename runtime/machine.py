@@ -26,7 +26,7 @@ _NOTABLE = (
     "bf16",
     "i8mm",
 )
-_VERSIONS = ("doppelgan", "onnxruntime", "openvino", "numpy", "opencv-python-headless")
+_VERSIONS = ("doppelgan", "onnxruntime", "openvino", "numpy", "av")
 
 
 class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
 
 from .bundle import Bundle
+from .drawing import resized, write_text
 from .edit import Editor
 from .types import Floats, Image
 
 LABEL_PX = 20  # height of the line of text under a cell
+LABEL_TEXT_PX = 12
 PAPER, INK = (250, 250, 250), (40, 40, 40)
 
 
@@ -32,8 +33,8 @@ def grid(rows: Sequence[Sequence[tuple[str, Image]]], cell_px: int = 160) -> Ima
             fitted = _fit(picture, cell_px)
             dy, dx = (cell_px - fitted.shape[0]) // 2, (cell_px - fitted.shape[1]) // 2
             sheet[y + dy : y + dy + fitted.shape[0], x + dx : x + dx + fitted.shape[1]] = fitted
-            origin = (x + 4, y + cell_px + 14)
-            cv2.putText(sheet, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.38, INK, 1, cv2.LINE_AA)
+            strip = sheet[y + cell_px : y + cell_px + LABEL_PX, x : x + cell_px]
+            write_text(strip, label, (4, 14), height_px=LABEL_TEXT_PX, color=INK)
     return sheet
 
 
@@ -65,5 +66,4 @@ def _wrap(row: list[tuple[str, Image]], columns: int = 12) -> list[list[tuple[st
 def _fit(picture: Image, side_px: int) -> Image:
     scale = side_px / max(picture.shape[:2])
     width, height = (max(1, round(n * scale)) for n in (picture.shape[1], picture.shape[0]))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=how), np.uint8)
+    return resized(picture, (width, height))

@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SinkError
+from .pictures import WRITABLE
 from .sinks.base import NullSink, Sink, SinkWarning
 from .sinks.camera import VirtualCameraSink
-from .sinks.images import IMAGE_SUFFIXES, ImagesSink
+from .sinks.images import ImagesSink
 from .sinks.raw import RawSink
 from .sinks.video import FORMATS, VideoSink
 from .sinks.window import WindowSink
@@ -60,11 +61,11 @@ def open_sink(
         return VirtualCameraSink(text[len("camera:") :], rate=float(rate or (like.rate if like else 30)))
     if not text.strip():
         raise SinkError("expected a file, folder or 'window', got an empty text; name an output")
-    if path.is_dir() or text.endswith("/") or not suffix or suffix in IMAGE_SUFFIXES:
+    if path.is_dir() or text.endswith("/") or not suffix or suffix in WRITABLE:
         return ImagesSink(text)
     if suffix in FORMATS:
         return VideoSink(path, like=like, rate=rate, **video)
-    known = " ".join([*FORMATS, *sorted(IMAGE_SUFFIXES)])
+    known = " ".join([*FORMATS, *sorted(WRITABLE)])
     raise SinkError(f"{text}: expected a file that ends in one of {known}, got {suffix!r}; rename the output")
 
 

@@ -25,9 +25,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import SourceError
+from .pictures import READABLE
 from .sources.base import Media, Source, SourceWarning
 from .sources.camera import Camera, CameraSource, list_cameras
-from .sources.images import IMAGE_SUFFIXES, ImageSource, find_images
+from .sources.images import ImageSource, find_images
 from .sources.pattern import PatternSource
 from .sources.raw import RawSource
 from .sources.video import VideoSource
@@ -91,7 +92,7 @@ def _kind(text: str) -> str:
         return "camera"
     if re.match(r"[A-Za-z][A-Za-z0-9+.]+://", text):
         return "stream"
-    if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in READABLE):
         return "images"
     if not path.exists():
         if re.search(r"[*?\[]|%0?\d*d", path.name):

@@ -6,7 +6,7 @@
 ``Crop``   aligned face: RGB float32 [1,3,S,S] in -1..1 and where it came from
 =========  ==========================================================================
 
-Points are (x right, y down) in pixels with pixel *centers* at integer coordinates, as in OpenCV.
+Points are (x right, y down) in pixels with pixel *centers* at integer coordinates.
 Codes are plain arrays: float32 [N, n_styles, w_dim], the W+ space of StyleGAN2.
 """
 
@@ -32,7 +32,7 @@ def check_image(image: NDArray[Any], what: str = "frame") -> Image:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
             f"{what}: expected BGR uint8 [H,W,3], got {image.dtype} {list(image.shape)}; "
-            "convert grey or BGRA pictures with cv2.cvtColor"
+            "repeat grey three times, drop an alpha channel"
         )
     if image.shape[0] < 2 or image.shape[1] < 2:
         raise ValueError(f"{what}: expected at least 2x2 pixels, got {image.shape[1]}x{image.shape[0]}")

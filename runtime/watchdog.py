@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 
+from .drawing import write_text
 from .types import Frame, Image
 
 State = Literal["live", "stale", "lost"]
@@ -80,11 +80,8 @@ def no_signal(lost: Lost) -> Image:
     """A dark card that says "no signal"."""
     width, height = lost.size
     image: Image = np.full((height, width, 3), 24, np.uint8)
-    text, font = "no signal", cv2.FONT_HERSHEY_SIMPLEX
-    scale = width / 640
-    (text_width, text_height), _ = cv2.getTextSize(text, font, scale, 1)
-    origin = ((width - text_width) // 2, (height + text_height) // 2)
-    cv2.putText(image, text, origin, font, scale, (160, 160, 160), 1, cv2.LINE_AA)
+    middle, gray = (width // 2, height // 2), (160, 160, 160)
+    write_text(image, "no signal", middle, height_px=width / 20, color=gray, anchor="middle")
     return image
 
 

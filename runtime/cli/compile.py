@@ -104,14 +104,14 @@ def read_crops(folder: Path) -> list[Floats]:
     """Aligned pictures as RGB float32 [3,S,S], -1..1, in the order of their names. Raises SourceError."""
     import numpy as np
 
-    from .image import read_picture
+    from ..pictures import read_image
 
     paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
     if not paths:
         raise SourceError(f"{folder}: expected a folder with aligned pictures (PNG, JPEG, WebP), got none")
     found = []
     for path in paths:
-        picture = read_picture(path)
+        picture = read_image(path)
         if picture.shape[0] != picture.shape[1]:
             height, width = picture.shape[:2]
             raise SourceError(f"{path}: expected an aligned, square picture, got {width}x{height}")

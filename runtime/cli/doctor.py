@@ -17,9 +17,11 @@ from rich.table import Table
 from ..backends import installed
 from ..bundle import MANIFEST, list_bundles
 from ..compiled import explain, find_compiled
-from ..errors import BundleError
+from ..errors import BackendError, BundleError
 from ..manifest import read_manifest
+from ..opencv import build_says, load_opencv
 
+_GSTREAMER = "needs an OpenCV that is built with it, as JetPack's"
 OK, NO = "[green]yes[/green]", "[yellow]no[/yellow]"
 
 
@@ -92,7 +94,7 @@ def _devices() -> list[Row]:
         ("NVIDIA GPU", bool(gpu) or jetson, "Jetson" if jetson else ", ".join(gpu) or "CPU only"),
         ("camera", bool(cameras), ", ".join(cameras) or "none; use a file, a stream or `test:`"),
         ("display", display, "" if display else "no window; write to a file, a stream or a virtual camera"),
-        ("OpenCV with windows", _gui(), "" if _gui() else "pip install opencv-python in place of -headless"),
+        *_opencv(),
     ]
 
 
@@ -107,13 +109,20 @@ def _extras() -> list[Row]:
     ]
 
 
-def _gui() -> bool:
-    import cv2
-
-    for line in cv2.getBuildInformation().splitlines():
-        if line.strip().startswith("GUI:"):
-            return "NONE" not in line
-    return False
+def _opencv() -> list[Row]:
+    get = 'pip install "doppelgan[live]"'
+    try:
+        opencv = load_opencv("OpenCV", BackendError)
+    except BackendError as error:
+        missing = get if not _has("cv2") else str(error)
+        return [("windows", False, missing), ("GStreamer cameras", False, f"{_GSTREAMER}; docs/jetson.md")]
+    gui = build_says(opencv, "GUI").upper() not in ("NONE", "NO")
+    gstreamer = build_says(opencv, "GStreamer").startswith("YES")
+    told = f"OpenCV {opencv.__version__}"
+    return [
+        ("windows", gui, told if gui else f"{told} is headless; pip install opencv-python in its place"),
+        ("GStreamer cameras", gstreamer, told if gstreamer else f"{_GSTREAMER}; docs/jetson.md"),
+    ]
 
 
 def _has(module: str) -> bool:

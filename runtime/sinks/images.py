@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import cv2
-
 from ..errors import SinkError
+from ..pictures import WRITABLE, write_image
 from ..types import Frame
 from .base import Sink
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
 DEFAULT_PATTERN = "%06d.png"
-PNG_LEVEL = 1  # a third of the time of the default for a few percent more bytes
 _NUMBER = re.compile(r"%0?\d*d")
 
 
@@ -27,17 +24,11 @@ class ImagesSink(Sink):
         super().__init__()
         self.name = text
         path = Path(text)
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
+        if path.suffix.lower() not in WRITABLE:
             path = path / DEFAULT_PATTERN
         self._path = path
         self._numbered = bool(_NUMBER.search(path.name))
-        suffix = path.suffix.lower()
-        self._parameters = {
-            ".png": [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL],
-            ".jpg": [cv2.IMWRITE_JPEG_QUALITY, quality],
-            ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, quality],
-            ".webp": [cv2.IMWRITE_WEBP_QUALITY, quality],
-        }.get(suffix, [])
+        self._quality = quality
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -50,13 +41,4 @@ class ImagesSink(Sink):
         path = self._path
         if self._numbered:
             path = path.with_name(_NUMBER.sub(lambda number: number[0] % frame.index, path.name, count=1))
-        ok, data = cv2.imencode(path.suffix, frame.image, self._parameters)
-        if not ok:
-            raise SinkError(f"{path}: OpenCV cannot encode this image; try .png")
-        part = path.with_name(path.name + ".part")
-        try:
-            part.write_bytes(data.data)
-            part.replace(path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise SinkError(f"{path}: cannot write: {error.strerror}; check space and permissions") from error
+        write_image(path, frame.image, quality=self._quality)

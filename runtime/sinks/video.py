@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 from av.error import FFmpegError
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from ..errors import SinkError
 from ..sources.base import Source
@@ -34,19 +34,10 @@ FINE_TIME_BASE = Fraction(1, 90000)  # where frames come at any time
 COARSE_TIME_BASE = Fraction(1, 60000)  # MPEG-4 part 2 allows 65535 at most
 BT709 = 1  # AVCOL_SPC_BT709, AVCOL_PRI_BT709, AVCOL_TRC_BT709
 LIMITED = 1  # AVCOL_RANGE_MPEG
+# libswscale's flags for chroma that is the mean of 2x2 pixels and for rounding: by default it cuts fractions
+# off, which darkens by half a level. By number because not every PyAV names the second.
+ROUNDED_MEANS = 0x20 | 0x40000
 MUXERS_OWN = {"major_brand", "minor_version", "compatible_brands", "encoder"}
-
-# B, G, R, 1 -> Y, U, V in limited range.
-_LUMA = np.array([0.0722, 0.7152, 0.2126])
-_BLUE, _RED = np.array([1.0, 0, 0]), np.array([0, 0, 1.0])
-_YUV = np.array(
-    [
-        [*(_LUMA * 219 / 255), 16],
-        [*((_BLUE - _LUMA) / (2 * (1 - _LUMA[0])) * 224 / 255), 128],
-        [*((_RED - _LUMA) / (2 * (1 - _LUMA[2])) * 224 / 255), 128],
-    ],
-    np.float32,
-)
 
 
 class VideoSink(Sink):
@@ -84,6 +75,7 @@ class VideoSink(Sink):
         self._even = even
         self._failed = False
         self._stream: Any = None
+        self._reformatter = VideoReformatter()
         self._audio: AudioCopy | None = None
         self._part = self._path.with_name(self._path.name + ".part")
         self._container = self._open()
@@ -189,17 +181,11 @@ class VideoSink(Sink):
             self._failed = self._failed or not self.frames
             raise
 
-    def _picture(self, image: Any) -> Any:
+    def _picture(self, image: Image) -> Any:
         right, bottom = self._padded
         if right or bottom:
-            image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
-        height, width = image.shape[:2]
-        if self._stream.codec_context.pix_fmt == "yuv420p" and not (width % 2 or height % 2):
-            return av.VideoFrame.from_numpy_buffer(bgr_to_yuv420p(image), format="yuv420p")
-        picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="bgr24")
-        return picture.reformat(
-            format=self._stream.codec_context.pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG"
-        )
+            image = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")
+        return bgr_to_yuv(image, self._stream.codec_context.pix_fmt, self._reformatter)
 
     def _finish(self) -> None:
         if self._stream is None or self._failed:
@@ -236,22 +222,19 @@ class VideoSink(Sink):
         return SinkError(f"{self.name}: cannot write: {reason}; check free space and permissions")
 
 
-def bgr_to_yuv420p(
-    image: Image,  # BGR uint8 [H,W,3], H and W even
-) -> np.ndarray[Any, np.dtype[np.uint8]]:  # uint8 [H*3/2,W]: Y, then U and V at half size
-    """BT.709 limited range; chroma is the mean of 2x2 pixels.
-
-    Half the time of swscale's conversion, and nearer to the exact values.
-    """
-    height, width = image.shape[:2]
-    planes = np.empty((height * 3 // 2, width), np.uint8)
-    yuv = cv2.transform(image, _YUV)
-    cv2.extractChannel(yuv, 0, dst=planes[:height])
-    half = cv2.resize(yuv, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    chroma = planes[height:].reshape(2, height // 2, width // 2)
-    cv2.extractChannel(half, 1, dst=chroma[0])
-    cv2.extractChannel(half, 2, dst=chroma[1])
-    return planes
+def bgr_to_yuv(
+    image: Image,  # BGR uint8 [H,W,3]
+    pixel_format: str,  # "yuv420p" or "yuv444p"
+    reformatter: VideoReformatter,  # keeps its tables from frame to frame
+) -> av.VideoFrame:
+    """BT.709 limited range, rounded; chroma of yuv420p is the mean of 2x2 pixels."""
+    return reformatter.reformat(
+        av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="bgr24"),
+        format=pixel_format,
+        dst_colorspace=Colorspace.ITU709,
+        dst_color_range=ColorRange.MPEG,
+        interpolation=ROUNDED_MEANS,
+    )
 
 
 def _kept(metadata: dict[str, str]) -> dict[str, str]:

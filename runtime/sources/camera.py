@@ -1,27 +1,31 @@
-"""Cameras through OpenCV: an index, a device file, or a GStreamer pipeline (Jetson)."""
+"""Cameras: an index, a device file, or a GStreamer pipeline (Jetson).
+
+They are opened by OpenCV where it is installed; on Linux also by FFmpeg, pipelines excepted.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import cv2
+from av.error import FFmpegError
 
 from ..errors import SourceError
-from ..types import Frame
+from ..opencv import has_opencv
+from ..types import Frame, Image
 from .base import Source
+from .opencv import OpenCvCapture
+from .v4l2 import V4l2Capture
 
 DEFAULT_SIZE = (1280, 720)
 DEFAULT_RATE = Fraction(30)
 FAILED_READS = 5  # drivers drop a frame now and then
-APPSINK = "appsink drop=true max-buffers=1 sync=false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,20 @@ def list_cameras(sys_folder: Path = Path("/sys/class/video4linux")) -> list[Came
         if index in ("", "0"):
             cameras.append(Camera(f"/dev/{folder.name}", name or "unnamed"))
     return cameras
+
+
+class Capture(Protocol):
+    """An open device."""
+
+    @property
+    def rate(self) -> float:
+        """Frames/s as the driver states it; 0 or nonsense where it does not know."""
+
+    def read(self) -> Image | None:
+        """The next picture, BGR uint8 [H,W,3], or None if this time none came."""
+
+    def release(self) -> None:
+        """Give the device back."""
 
 
 class CameraSource(Source):
@@ -65,56 +83,41 @@ class CameraSource(Source):
         self.name = f"camera {device}"
         self._device = device
         self._wanted = (size, rate)
-        self._open_capture = open_capture or cv2.VideoCapture
+        self._open_capture = open_capture
         self._now_s = now_s
         self._index = 0
         self._open()
 
     def _open(self) -> None:
-        with _quiet_opencv():
-            if self._device.startswith("gst:"):
-                capture = self._open_gstreamer(self._device[len("gst:") :].strip())
-            else:
-                capture = self._open_camera()
-            picture = None
-            if capture.isOpened():
-                for _ in range(FAILED_READS):
-                    ok, picture = capture.read()
-                    if ok:
-                        break
-        if picture is None:
-            capture.release()
+        capture = self._connect()
+        picture = self._picture(capture) if capture is not None else None
+        if capture is None or picture is None:
+            if capture is not None:
+                capture.release()
             raise SourceError(f"{self.name}: {self._diagnosis()}")
         self._capture = capture
         self.size = (picture.shape[1], picture.shape[0])
-        rate = float(capture.get(cv2.CAP_PROP_FPS))
+        rate = capture.rate
         # Some drivers answer 0, or nonsense.
         self.rate = Fraction(rate if 1 <= rate <= 1000 else self._wanted[1]).limit_denominator(1001)
 
-    def _open_camera(self) -> Any:
-        index = int(self._device) if self._device.isdigit() else self._device
-        capture = self._open_capture(index, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
-        if capture.isOpened():
-            (width, height), rate = self._wanted
-            # Webcams send 720p at full rate only as JPEG pictures.
-            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
-            capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
-            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
-            capture.set(cv2.CAP_PROP_FPS, float(rate))
-            capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        return capture
+    def _connect(self) -> Capture | None:
+        if sys.platform == "linux" and not self._device.startswith("gst:") and not has_opencv():
+            path = f"/dev/video{self._device}" if self._device.isdigit() else self._device
+            try:
+                return V4l2Capture(path, *self._wanted)
+            except (FFmpegError, OSError):
+                return None
+        return OpenCvCapture(self._device, *self._wanted, self._open_capture)
 
-    def _open_gstreamer(self, pipeline: str) -> Any:
-        if self._open_capture is cv2.VideoCapture and "GStreamer:                   YES" not in (
-            cv2.getBuildInformation()
-        ):
-            raise SourceError(
-                f"{self.name}: expected an OpenCV built with GStreamer, this one is not; use the system's "
-                "(JetPack: apt install python3-opencv, and a virtual environment with --system-site-packages)"
-            )
-        if "appsink" not in pipeline:
-            pipeline = f"{pipeline} ! videoconvert ! video/x-raw,format=BGR ! {APPSINK}"
-        return self._open_capture(pipeline, cv2.CAP_GSTREAMER)
+    def _picture(self, capture: Capture) -> Image | None:
+        for _ in range(FAILED_READS):
+            picture = capture.read()
+            if picture is not None:
+                return picture
+            if self._closing:
+                break
+        return None
 
     def _diagnosis(self) -> str:
         """Why the camera gives no picture, and what to do."""
@@ -132,15 +135,14 @@ class CameraSource(Source):
         return f"{path} is there but gives no frames; is another program using it? {found}"
 
     def _read(self) -> Frame:
-        for _ in range(FAILED_READS):
-            ok, picture = self._capture.read()
-            if ok and picture is not None:
-                frame = Frame(picture, self._index, self._now_s())
-                self._index += 1
-                return frame
-            if self._closing:
-                break
-        raise SourceError(f"{self.name}: expected a frame, got none {FAILED_READS} times; is it unplugged?")
+        picture = self._picture(self._capture)
+        if picture is None:
+            raise SourceError(
+                f"{self.name}: expected a frame, got none {FAILED_READS} times; is it unplugged?"
+            )
+        frame = Frame(picture, self._index, self._now_s())
+        self._index += 1
+        return frame
 
     def reopen(self) -> None:
         with self._reading:
@@ -151,21 +153,6 @@ class CameraSource(Source):
 
     def _release(self) -> None:
         self._capture.release()
-
-
-@contextlib.contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """OpenCV writes its own guesses about absent cameras to stderr; ours say more."""
-    logging = getattr(getattr(cv2, "utils", None), "logging", None)
-    if logging is None:
-        yield
-        return
-    before = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        logging.setLogLevel(before)
 
 
 def _text(path: Path) -> str:

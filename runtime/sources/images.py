@@ -6,16 +6,12 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
-
-import cv2
-import numpy as np
 
 from ..errors import SourceError
+from ..pictures import READABLE, read_image
 from ..types import Frame, Image
 from .base import Source
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
 DEFAULT_RATE = Fraction(30)
 
 
@@ -44,27 +40,11 @@ class ImageSource(Source):
         return frame
 
 
-def read_image(path: Path) -> Image:
-    """BGR uint8 [H,W,3], turned upright by its EXIF tag; transparency is dropped."""
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise SourceError(
-            f"{path}: expected an image, got: {error.strerror or error}; check the path"
-        ) from error
-    image: Any = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None or min(image.shape[:2]) < 2:
-        got = "an empty file" if not data.size else "something that OpenCV cannot decode"
-        raise SourceError(f"{path}: expected an image, got {got}; convert it to PNG or remove it")
-    decoded: Image = image
-    return decoded
-
-
 def find_images(text: str) -> list[Path]:
     """Image files of a folder, a glob or a printf pattern (``shots/%04d.png``), in natural order."""
     path = Path(text)
     if path.is_dir():
-        files = [f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()]
+        files = [f for f in path.iterdir() if f.suffix.lower() in READABLE and f.is_file()]
         what = "a folder of images"
     else:
         pieces = re.split(r"%0?\d*d", path.name)
@@ -74,7 +54,7 @@ def find_images(text: str) -> list[Path]:
             files = [f for f in files if numbered.fullmatch(f.name)]
         what = "images that match"
     if not files:
-        suffixes = " ".join(sorted(IMAGE_SUFFIXES))
+        suffixes = " ".join(sorted(READABLE))
         raise SourceError(f"{text}: expected {what}, found none; readable are {suffixes}")
     return sorted(files, key=natural_key)
 

@@ -8,16 +8,17 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 
-import cv2
 import numpy as np
 
+from ..drawing import blend
 from ..errors import SourceError
-from ..types import Frame, Image
+from ..types import Floats, Frame, Image
 from .base import Source
 
 DEFAULT_SIZE = (1280, 720)
 DEFAULT_RATE = Fraction(30)
 COUNTER_BITS = 16
+DISC_COLOR = (235, 235, 235)
 _SYNTAX = re.compile(r"test:(?:(\d+)x(\d+))?(?:@(\d+(?:\.\d+|/\d+)?))?(?::(\d+))?")
 
 
@@ -54,6 +55,7 @@ class PatternSource(Source):
         self.duration_s = float(self.frame_count / self.rate) if self.frame_count is not None else None
         self.live = self.frame_count is None if live is None else live
         self._background = _bars(self.size)
+        self._disc = _disc(min(self.size) // 6)
         self._index = 0
         self._stop = threading.Event()
         self._wait = wait or self._stop.wait
@@ -78,13 +80,11 @@ class PatternSource(Source):
     def _draw(self) -> Image:
         image = self._background.copy()
         width, height = self.size
-        radius = min(width, height) // 6
+        radius = self._disc.shape[0] // 2 - 1
         phase = self._index / 60 * np.pi
-        center = (
-            round(width / 2 + (width / 2 - radius) * float(np.sin(phase))),
-            round(height / 2 - height / 8 * float(np.cos(2 * phase))),
-        )
-        cv2.circle(image, center, radius, (235, 235, 235), -1, cv2.LINE_AA)
+        left = round(width / 2 + (width / 2 - radius) * float(np.sin(phase))) - radius - 1
+        top = round(height / 2 - height / 8 * float(np.cos(2 * phase))) - radius - 1
+        blend(image, self._disc, (left, top), DISC_COLOR)
         cell = width // COUNTER_BITS
         for bit in range(COUNTER_BITS):
             shade = 255 if self._index >> bit & 1 else 0
@@ -102,6 +102,13 @@ def read_counter(image: Image) -> int:
     cell = width // COUNTER_BITS
     row = image[height - height // 16]
     return sum(1 << bit for bit in range(COUNTER_BITS) if row[bit * cell + cell // 2].mean() > 127)
+
+
+def _disc(radius: int) -> Floats:
+    """float32 [2r+3,2r+3,1], 0..1: how much of each pixel a disc covers."""
+    rows = np.arange(-radius - 1, radius + 2)
+    distance = np.hypot(rows[:, None], rows[None])
+    return np.clip(radius + 0.5 - distance, 0, 1).astype(np.float32)[..., None]
 
 
 def _bars(size: tuple[int, int]) -> Image:

@@ -7,7 +7,6 @@ import warnings
 from fractions import Fraction
 from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
 
 from ..errors import SourceError
@@ -66,7 +65,8 @@ class RawSource(Source):
                 )
             return None
         if self._swap:
-            cv2.cvtColor(image, cv2.COLOR_RGB2BGR, dst=image)
+            red = image[..., 0].copy()
+            image[..., 0], image[..., 2] = image[..., 2], red
         frame = Frame(image, self._index, float(self._index / self.rate))
         self._index += 1
         return frame

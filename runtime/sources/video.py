@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 from av.error import FFmpegError, InvalidDataError
 from av.video.reformatter import Colorspace, VideoReformatter
@@ -238,16 +237,11 @@ def _turn(picture: Any) -> _Turn | None:
 def _upright(image: Any, turn: _Turn) -> Any:
     """Pixel (x, y) goes to (a x + c y, b x + d y), shifted into view."""
     a, b, c, d = turn
+    pixels = image.view("V3")[..., 0]  # moved whole: half the time of moving three channels
     if a == 0:
-        image = cv2.transpose(image)
-        a, d = c, b
-    if a < 0 and d < 0:
-        image = cv2.flip(image, -1)
-    elif a < 0:
-        image = cv2.flip(image, 1)
-    elif d < 0:
-        image = cv2.flip(image, 0)
-    return image
+        pixels, a, d = pixels.T, c, b
+    turned = np.ascontiguousarray(pixels[::d, ::a])
+    return turned.view(np.uint8).reshape(*turned.shape, 3)
 
 
 def _reason(error: BaseException) -> str:

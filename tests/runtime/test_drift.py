@@ -53,6 +53,44 @@ def test_structural_similarity_sees_structure_and_not_a_little_brightness() -> N
     assert ms_ssim(a, noisy) < 0.97 < 0.99 < ms_ssim(a, brighter)
 
 
+@pytest.mark.parametrize("side", [8, 40, 90, 181, 256])
+def test_structural_similarity_is_that_of_the_formulas_in_float64(side: int) -> None:
+    random = np.random.default_rng(side)
+    a = np.cumsum(random.normal(size=(3, side, side)), axis=-1) / side  # streaks, so that each scale counts
+    b = a + random.normal(size=a.shape) * 0.1 + 0.05
+
+    def blurred(v: np.ndarray) -> np.ndarray:
+        taps = np.exp(-(np.arange(-5.0, 6) ** 2) / (2 * 1.5**2))
+        for axis in (1, 2):
+            wide = np.pad(v, [(0, 0)] + [(5, 5) if axis == one else (0, 0) for one in (1, 2)], mode="reflect")
+            v = sum(
+                tap * wide.take(range(i, i + v.shape[axis]), axis) for i, tap in enumerate(taps / taps.sum())
+            )
+        return v
+
+    def smaller(v: np.ndarray) -> np.ndarray:
+        for _ in range(2):
+            lines, old = v.shape[1:]
+            fine = v.repeat(old // 2, axis=2)  # every new pixel covers whole fine ones
+            v = fine.reshape(3, lines, old // 2, old).mean(3).swapaxes(1, 2)
+        return v
+
+    value, scales = 1.0, {8: 1, 40: 2, 90: 4, 181: 5, 256: 5}[side]
+    x, y = (np.clip(v, -1, 1) * 127.5 + 127.5 for v in (a, b))
+    weights = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])[:scales]
+    for scale, weight in enumerate(weights / weights.sum()):
+        u, v = blurred(x), blurred(y)
+        spread = blurred(x * x) - u * u + blurred(y * y) - v * v
+        term = ((2 * (blurred(x * y) - u * v) + 58.5225) / (spread + 58.5225)).mean()
+        if scale == scales - 1:
+            term *= ((2 * u * v + 6.5025) / (u * u + v * v + 6.5025)).mean()
+        value *= max(term, 0) ** weight
+        x, y = smaller(x), smaller(y)
+
+    assert 0.2 < value < 0.999
+    assert ms_ssim(a.astype(np.float32), b.astype(np.float32)) == pytest.approx(value, abs=1e-5)
+
+
 def test_past_the_bound_the_error_names_network_precision_bound_and_figure() -> None:
     a = pictures()
     drift = measure(a, [p + np.float32(0.2) for p in a], image=True)

@@ -17,7 +17,7 @@ HEAVY = ["torch", "onnx", "scipy", "matplotlib", "PIL", "openvino", "safetensors
 PUBLIC = {
     "BackendError", "Bundle", "BundleError", "BundleWriter", "CheckpointError", "Crop", "Direction",
     "DoppelganError", "EditError", "Face", "Frame", "ParityError", "Pipeline", "SinkError", "SourceError",
-    "list_bundles", "load_directions", "open_bundle",
+    "list_bundles", "load_directions", "open_bundle", "read_image", "write_image",
 }  # fmt: skip
 USES = {
     "import": "import doppelgan.runtime",
@@ -52,11 +52,89 @@ assert done.exit_code == 0, done.output
 }
 
 
+DEMO = find_bundle(ROOT / "engines" / "demo")
+# Where ``import cv2`` fails, once the pixel code behind `Pipeline`, which imports it still, is loaded.
+PRELUDE = """
+import sys
+import doppelgan.runtime
+sys.modules["cv2"] = None
+from pathlib import Path
+"""
+WITHOUT_OPENCV = {
+    "pictures": """
+output = Path({output!r})
+from doppelgan.runtime import read_image, write_image
+import numpy as np
+for suffix in ("png", "jpg", "webp", "tif"):
+    write_image(output / f"a.{{suffix}}", np.full((48, 64, 3), (10, 100, 200), np.uint8))
+    assert abs(read_image(output / f"a.{{suffix}}").astype(int) - (10, 100, 200)).max() < 8
+""",
+    "sources and sinks": """
+output = Path({output!r})
+from doppelgan.runtime.sink import open_sink
+from doppelgan.runtime.source import open_source
+for text in ("a.mp4", "shots/%03d.png", "shots/%03d.jpg"):
+    with open_source("test:64x48@30:3") as source, open_sink(output / text, like=source) as sink:
+        for frame in source:
+            sink.write(frame)
+for text in ("a.mp4", "shots/%d.png", "shots/001.jpg"):
+    with open_source(output / text) as source:
+        assert sum(1 for frame in source) == (3 if text != "shots/001.jpg" else 1)
+""",
+    "a camera and a window say what to install": """
+from doppelgan.runtime.errors import SinkError, SourceError
+from doppelgan.runtime.sink import open_sink
+from doppelgan.runtime.source import open_source
+import os
+os.environ["DISPLAY"] = ":0"
+for name, error, run in (
+    ("doppelgan[live]", SinkError, lambda: open_sink("window")),
+    ("JetPack", SourceError, lambda: open_source("gst:nvarguscamerasrc")),
+):
+    try:
+        run()
+    except error as said:
+        assert name in str(said), said
+    else:
+        raise AssertionError(name)
+""",
+    "drift and inputs": """
+import numpy as np
+from doppelgan.runtime.drift import ms_ssim
+from doppelgan.runtime.resample import resample
+picture = np.zeros((3, 64, 64), np.float32)
+assert ms_ssim(picture, resample(resample(picture, (32, 32)), (64, 64))) == 1
+""",
+    "the demo": """
+from doppelgan.runtime.bundle import open_bundle
+from doppelgan.runtime.demo import run_demo
+made = run_demo(open_bundle({bundle!r}, compiled=False), Path({output!r}), frames=2)
+assert made.frames_with_face == 2
+assert all(path.stat().st_size > 300 for path in made.files.values()), made.files
+""",
+    "sheets, cards and the doctor": """
+from click.testing import CliRunner
+from doppelgan.runtime.cli.doctor import command
+from doppelgan.runtime.sheet import grid
+from doppelgan.runtime.watchdog import Lost, no_signal
+assert grid([[("a", no_signal(Lost((64, 48), "", 1.0, None, None)))]]).shape == (180, 160, 3)
+done = CliRunner().invoke(command)
+assert done.exit_code == 0, done.output
+assert "doppelgan[live]" in done.output
+""",
+}
+
+
+@pytest.mark.parametrize("use", list(WITHOUT_OPENCV))
+def test_it_works_without_opencv(use: str, tmp_path: Path) -> None:
+    code = PRELUDE + WITHOUT_OPENCV[use].format(bundle=str(DEMO), output=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("use", list(USES))
 def test_no_heavy_package_is_loaded(use: str, tmp_path: Path) -> None:
-    code = USES[use].format(
-        bundle=str(find_bundle(ROOT / "engines" / "demo")), output=str(tmp_path / "out.mp4")
-    )
+    code = USES[use].format(bundle=str(DEMO), output=str(tmp_path / "out.mp4"))
     code = f"import sys\n{code}\nprint([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["[]"]), done.stderr

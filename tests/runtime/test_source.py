@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 from doppelgan.runtime.errors import SourceError
 from doppelgan.runtime.source import Source, SourceWarning, list_cameras, open_source
+from doppelgan.runtime.sources import v4l2
 from doppelgan.runtime.sources.camera import CameraSource
 from doppelgan.runtime.sources.pattern import PatternSource, read_counter
 from doppelgan.runtime.sources.raw import RawSource
@@ -205,7 +208,7 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     next(source)
 
     with pytest.raises(
-        SourceError, match=r"2\.png: expected an image, got something that OpenCV cannot decode"
+        SourceError, match=r"2\.png: expected an image, got something that Pillow cannot decode"
     ):
         next(source)
 
@@ -348,6 +351,77 @@ def test_an_absent_camera_says_what_there_is() -> None:
         SourceError, match=r"camera 93: expected a camera .*(no camera found|cameras found: )"
     ):
         open_source("93")
+
+
+def test_a_pipeline_needs_an_opencv_with_gstreamer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for opencv, got in ((cv2, "this one is not"), (None, "found none")):
+        monkeypatch.setattr(cv2, "getBuildInformation", lambda: "    GStreamer:                   NO")
+        monkeypatch.setitem(sys.modules, "cv2", opencv)
+        with pytest.raises(SourceError, match=rf"OpenCV built with GStreamer, {got}; use the system's"):
+            open_source("gst:nvarguscamerasrc")
+
+
+class FakeDevices:
+    """Stands in for ``av.open``: plays a clip where a V4L2 device is asked for."""
+
+    def __init__(self, clip: Path, refused: tuple[str, ...] = ()) -> None:
+        self.clip, self.refused = clip, refused
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self._open = av.open
+
+    def __call__(self, path: str, *, format: str, options: dict[str, str]) -> Any:  # noqa: A002
+        self.asked.append((path, format, options))
+        if set(self.refused) & set(options):
+            raise av.error.ArgumentError(22, "Invalid argument", path)
+        return self._open(str(self.clip))
+
+
+@pytest.fixture
+def without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setattr(sys, "platform", "linux")
+
+
+@pytest.mark.usefixtures("without_opencv")
+@pytest.mark.parametrize(
+    ("refused", "attempts"), [((), 1), (("input_format",), 2), (("video_size", "input_format"), 3)]
+)
+def test_without_opencv_a_linux_camera_is_read_through_ffmpeg(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: tuple[str, ...], attempts: int
+) -> None:
+    devices = FakeDevices(write_clip(tmp_path / "a.mp4", frames=12, rate=25), refused)
+    monkeypatch.setattr(v4l2.av, "open", devices)
+    clock = iter(range(100))
+
+    source = CameraSource("3", size=(640, 480), rate=15, now_s=lambda: float(next(clock)))
+    frames = list(islice(source, 4))
+
+    assert (source.size, source.rate, source.live) == ((64, 48), 25, True)
+    assert [read_counter(frame.image) for frame in frames] == [1, 2, 3, 4]  # the first told the size
+    assert [frame.time_s for frame in frames] == [0, 1, 2, 3]
+    assert len(devices.asked) == attempts
+    assert devices.asked[0] == (
+        "/dev/video3", "v4l2", {"video_size": "640x480", "framerate": "15", "input_format": "mjpeg"}
+    )  # fmt: skip
+
+    with pytest.raises(SourceError, match="unplugged"):
+        list(source)
+    source.reopen()
+    assert read_counter(next(source).image) == 1
+    source.close()
+
+
+@pytest.mark.usefixtures("without_opencv")
+def test_without_opencv_an_absent_camera_says_what_there_is() -> None:
+    with pytest.raises(SourceError, match=r"camera 93: expected a camera at /dev/video93, there is none; "):
+        open_source("93")
+
+
+def test_without_opencv_other_systems_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SourceError, match=r"camera 0: expected OpenCV, found none; .*doppelgan\[live\]"):
+        open_source("0")
 
 
 def test_cameras_are_listed_without_their_metadata_nodes(tmp_path: Path) -> None:
