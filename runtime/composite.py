@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from . import native
 from .align import invert
+from .drawing import write_text
 from .face_mesh import FACE_OVAL
 from .types import Crop, Face, Floats, Image, Matrix
 
@@ -283,14 +284,6 @@ def _box_sums(planes: Floats) -> Floats:
 
 def _write_mark(frame: Image) -> None:
     """The word "synthetic" in the lower left corner, readable on any background."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise ImportError(
-            "mark=True: expected OpenCV to write the mark with; pip install opencv-python-headless"
-        ) from error
     scale = max(0.35, frame.shape[0] / 1200)
     origin = (round(12 * scale) + 2, frame.shape[0] - round(14 * scale) - 2)
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(frame, "synthetic", origin, font, scale, color, thickness, cv2.LINE_AA)
+    write_text(frame, "synthetic", origin, height_px=30 * scale, color=(255, 255, 255), outline_px=1)

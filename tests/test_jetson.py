@@ -22,11 +22,7 @@ GUIDE = ROOT / "docs" / "jetson.md"
 # Base dependencies; everything else is imported where it is used, and its absence explained.
 BASE = {"av", "click", "msgspec", "numpy", "onnxruntime", "PIL", "rich", "doppelgan"}
 # Backends live in modules that only their own sessions import.
-OPTIONAL = {
-    "runtime/backends/openvino.py": {"openvino"},
-    "runtime/cuda/pycuda.py": {"pycuda"},
-    **{f"runtime/{name}.py": {"cv2"} for name in ("region", "composite", "track")},
-}
+OPTIONAL = {"runtime/backends/openvino.py": {"openvino"}, "runtime/cuda/pycuda.py": {"pycuda"}}
 # Added to the standard library after 3.10.
 NEWER = {"tomllib", "typing.Self", "typing.override", "typing.Never", "typing.assert_never",
          "typing.Unpack", "typing.TypeVarTuple", "typing.NotRequired", "typing.Required", "datetime.UTC",
@@ -76,6 +72,7 @@ def test_importing_the_runtime_and_the_engine_builder_pulls_in_no_desktop_packag
         "matplotlib",
         "scipy",
         "PIL",
+        "cv2",
         "tensorrt",
         "tensorrt_rtx",
         "cuda.bindings",

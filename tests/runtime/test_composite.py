@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 
 import numpy as np
 import pytest
@@ -244,12 +243,6 @@ class TestContract:
         assert len(changed) > 50
         assert changed[:, 0].min() > HEIGHT * 0.9  # in the lower left corner
         assert changed[:, 1].max() < WIDTH * 0.4
-
-    def test_mark_without_opencv_tells_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "cv2", None)
-        composed("face", picture_of(BLUE))  # nothing else needs it
-        with pytest.raises(ImportError, match="pip install opencv-python-headless"):
-            composed("face", picture_of(BLUE), mark=True)
 
     def test_refuses_an_unknown_mode(self) -> None:
         with pytest.raises(ValueError, match="expected one of face, head, replace, got 'body'"):

@@ -53,10 +53,9 @@ assert done.exit_code == 0, done.output
 
 
 DEMO = find_bundle(ROOT / "engines" / "demo")
-# Where ``import cv2`` fails, once the pixel code behind `Pipeline`, which imports it still, is loaded.
+# Where ``import cv2`` fails, as in the base install.
 PRELUDE = """
 import sys
-import doppelgan.runtime
 sys.modules["cv2"] = None
 from pathlib import Path
 """

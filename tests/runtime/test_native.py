@@ -553,6 +553,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
         capture_output=True,
         text=True,
         check=True,
+        timeout=120,  # helper threads that wait for each other must fail, not hang
     )
 
 

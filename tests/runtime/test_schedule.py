@@ -246,8 +246,12 @@ def test_a_sink_ends_the_run_when_its_viewer_has_seen_enough(live: bool) -> None
     def on_write(frame: Frame) -> None:
         sink.stopped = True
 
+    def shade() -> int:
+        time.sleep(0.005)  # a live source must not run dry before the run has seen that its sink has stopped
+        return 0
+
     sink._on_write = on_write
-    source = FakeSource([0] * 1000, live=live)
+    source = FakeSource([shade] * 1000, live=live)
     (run_live if live else run_files)(source, same, sink)
 
     assert (sink.frames, sink.closed, source.finished) == (1, 1, False)
