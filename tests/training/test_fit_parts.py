@@ -182,6 +182,13 @@ def test_attention_is_where_the_mesh_has_eyes_and_mouth() -> None:
     assert weight[1, 0, 30, 24] > 1.5 > weight[1, 0, 57, 13]  # nothing found: where eyes usually are
 
 
+def test_attention_reaches_as_far_as_the_frames_of_glasses() -> None:
+    points, found = torch.rand(2, 468, 3), torch.tensor([False, False])
+    bare, framed = mesh.attention(points, found, 64, 2.0, glasses=torch.tensor([False, True]))[:, 0]
+    below_the_eye = (36, 24)
+    assert framed[below_the_eye] / framed[0, 0] > 1.3 * bare[below_the_eye] / bare[0, 0]
+
+
 def test_mesh_difference_counts_faces_that_were_found() -> None:
     torch.manual_seed(0)
     wanted = torch.rand(2, 468, 3)
