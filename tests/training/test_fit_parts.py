@@ -182,6 +182,13 @@ def test_attention_is_where_the_mesh_has_eyes_and_mouth() -> None:
     assert weight[1, 0, 30, 24] > 1.5 > weight[1, 0, 57, 13]  # nothing found: where eyes usually are
 
 
+def test_attention_reaches_as_far_as_the_frames_of_glasses() -> None:
+    points, found = torch.rand(2, 468, 3), torch.tensor([False, False])
+    bare, framed = mesh.attention(points, found, 64, 2.0, glasses=torch.tensor([False, True]))[:, 0]
+    below_the_eye = (36, 24)
+    assert framed[below_the_eye] / framed[0, 0] > 1.3 * bare[below_the_eye] / bare[0, 0]
+
+
 def test_mesh_difference_counts_faces_that_were_found() -> None:
     torch.manual_seed(0)
     wanted = torch.rand(2, 468, 3)
@@ -202,8 +209,9 @@ def variant_people(n: int = 3) -> tuple[FeatureCodec, list[features.Person], var
     pictures = torch.from_numpy(np.stack([p for p, _ in drawn])).permute(0, 3, 1, 2).float() / 127.5 - 1
     alphas = torch.from_numpy(np.stack([a for _, a in drawn]))[:, None].float() / 255
     region = torch.tensor([0.4, 0.5, 0.8, 0.1]).expand(n, 4)
+    points, found = torch.rand(n, 468, 3), torch.ones(n, dtype=torch.bool)
     batch = variants.Batch(
-        torch.from_numpy(vectors), pictures[:n], pictures[n:], alphas[:n], alphas[n:], region
+        torch.from_numpy(vectors), pictures[:n], pictures[n:], alphas[:n], alphas[n:], region, points, found
     )
     return codec, people, batch
 
@@ -220,6 +228,8 @@ def test_a_mirrored_person_has_mirrored_features() -> None:
     assert back["age"] == pytest.approx(float(people[0]["age"]), abs=1e-5)
     assert torch.equal(seen.toon, batch.toon.flip(3))
     assert torch.allclose(seen.region[0], torch.tensor([0.6, 0.5, 0.8, -0.1]))
+    assert torch.allclose(seen.mesh[..., 0], 1 - batch.mesh[..., 0])
+    assert torch.equal(seen.mesh[..., 1:], batch.mesh[..., 1:])
     twice = variants.Mirror(codec, torch.device("cpu")).some(seen, chance=1.0)
     assert torch.allclose(twice.features, batch.features)
 
@@ -284,3 +294,24 @@ def test_conditioning_gives_back_weighted_features() -> None:
     ratio = seen[:, : codec.count].std(0) / y.std(0).clamp(min=1e-6)
     assert ratio[0] == pytest.approx(1.2 * float(ratio[1]), rel=1e-3)  # age counts 1.2 times as much
     assert not seen[:, codec.count :].any()
+
+
+def test_open_mouths_and_glasses_are_drawn_more_often() -> None:
+    people = [sampling.sample_person(i) for i in range(3)]
+    for person, glasses, jaw in zip(people, ("none", "round", "none"), (0.0, 0.0, 0.8), strict=True):
+        person.update({"glasses": glasses, "jawOpen": jaw})
+    vectors = np.stack([features.encode(person) for person in people])
+    codec = FeatureCodec(features.FEATURES, features.GROUPS, 256).fit(vectors)
+    rarity = variants.Rarity(codec, extra=1.5)
+    assert rarity.odds(torch.from_numpy(vectors)).tolist() == pytest.approx([1.0, 2.5, 2.5])
+    assert rarity.glasses(torch.from_numpy(vectors)).tolist() == [False, True, False]
+
+
+def test_structure_sees_lost_contrast_and_not_equal_pictures() -> None:
+    torch.manual_seed(0)
+    real = torch.rand(2, 3, 64, 64) * 2 - 1
+    weight = torch.ones(2, 1, 64, 64)
+    assert float(losses.structure(real, real, weight)) == pytest.approx(0, abs=1e-4)
+    flat = real.mean((2, 3), keepdim=True).expand_as(real)
+    pale = 0.5 * real
+    assert float(losses.structure(flat, real, weight)) > float(losses.structure(pale, real, weight)) > 0.05

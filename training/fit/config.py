@@ -30,6 +30,9 @@ class GeneratorPlan:
     attention: float = 6.0  # how much more eyes, brows and mouth count in the difference of pictures
     face_strength: float = 0.5  # of the face-mesh network's feature maps, relative to pixels
     mesh_strength: float = 0.3  # of the face mesh that the tracker finds, likewise
+    faces: int | None = None  # of a batch are shown to the tracker; None: all
+    structure_strength: float = 0.0  # of 1 - SSIM, relative to pixels
+    rare: float = 0.0  # how much more often open mouths and glasses are drawn; 1: twice as often
     mirrored: float = 0.5  # part of the people seen in a mirror
     other_background: float = 0.5  # part of the people before the background of somebody else
     adversary_from: float = 0.55  # 1 and more: never
@@ -85,11 +88,14 @@ PLANS["refine"] = replace(
     generator=replace(
         PLANS["demo"].generator,
         feature_noise=0.02,
-        stages=(Stage(0.0, 128, 4), Stage(0.3, 256, 4)),
+        stages=(Stage(0.0, 32, 16), Stage(0.22, 64, 16), Stage(0.5, 128, 8), Stage(0.65, 256, 8)),
+        faces=2,
+        structure_strength=0.15,
+        rare=1.0,
         adversary_from=2.0,
         lr=2.5e-3,
-        mapping_rate=20.0,
-        decay_from=0.4,
+        mapping_rate=60.0,
+        decay_from=0.5,
         ema_images=1000.0,
     ),
     encoder=replace(

@@ -178,10 +178,14 @@ class People:
             time.sleep(1)
         return self.count
 
-    def draw(self, n: int, size: int) -> Tensor:
-        """Row numbers of n random people to train on at `size` pixels."""
+    def draw(self, n: int, size: int, odds: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Row numbers of n random people to train on at `size` pixels; `odds` [n] of features [n, F]: how often each is drawn."""
         rows = np.flatnonzero(self._seen & (self._sizes >= size))
-        return torch.from_numpy(np.random.choice(rows, n, replace=len(rows) < n)).to(self.device)
+        chances = None
+        if odds is not None:
+            chances = odds(self.features[torch.from_numpy(rows).to(self.device)]).double().cpu().numpy()
+            chances /= chances.sum()
+        return torch.from_numpy(np.random.choice(rows, n, replace=len(rows) < n, p=chances)).to(self.device)
 
     def judged(self, most: int) -> Tensor:
         """Row numbers of the held-out people."""
@@ -205,7 +209,13 @@ def batch(people: People, rows: Tensor, size: int) -> Batch:
     usual = mesh.new_tensor(USUAL_REGION).expand(len(rows), 4)
     region = torch.where(found, region_of(torch.where(found[..., None], mesh, torch.rand_like(mesh))), usual)
     return Batch(
-        people.features[rows], picture(people.natural, rows, size), picture(people.toon, rows, size), **covers, region=region
+        people.features[rows],
+        picture(people.natural, rows, size),
+        picture(people.toon, rows, size),
+        **covers,
+        region=region,
+        mesh=mesh,
+        found=found[:, 0],
     )
 
 

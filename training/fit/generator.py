@@ -10,7 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,11 @@ from training.fit.clock import Budget, orphaned
 from training.fit.config import GeneratorPlan, Plan, Stage
 from training.fit.data import People, batch, picture
 from training.fit.features import FeatureCodec
-from training.fit.losses import feature_matching, ms_ssim, psnr, pyramid_l1
+from training.fit.losses import feature_matching, ms_ssim, psnr, pyramid_l1, structure
 from training.fit.mesh import MeshNetwork, attention, mesh_difference
 from training.fit.networks import Discriminator, Mapping, Synthesis, generator_state, load_generator
 from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
-from training.fit.variants import Backgrounds, Batch, Mirror
+from training.fit.variants import Backgrounds, Batch, Mirror, Rarity
 
 LOOKS = ("photo", "toon")
 _SEEN_FROM = 128  # pixels; smaller pictures show the tracker no face
@@ -53,15 +53,6 @@ class Generator(nn.Module):
         return w[:, None].expand(-1, self.photo.n_styles, -1)
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What the face-mesh network finds in pictures: mesh [n, 468, 3], score [n] and its feature maps."""
-
-    mesh: Tensor
-    score: Tensor
-    maps: list[Tensor]
-
-
 class Trainer:
     def __init__(
         self, plan: Plan, codec: FeatureCodec, people: People, out: Path, mesh: Path | None, device: torch.device, log: Log
@@ -81,6 +72,7 @@ class Trainer:
         self.judges = nn.ModuleDict({look: Discriminator(mine.judge_channels, codec.count) for look in LOOKS}).to(device)
         self.meshes = MeshNetwork(mesh).to(device) if mesh is not None else None
         self.mirror, self.backgrounds = Mirror(self.codec, device), Backgrounds(self.codec, device)
+        self.rarity = Rarity(self.codec, mine.rare)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         groups = [
             {
@@ -94,13 +86,18 @@ class Trainer:
                 "peak": mine.lr,
             },
         ]
-        self.optimizer = torch.optim.Adam(groups, betas=(0.8, 0.99), eps=1e-8, fused=device.type == "cuda")
+        self.optimizer = torch.optim.Adam(groups, betas=(0.8, 0.99), eps=1e-8, fused=True)
         self.judge_optimizer = torch.optim.Adam(
             self.judges.parameters(),
             lr=mine.judge_lr,
             betas=(0.0, 0.99),
             eps=1e-8,
-            fused=device.type == "cuda",
+            fused=True,
+        )
+        # Two cores serve two looks better than both serve one: feature maps are small.
+        side_by_side = device.type == "cpu" and torch.get_num_threads() >= len(LOOKS)
+        self.each_look = (
+            ThreadPoolExecutor(len(LOOKS), initializer=torch.set_num_threads, initargs=(1,)) if side_by_side else None
         )
         self.step = self.images = self.judged_steps = 0
         self.balance = dict.fromkeys(LOOKS, 0.0)
@@ -179,7 +176,8 @@ class Trainer:
         for group in self.judge_optimizer.param_groups:
             group["lr"] = mine.judge_lr * _decay(fraction, mine.decay_from)
 
-        people = batch(self.people, self.people.draw(stage.batch, stage.size), stage.size)
+        rows = self.people.draw(stage.batch, stage.size, self.rarity.odds if mine.rare else None)
+        people = batch(self.people, rows, stage.size)
         people = self.backgrounds.some(self.mirror.some(people, mine.mirrored), mine.other_background)
         z = self.codec.z(self.codec.standardize(people.features))
         if adversary:
@@ -193,59 +191,65 @@ class Trainer:
 
     def _generator_step(self, z: Tensor, people: Batch, stage: Stage, adversary: bool) -> None:
         mine = self.mine
-        real = {"photo": people.photo, "toon": people.toon}
         invented = int(len(z) * mine.invented) if adversary else 0
         if invented:  # people nobody rendered: only the discriminators have an opinion
             z = torch.cat([z, self.random_z(invented)])
-        known = len(z) - invented
         codes = self.model.codes(z)
-        seen = {look: self._study(real[look], people.region) for look in LOOKS}
-        weight = attention(seen["photo"].mesh, seen["photo"].score > 0.5, stage.size, mine.attention)
+        weight = attention(people.mesh, people.found, stage.size, mine.attention, self.rarity.glasses(people.features))
         self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.device)
-        if adversary:
-            self.judges.requires_grad_(False)
-        for look in LOOKS:
-            made = self.model.look(look)(codes, stage.size, self.dtype)
-            pixels = pyramid_l1(made[:known], real[look], weight)
-            total = total + pixels + self._face_loss(look, made[:known], people.region, seen[look])
-            self.numbers[f"l1_{look}"] = pixels.detach()
-            if not adversary:
-                continue
-            judge = self.judges[look]
-            condition = self.condition(z)
-            with torch.no_grad():
-                real_maps = judge(real[look], condition[:known], self.dtype)[1]
-            score, maps = judge(made, condition, self.dtype)
-            matching = feature_matching([m[:known] for m in maps], real_maps)
-            adversarial = F.softplus(-score).mean()
-            if self.judged_steps % 16 == 1 or self.balance[look] == 0:
-                self.balance[look] = self._balance(pixels, adversarial, made)
-            warm = min(1.0, self.judged_steps / 300)
-            total = total + warm * (
-                mine.matching_strength * 0.2 * matching + mine.adversary_strength * self.balance[look] * adversarial
-            )
-            self.numbers[f"matching_{look}"] = matching.detach()
-            self.numbers[f"score_made_{look}"] = score.detach().mean()
-        total.backward()
+        self.judges.requires_grad_(False)
+        # Each look goes back as far as the codes by itself, so that the two can run side by side.
+        own = {look: codes.detach().requires_grad_(True) for look in LOOKS}
+
+        def learn(look: str) -> None:
+            self._look_loss(look, own[look], z, people, weight, adversary).backward()
+
+        list(self.each_look.map(learn, LOOKS) if self.each_look else map(learn, LOOKS))
+        codes.backward(torch.stack([own[look].grad for look in LOOKS]).sum(0))
         self.judges.requires_grad_(True)
         _keep_finite(self.model.parameters())
         self.optimizer.step()
 
-    @torch.no_grad()
-    def _study(self, pictures: Tensor, region: Tensor) -> Seen:
-        if self.meshes is None or pictures.shape[-1] < _SEEN_FROM:
-            n = len(pictures)
-            return Seen(pictures.new_zeros(n, 468, 3), pictures.new_zeros(n), [])
-        return Seen(*self.meshes.study(pictures, region))
+    def _look_loss(self, look: str, codes: Tensor, z: Tensor, people: Batch, weight: Tensor, adversary: bool) -> Tensor:
+        mine = self.mine
+        real = people.photo if look == "photo" else people.toon
+        known = len(real)
+        made = self.model.look(look)(codes, real.shape[-1], self.dtype)
+        pixels = pyramid_l1(made[:known], real, weight)
+        self.numbers[f"l1_{look}"] = pixels.detach()
+        total = pixels + self._face_loss(look, made[:known], real, people.region)
+        if mine.structure_strength:
+            likeness = structure(made[:known], real, weight)
+            total = total + mine.structure_strength * likeness
+            self.numbers[f"structure_{look}"] = likeness.detach()
+        if not adversary:
+            return total
+        judge = self.judges[look]
+        condition = self.condition(z)
+        with torch.no_grad():
+            real_maps = judge(real, condition[:known], self.dtype)[1]
+        score, maps = judge(made, condition, self.dtype)
+        matching = feature_matching([m[:known] for m in maps], real_maps)
+        adversarial = F.softplus(-score).mean()
+        if self.judged_steps % 16 == 1 or self.balance[look] == 0:
+            self.balance[look] = self._balance(pixels, adversarial, made)
+        warm = min(1.0, self.judged_steps / 300)
+        self.numbers[f"matching_{look}"] = matching.detach()
+        self.numbers[f"score_made_{look}"] = score.detach().mean()
+        return total + warm * (
+            mine.matching_strength * 0.2 * matching + mine.adversary_strength * self.balance[look] * adversarial
+        )
 
-    def _face_loss(self, look: str, made: Tensor, region: Tensor, wanted: Seen) -> Tensor:
+    def _face_loss(self, look: str, made: Tensor, real: Tensor, region: Tensor) -> Tensor:
         """The tracker should see the same in the picture as in the render: its feature maps, and the mesh it finds."""
-        if self.meshes is None or not wanted.maps:
+        if self.meshes is None or made.shape[-1] < _SEEN_FROM:
             return torch.zeros((), device=self.device)
-        mesh, _, maps = self.meshes.study(made, region)
-        maps_differ = feature_matching(maps, wanted.maps)
-        mesh_differs = mesh_difference(mesh, wanted.mesh, (wanted.score > 0.5).float())
+        some = slice(self.mine.faces)
+        with torch.no_grad():
+            wanted, score, wanted_maps = self.meshes.study(real[some], region[some])
+        mesh, _, maps = self.meshes.study(made[some], region[some])
+        maps_differ = feature_matching(maps, wanted_maps)
+        mesh_differs = mesh_difference(mesh, wanted, (score > 0.5).float())
         self.numbers[f"face_{look}"], self.numbers[f"mesh_{look}"] = maps_differ.detach(), mesh_differs.detach()
         return self.mine.face_strength * maps_differ + self.mine.mesh_strength * mesh_differs
 
@@ -345,6 +349,8 @@ def _keep_finite(parameters: Iterable[nn.Parameter]) -> None:
     gradients = [p.grad for p in parameters if p.grad is not None]
     norms = torch._foreach_norm(gradients)
     good = torch.isfinite(torch.stack(norms)).all()
+    if good.device.type == "cpu" and good:
+        return
     for gradient in gradients:
         torch.nan_to_num_(gradient, 0.0, 0.0, 0.0)
         gradient.mul_(good)

@@ -26,6 +26,8 @@ _GAPS = (
     (159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373), (13, 14), (82, 87), (312, 317), (61, 291),
 )  # fmt: skip
 
+_FRAMES = (1.0, 1.0, 1.5, 2.2)  # a glass next to an eye: center x, y, width, height
+
 USUAL_REGION = (0.5, 0.57, 0.9, 0.0)
 """Where a face is in an aligned picture: center x, y, side, angle; units of the picture."""
 
@@ -100,7 +102,7 @@ def _apply(kind: str, x: list[Any], options: dict[str, Any]) -> Tensor:
     if kind == "Relu":
         return F.relu(x[0])
     if kind == "PRelu":
-        return torch.where(x[0] > 0, x[0], x[0] * x[1])
+        return F.prelu(x[0], x[1].flatten())
     if kind == "Sigmoid":
         return torch.sigmoid(x[0])
     if kind == "MaxPool":
@@ -179,10 +181,11 @@ def mesh_difference(got: Tensor, wanted: Tensor, found: Tensor) -> Tensor:
     return 2.0 * contours + 6.0 * apertures
 
 
-def attention(mesh: Tensor, found: Tensor, size: int, extra: float) -> Tensor:
+def attention(mesh: Tensor, found: Tensor, size: int, extra: float, glasses: Tensor | None = None) -> Tensor:
     """[n, 1, size, size], mean 1: where a mesh [n, 468, 3] has eyes, brows and mouth counts `extra` times more.
 
-    Without a mesh (`found` [n] is False) the places are those of a face that looks straight ahead.
+    Without a mesh (`found` [n] is False) the places are those of a face that looks straight ahead. The eyes of those who wear
+    `glasses` (bool [n]) reach as far as the frames.
     """
     spots = []
     for points, usual, reach in (
@@ -196,7 +199,10 @@ def attention(mesh: Tensor, found: Tensor, size: int, extra: float) -> Tensor:
         low, high = xy.amin(1), xy.amax(1)
         least = mesh.new_tensor([0.035, 0.03])
         spot = torch.cat([(low + high) / 2, torch.maximum((high - low) * mesh.new_tensor(reach), least)], 1)
-        spots.append(torch.where(found[:, None], spot, mesh.new_tensor(usual)))
+        spot = torch.where(found[:, None], spot, mesh.new_tensor(usual))
+        if glasses is not None and points[0] in (_LIDS[0], _LIDS[16]):
+            spot = spot * torch.where(glasses[:, None], spot.new_tensor(_FRAMES), spot.new_tensor(1.0))
+        spots.append(spot)
     line = (torch.arange(size, device=mesh.device) + 0.5) / size
     near = torch.zeros(len(mesh), size, size, device=mesh.device)
     for spot in spots:

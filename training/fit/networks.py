@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.fit import fused
+
 SQRT2 = math.sqrt(2)
 _REACH = 6.0
 
@@ -118,7 +120,7 @@ class ModulatedConv(nn.Module):
         scale = None
         if self.demodulate:
             scale = torch.rsqrt(style.square() @ weight.square().sum((2, 3)).T + 1e-8)
-        x = x * style.to(x.dtype)[:, :, None, None]
+        x = fused.scale(x, style.to(x.dtype))
         if self.up:
             up = _up_by_phases if x.is_cuda else _up_by_transposition
             return up(x, weight, self.blur.kernel), scale
@@ -128,8 +130,7 @@ class ModulatedConv(nn.Module):
 def _up_by_transposition(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
     """Transposed convolution with stride 2, then FIR with padding (1, 1): [n,I,h,w] -> [n,O,2h,2w]."""
     y = F.conv_transpose2d(x, weight.transpose(0, 1).to(x.dtype), stride=2)
-    outputs = y.shape[1]
-    return F.conv2d(y, kernel.to(x.dtype).expand(outputs, 1, 4, 4), padding=1, groups=outputs)
+    return fused.blur(y, kernel)
 
 
 def _up_by_phases(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
@@ -172,8 +173,7 @@ class StyledConv(nn.Module):
         # Leaky ReLU times sqrt(2): the factor goes into what is added up before it.
         offset = (self.noise.weight * noise + self.activate.bias[None, :, None, None]) * SQRT2
         offset = offset.to(x.dtype).contiguous(memory_format=torch.channels_last)
-        x = torch.addcmul(offset, x, (scale * SQRT2).to(x.dtype)[:, :, None, None])
-        return F.leaky_relu(x, 0.2, inplace=True)
+        return fused.activate(x, (scale * SQRT2).to(x.dtype), offset)
 
 
 class ToRGB(nn.Module):
@@ -186,7 +186,8 @@ class ToRGB(nn.Module):
             self.upsample.register_buffer("kernel", fir_kernel())
 
     def forward(self, x: Tensor, w: Tensor, skip: Tensor | None) -> Tensor:
-        rgb = self.conv(x, w)[0].float() + self.bias
+        weight = self.conv.weight[0, :, :, 0, 0] * self.conv.gain
+        rgb = fused.to_colors(x, weight.to(x.dtype), self.conv.modulation(w.float()).to(x.dtype)).float() + self.bias
         return rgb if skip is None else rgb + _up_fir(skip)
 
 

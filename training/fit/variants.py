@@ -19,6 +19,8 @@ class Batch:
 
     features   float32 [n, F]                        photo, toon   float32 [n, 3, size, size], -1..1
     region     float32 [n, 4] of the face (`mesh.region_of`): center x, y, side, angle; units of the picture
+    mesh       float32 [n, 468, 3] in the photo, units of the picture; in a mirrored picture right points lie left
+    found      bool [n], whether there is such a mesh
     """
 
     features: Tensor
@@ -27,6 +29,8 @@ class Batch:
     photo_alpha: Tensor  # [n, 1, size, size], 0..1
     toon_alpha: Tensor
     region: Tensor
+    mesh: Tensor
+    found: Tensor
 
 
 class Mirror:
@@ -54,6 +58,7 @@ class Mirror:
             return torch.where(chosen.reshape(-1, *[1] * (kept.ndim - 1)), flipped, kept)
 
         region = batch.region * batch.region.new_tensor([-1, 1, 1, -1]) + batch.region.new_tensor([1, 0, 0, 0])
+        mesh = batch.mesh * batch.mesh.new_tensor([-1, 1, 1]) + batch.mesh.new_tensor([1, 0, 0])
         return Batch(
             features=pick(self.features(batch.features), batch.features),
             photo=pick(batch.photo.flip(3), batch.photo),
@@ -61,6 +66,8 @@ class Mirror:
             photo_alpha=pick(batch.photo_alpha.flip(3), batch.photo_alpha),
             toon_alpha=pick(batch.toon_alpha.flip(3), batch.toon_alpha),
             region=pick(region, batch.region),
+            mesh=pick(mesh, batch.mesh),
+            found=batch.found,
         )
 
 
@@ -94,4 +101,30 @@ class Backgrounds:
             photo_alpha=batch.photo_alpha,
             toon_alpha=batch.toon_alpha,
             region=batch.region,
+            mesh=batch.mesh,
+            found=batch.found,
         )
+
+
+class Rarity:
+    """How much more often a person is drawn than others: open mouths and glasses are few, and all the harder to draw."""
+
+    def __init__(self, codec: FeatureCodec, extra: float) -> None:
+        self.extra = extra
+        self.jaw = codec.column("jawOpen") if "jawOpen" in codec.names else None
+        self.bare = codec.column("glasses=none") if "glasses=none" in codec.names else None
+
+    def odds(self, features: Tensor) -> Tensor:
+        """Raw features [n, F] -> odds [n], 1 for most people, up to 1 + 2 * extra."""
+        odds = torch.ones(len(features), device=features.device)
+        if self.jaw is not None:
+            odds += self.extra * (features[:, self.jaw] / 0.4).clamp(0, 1)
+        if self.bare is not None:
+            odds += self.extra * self.glasses(features).float()
+        return odds
+
+    def glasses(self, features: Tensor) -> Tensor:
+        """Who wears glasses: bool [n]."""
+        if self.bare is None:
+            return torch.zeros(len(features), dtype=torch.bool, device=features.device)
+        return features[:, self.bare] < 0.5
