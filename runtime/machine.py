@@ -7,7 +7,6 @@ import os
 import platform
 import re
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
@@ -64,6 +63,8 @@ def this_machine() -> Machine:
 
 def versions() -> dict[str, str]:
     """Installed versions of what decides speed and results, and Python's."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and not always wanted
+
     found = {"python": platform.python_version()}
     for package in _VERSIONS:
         try:
