@@ -56,11 +56,12 @@ def open(  # noqa: A001 - the backends' common verb
     path: Path,
     *,
     threads: int | None = None,
+    precision: str = "float32",
     **options: Any,
 ) -> NativeSession:
     """Compile ``path``. Raises BackendError for other networks, and where the compiled module is missing."""
     if options:
-        raise BackendError(f"native: expected the option threads; got {sorted(options)}")
+        raise BackendError(f"native: expected the options threads, precision; got {sorted(options)}")
     module = native.synthesis()
     if module is None:
         raise BackendError(
@@ -98,6 +99,7 @@ def open(  # noqa: A001 - the backends' common verb
             }
             for rgb in network.rgbs
         ],
+        precision,
     )
     return NativeSession(path, network, compiled, threads or os.cpu_count() or 1)
 

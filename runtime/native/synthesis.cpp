@@ -1,68 +1,72 @@
 #include "synthesis.h"
-#include "together.h"
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <limits>
 #include <thread>
+
+#include "together.h"
 
 namespace doppelgan {
 namespace {
 
 constexpr int64_t WINOGRAD_FROM = 16;  // pixels; smaller maps have too few tiles to share the larger weights
+constexpr int64_t UP_WINOGRAD_FROM = 32;  // pixels, before they are doubled
+constexpr int64_t UP_PANELS_UNTIL =
+    64;  // pixels; up-sampling Winograd layers of larger maps are divided into bands
 constexpr int64_t TILES_AT_ONCE = 48;  // most tiles that share a pass over the weights
 constexpr int64_t BANDS_FROM = 32;     // pixels; up-sampling of larger maps is divided into bands of rows
 constexpr int64_t ROWS_AT_ONCE = 64;   // most rows in such a band
 constexpr int SPINS = 2000;            // looks at the others before a waiting thread offers its processor
 constexpr int64_t RGB_ROWS = 32;       // rows of the RGB picture that a thread doubles at once
 
-// G of F(4x4, 3x3): a kernel of 3 -> 6 positions.
-constexpr double TO_WINOGRAD[6][3] = {{1.0 / 4, 0, 0},
-                                      {-1.0 / 6, -1.0 / 6, -1.0 / 6},
-                                      {-1.0 / 6, 1.0 / 6, -1.0 / 6},
-                                      {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                                      {1.0 / 24, -1.0 / 12, 1.0 / 6},
-                                      {0, 0, 1}};
-
-// Where output channel `o` of input channel `i` lies in packed weights: [panel][count][inputs][16 or 8], at
-// `k` of `count`.
-size_t packed_at(int64_t o, int64_t i, int64_t k, int64_t count, int64_t inputs, int64_t outputs) {
-    const int64_t first = o / PANEL * PANEL, width = std::min(PANEL, outputs - first);
-    return static_cast<size_t>(first * count * inputs + (k * inputs + i) * width + o - first);
+// The 36 matrices' values for one 3x3 kernel, F(4x4, 3x3).
+void into_winograd(const double kernel[3][3], double *values) {
+    double across[3][6], line[6];
+    for (int y = 0; y < 3; ++y) three_into_winograd(kernel[y], across[y]);
+    for (int q = 0; q < 6; ++q) {
+        const double column[3] = {across[0][q], across[1][q], across[2][q]};
+        three_into_winograd(column, line);
+        for (int p = 0; p < 6; ++p) values[6 * p + q] = line[p];
+    }
 }
 
-std::vector<float> pack_taps(const StyledLayer &layer, int64_t inputs, int64_t outputs) {
-    std::vector<float> packed(static_cast<size_t>(outputs * inputs * TAPS), 0.0f);
-    for (int64_t o = 0; o < layer.outputs; ++o)
-        for (int64_t i = 0; i < layer.inputs; ++i)
-            for (int64_t t = 0; t < TAPS; ++t) {
-                const int64_t from = layer.up ? (i * layer.outputs + o) * TAPS + UP_TAPS[t]
-                                              : (o * layer.inputs + i) * TAPS + t;
-                packed[packed_at(o, i, t, TAPS, inputs, outputs)] = layer.weight[from];
-            }
-    return packed;
+// The same for a transposed one, F(4, 2). An even pixel sees tap 2 of the pixel before it and tap 0 of its
+// own; an odd one sees tap 1.
+void up_into_winograd(const double kernel[3][3], double *values) {
+    const auto evens = [](double before, double own, double positions[5]) {
+        const double taps[2] = {before, own};
+        two_into_winograd(taps, positions);
+    };
+    double across[3][5], line[5];
+    for (int y = 0; y < 3; ++y) evens(kernel[y][2], kernel[y][0], across[y]);
+    for (int q = 0; q < 5; ++q) {
+        evens(across[2][q], across[0][q], line);
+        for (int p = 0; p < 5; ++p) values[5 * p + q] = line[p];
+        values[30 + q] = across[1][q];
+    }
+    evens(kernel[2][1], kernel[0][1], line);
+    for (int p = 0; p < 5; ++p) values[25 + p] = line[p];
+    values[35] = kernel[1][1];
 }
 
-std::vector<float> pack_winograd(const StyledLayer &layer, int64_t inputs, int64_t outputs) {
-    const int64_t position_floats = inputs * outputs;
-    std::vector<float> packed(static_cast<size_t>(POSITIONS * position_floats), 0.0f);
-    for (int64_t o = 0; o < layer.outputs; ++o)
-        for (int64_t i = 0; i < layer.inputs; ++i) {
-            const float *kernel = layer.weight + (o * layer.inputs + i) * TAPS;
-            double half[6][3];
-            for (int p = 0; p < 6; ++p)
-                for (int x = 0; x < 3; ++x)
-                    half[p][x] = TO_WINOGRAD[p][0] * kernel[x] + TO_WINOGRAD[p][1] * kernel[3 + x] +
-                                 TO_WINOGRAD[p][2] * kernel[6 + x];
-            const size_t at = packed_at(o, i, 0, 1, inputs, outputs);
-            for (int p = 0; p < 6; ++p)
-                for (int q = 0; q < 6; ++q)
-                    packed[static_cast<size_t>((6 * p + q) * position_floats) + at] =
-                        static_cast<float>(half[p][0] * TO_WINOGRAD[q][0] + half[p][1] * TO_WINOGRAD[q][1] +
-                                           half[p][2] * TO_WINOGRAD[q][2]);
-        }
-    return packed;
+Weights pack(const StyledLayer &layer, bool winograd, Arithmetic arithmetic) {
+    const auto kernel_of = [&](int64_t o, int64_t i) {
+        return layer.weight + (layer.up ? i * layer.outputs + o : o * layer.inputs + i) * TAPS;
+    };
+    if (!winograd)
+        return pack_taps(TAPS, layer.inputs, layer.outputs, [&](int64_t o, int64_t i, double *values) {
+            const float *kernel = kernel_of(o, i);
+            for (int t = 0; t < TAPS; ++t) values[t] = static_cast<double>(kernel[layer.up ? UP_TAPS[t] : t]);
+        });
+    const int64_t matrices = layer.up ? UP_POSITIONS : POSITIONS;
+    return pack_matrices(matrices, layer.inputs, layer.outputs, arithmetic,
+                         [&](int64_t o, int64_t i, double *values) {
+                             double kernel[3][3];
+                             for (int t = 0; t < TAPS; ++t)
+                                 kernel[t / 3][t % 3] = static_cast<double>(kernel_of(o, i)[t]);
+                             layer.up ? up_into_winograd(kernel, values) : into_winograd(kernel, values);
+                         });
 }
 
 std::vector<float> copy(const float *from, int64_t count, int64_t padded_count) {
@@ -76,6 +80,9 @@ size_t map_floats(int64_t size, int64_t channels) {
 }
 
 int64_t parts(int64_t work, int64_t most) { return (work + most - 1) / most; }
+
+// Whether Winograd saves more products of an up-sampling convolution than its transforms cost.
+bool worth(const Convolution &c) { return c.inputs * c.outputs >= 16 * (c.inputs + c.outputs); }
 
 }  // namespace
 
@@ -117,7 +124,8 @@ class Synthesis::Team {
 };
 
 Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
-                     const std::vector<StyledLayer> &layers, const std::vector<RgbLayer> &rgbs)
+                     const std::vector<StyledLayer> &layers, const std::vector<RgbLayer> &rgbs,
+                     Arithmetic arithmetic)
     : w_dim_(w_dim), rows_(rows), size_(int64_t{4} << (rgbs.size() - 1)) {
     const auto affine = [&](const Style &style, int64_t channels) {
         Affine a{style.row, channels, {}, {}, {}};
@@ -149,11 +157,12 @@ Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
         if (from.up) size *= 2;
         c.size = size;
         c.inputs = padded(from.inputs), c.outputs = padded(from.outputs);
-        layer.kind = from.up ? Kind::up : size < WINOGRAD_FROM ? Kind::direct : Kind::winograd;
+        layer.kind = from.up ? (c.in_size >= UP_WINOGRAD_FROM && worth(c) ? Kind::up_winograd : Kind::up)
+                             : (size >= WINOGRAD_FROM ? Kind::winograd : Kind::direct);
         layer.outputs = from.outputs;
         layer.style = affine(from.style, from.inputs);
-        layer.weights = layer.kind == Kind::winograd ? pack_winograd(from, c.inputs, c.outputs)
-                                                     : pack_taps(from, c.inputs, c.outputs);
+        layer.weights =
+            pack(from, layer.kind == Kind::winograd || layer.kind == Kind::up_winograd, arithmetic);
         layer.demod_weight.assign(static_cast<size_t>(from.outputs * c.inputs), 0.0f);
         for (int64_t o = 0; o < from.outputs; ++o)
             std::copy_n(from.demod + o * from.inputs, from.inputs, layer.demod_weight.begin() + o * c.inputs);
@@ -188,7 +197,7 @@ Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
         Layer &layer = layers_[n];
         Convolution &c = layer.convolution;
         const bool last = n + 1 == layers_.size();
-        c.weights = layer.weights.data();
+        c.weights = layer.weights.view();
         c.x = n == 0 ? start_.data() : layers_[n - 1].map.data();
         c.y = last ? nullptr : layer.map.data();
         c.demod = layer.demod.data(), c.bias = layer.bias.data(), c.noise = layer.noise.data();
@@ -202,24 +211,37 @@ Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
 }
 
 size_t Synthesis::bytes() const {
-    size_t floats = constant_.size() * 2;
-    for (const Layer &layer : layers_)
-        floats += layer.style.weight.size() + layer.weights.size() + layer.demod_weight.size() +
-                  layer.noise.size() + layer.map.size();
+    size_t floats = constant_.size() * 2, weights = 0;
+    for (const Layer &layer : layers_) {
+        weights += layer.weights.bytes();
+        floats +=
+            layer.style.weight.size() + layer.demod_weight.size() + layer.noise.size() + layer.map.size();
+    }
     for (const Rgb &rgb : rgbs_) floats += rgb.style.weight.size() + rgb.weight.size() + rgb.picture.size();
-    return floats * sizeof(float);
+    return floats * sizeof(float) + weights;
 }
 
 Synthesis::Division Synthesis::division(const Layer &layer, int64_t threads) const {
     const Convolution &c = layer.convolution;
     switch (layer.kind) {
-        case Kind::direct: return {std::min(threads, c.size), 1, direct_scratch(c)};
+        case Kind::direct:
+            return {std::min(threads, c.size), 1, direct_scratch(c)};
         case Kind::winograd: {
             const int64_t tiles = c.size / TILE * (c.size / TILE);
             const int64_t items = parts(parts(tiles, TILES_AT_ONCE), threads) * threads;
             return {items, 1, winograd_scratch(c, parts(tiles, items))};
         }
-        case Kind::up: break;
+        case Kind::up_winograd: {
+            // A band computes most of a row of tiles twice; small maps are divided by channels.
+            const int64_t panels =
+                c.in_size <= UP_PANELS_UNTIL && c.outputs % (threads * PANEL) == 0 ? threads : 1;
+            const int64_t rows = c.in_size / TILE;
+            const int64_t bands =
+                panels > 1 ? 1 : std::min(rows, parts(c.in_size, ROWS_AT_ONCE * threads) * threads);
+            return {bands, panels, up_winograd_scratch(c, c.outputs / panels)};
+        }
+        case Kind::up:
+            break;
     }
     // A band of rows repeats a row and a half of its neighbor, so small maps are divided by channels.
     const int64_t panels = c.in_size >= BANDS_FROM ? 1 : std::min(threads, parts(c.outputs, PANEL));
@@ -233,10 +255,17 @@ void Synthesis::compute(const Layer &layer, const Division &division, int64_t it
     const auto from = [&](int64_t rows) { return rows * band / division.rows; };
     const auto until = [&](int64_t rows) { return rows * (band + 1) / division.rows; };
     switch (layer.kind) {
-        case Kind::direct: convolve_direct(c, from(c.size), until(c.size), scratch); break;
+        case Kind::direct:
+            convolve_direct(c, from(c.size), until(c.size), scratch);
+            break;
         case Kind::winograd: {
             const int64_t tiles = c.size / TILE * (c.size / TILE);
             convolve_winograd(c, from(tiles), until(tiles), scratch);
+            break;
+        }
+        case Kind::up_winograd: {
+            const int64_t rows = c.in_size / TILE, width = c.outputs / division.panels, first = panel * width;
+            convolve_up_winograd(c, {from(rows) * TILE, until(rows) * TILE, first, first + width}, scratch);
             break;
         }
         case Kind::up: {
@@ -293,7 +322,7 @@ void Synthesis::work(Team &team, float *scratch, const float *codes, float *pict
         const Division divided = division(layer, team.size());
         // While a map is doubled, so is the RGB picture.
         const int64_t size = layer.convolution.size, level = static_cast<int64_t>(n + 1) / 2;
-        const int64_t rgb_items = layer.kind == Kind::up ? parts(size, RGB_ROWS) : 0;
+        const int64_t rgb_items = layer.convolution.in_size < size ? parts(size, RGB_ROWS) : 0;
         team.pass(divided.items() + rgb_items, [&](int64_t item) {
             if (item < divided.items()) return compute(layer, divided, item, scratch);
             const Rgb &rgb = rgbs_[static_cast<size_t>(level)];

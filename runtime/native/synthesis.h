@@ -2,14 +2,15 @@
 //
 // Every layer is one parallel pass: convolution, demodulation, noise, bias, activation, the next layer's
 // style and, where a resolution ends, its share of the RGB picture. 3x3 convolutions from 16 pixels on are
-// Winograd F(4x4, 3x3); smaller ones and the transposed ones are sums of matrix products over the taps.
+// Winograd F(4x4, 3x3), and larger up-sampling ones F(4x4, 2x2); the others are sums of matrix products over
+// the taps.
 #pragma once
-
-#include "synthesis_kernels.h"
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
+
+#include "synthesis_kernels.h"
 
 namespace doppelgan {
 
@@ -43,9 +44,9 @@ class Synthesis {
   public:
     // constant [channels][4][4]. All arrays are copied. Layers must alternate as StyleGAN2's do: one
     // convolution at 4 pixels, then an up-sampling and a plain one per resolution, an RGB layer after each
-    // resolution.
+    // resolution. The arithmetic is that of Winograd layers.
     Synthesis(int64_t w_dim, int64_t rows, const float *constant, const std::vector<StyledLayer> &layers,
-              const std::vector<RgbLayer> &rgbs);
+              const std::vector<RgbLayer> &rgbs, Arithmetic arithmetic);
 
     // codes [rows][w_dim] -> picture [3][size][size], RGB. One run at a time.
     void run(const float *codes, float *picture, int threads);
@@ -56,7 +57,7 @@ class Synthesis {
     size_t bytes() const;  // of weights and feature maps
 
   private:
-    enum class Kind { direct, winograd, up };
+    enum class Kind { direct, winograd, up, up_winograd };
     struct Affine {
         int64_t row, channels;                   // channels as in the file
         std::vector<float> weight, bias, value;  // [channels][w_dim], [channels], [padded]: the style itself
@@ -66,7 +67,8 @@ class Synthesis {
         int64_t outputs;  // as in the file
         Convolution convolution;
         Affine style;
-        std::vector<float> weights, demod_weight, eps, demod, bias, noise, squares;
+        Weights weights;
+        std::vector<float> demod_weight, eps, demod, bias, noise, squares;
         std::vector<float> map;  // y
     };
     struct Rgb {

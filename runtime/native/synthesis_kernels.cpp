@@ -1,76 +1,10 @@
-// GCC's and Clang's vector types: eight floats are one AVX register or two NEON registers.
-
 #include "synthesis_kernels.h"
+
+#include "products.h"
+#include "winograd.h"
 
 namespace doppelgan {
 namespace {
-
-typedef float Vector __attribute__((vector_size(32)));
-typedef float Unaligned __attribute__((vector_size(32), aligned(4)));
-
-inline Vector load(const float *p) { return *reinterpret_cast<const Unaligned *>(p); }
-inline void store(float *p, Vector v) { *reinterpret_cast<Unaligned *>(p) = v; }
-inline Vector all(float v) { return Vector{v, v, v, v, v, v, v, v}; }
-inline Vector least(Vector a, Vector b) { return a < b ? a : b; }
-inline Vector most(Vector a, Vector b) { return a > b ? a : b; }
-
-inline float sum(Vector v) { return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7])); }
-
-constexpr int ROWS =
-    6;  // rows of a product in registers: 6 x 2 sums, 2 weights and a factor fit 16 registers
-
-// out[r][0 .. 8 VECTORS) = sum over taps and k of taps[t][r * row_stride + k] * weights[t][k][...].
-template <int COUNT, int VECTORS>
-inline void multiply(const float *const *taps, int tap_count, int64_t row_stride, int64_t depth,
-                     const float *weights, float *out, int64_t out_stride) {
-    Vector sums[COUNT][VECTORS];
-    for (int r = 0; r < COUNT; ++r)
-        for (int v = 0; v < VECTORS; ++v) sums[r][v] = Vector{};
-    for (int t = 0; t < tap_count; ++t) {
-        const float *rows = taps[t];
-        for (int64_t k = 0; k < depth; ++k) {
-            Vector w[VECTORS];
-            for (int v = 0; v < VECTORS; ++v) w[v] = load(weights + LANES * v);
-            weights += LANES * VECTORS;
-            for (int r = 0; r < COUNT; ++r) {
-                const Vector factor = all(rows[r * row_stride + k]);
-                for (int v = 0; v < VECTORS; ++v) sums[r][v] += factor * w[v];
-            }
-        }
-    }
-    for (int r = 0; r < COUNT; ++r)
-        for (int v = 0; v < VECTORS; ++v) store(out + r * out_stride + LANES * v, sums[r][v]);
-}
-
-template <int VECTORS>
-void multiply_rows(const float *const *taps, int tap_count, int64_t row_stride, int64_t rows, int64_t depth,
-                   const float *weights, float *out, int64_t out_stride) {
-    const float *at[TAPS];
-    for (int t = 0; t < tap_count; ++t) at[t] = taps[t];
-    while (rows > 0) {
-        switch (rows < ROWS ? rows : ROWS) {
-            case 1: multiply<1, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride); break;
-            case 2: multiply<2, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride); break;
-            case 3: multiply<3, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride); break;
-            case 4: multiply<4, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride); break;
-            case 5: multiply<5, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride); break;
-            default: multiply<6, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride);
-        }
-        rows -= ROWS;
-        out += ROWS * out_stride;
-        for (int t = 0; t < tap_count; ++t) at[t] += ROWS * row_stride;
-    }
-}
-
-// A product with one panel of output channels: two vectors of them, or one at the end.
-inline void multiply_panel(bool whole, const float *const *taps, int tap_count, int64_t row_stride,
-                           int64_t rows, int64_t depth, const float *weights, float *out,
-                           int64_t out_stride) {
-    if (whole)
-        multiply_rows<2>(taps, tap_count, row_stride, rows, depth, weights, out, out_stride);
-    else
-        multiply_rows<1>(taps, tap_count, row_stride, rows, depth, weights, out, out_stride);
-}
 
 // What follows a convolution, for eight channels from `channel` on.
 struct Ending {
@@ -95,37 +29,26 @@ inline float rgb_share(const Convolution &c, int color, Vector parts) {
 
 inline int64_t map_stride(int64_t size, int64_t channels) { return (size + 2) * channels; }
 
+inline int64_t least_of(int64_t a, int64_t b) { return a < b ? a : b; }
+
 // The pixel (row, column) of a map with its border.
 template <typename T>
 inline T *pixel(T *map, int64_t size, int64_t channels, int64_t row, int64_t column) {
     return map + (row + 1) * map_stride(size, channels) + (column + 1) * channels;
 }
 
-// -- Winograd, F(4x4, 3x3) with the points 0, +-1, +-2 and infinity
-// ---------------------------------------------
+// -- Winograd, F(4x4, 3x3)
 
-inline void into_winograd(const Vector d[6], Vector t[6]) {
-    const Vector a = d[4] - 4.0f * d[2], b = d[3] - 4.0f * d[1];
-    const Vector c = d[4] - d[2], e = 2.0f * (d[3] - d[1]);
-    t[0] = 4.0f * d[0] - 5.0f * d[2] + d[4];
-    t[1] = a + b;
-    t[2] = a - b;
-    t[3] = c + e;
-    t[4] = c - e;
-    t[5] = 4.0f * d[1] - 5.0f * d[3] + d[5];
-}
+// The rows of a block's products: for each position the same row of every tile.
+struct Layout {
+    int64_t tiles, channels;
 
-inline void from_winograd(const Vector m[6], Vector y[4]) {
-    const Vector a = m[1] + m[2], b = m[1] - m[2], c = m[3] + m[4], e = m[3] - m[4];
-    y[0] = m[0] + a + c;
-    y[1] = b + 2.0f * e;
-    y[2] = a + 4.0f * c;
-    y[3] = b + 8.0f * e + m[5];
-}
+    // From one position's matrix to the next; the odd line keeps them out of each other's cache sets.
+    int64_t stride() const { return tiles * channels + 16; }
+    int64_t floats() const { return POSITIONS * stride(); }
+};
 
-// From one position's matrix to the next; the odd line keeps them out of each other's cache sets.
-inline int64_t position_stride(int64_t tiles, int64_t channels) { return tiles * channels + 16; }
-
+// x's pixels from the tile's corner on -> out, `stride` from one position to the next.
 void transform_tile(const float *x, int64_t row_stride, int64_t channels, float *out, int64_t stride) {
     for (int64_t channel = 0; channel < channels; channel += LANES) {
         Vector columns[6][6];
@@ -224,7 +147,7 @@ void spread_rows(const Convolution &c, const Part &part, const Ring &ring, int64
     for (int64_t channel = part.first_channel; channel < part.end_channel; channel += PANEL) {
         const bool whole = c.outputs - channel >= PANEL;
         const int64_t tap = depth * (whole ? PANEL : LANES);
-        const float *weights = c.weights + channel * TAPS * depth;
+        const float *weights = c.weights.floats + channel * TAPS * depth;
         for (int64_t i = first; i < end; ++i) {
             const float *here = pixel(c.x, width, depth, i, 0), *above = pixel(c.x, width, depth, i - 1, 0);
             const float *even_even[] = {here, here - depth, above, above - depth},
@@ -269,33 +192,200 @@ void filter_row(const Convolution &c, const Part &part, const Ring &ring, int64_
     }
 }
 
+// -- up-sampling by Winograd, F(4, 2)
+
+// The rows of a block's products. Pixels of the transposed convolution in even rows and columns: 5x5
+// positions; in even rows and odd columns: 5 positions down, for each of 4 columns; in odd rows and even
+// columns: 5 positions across, for each of the odd rows; in odd ones of both: the pixels themselves.
+struct UpLayout {
+    int64_t tiles, odd_rows, channels;
+
+    int64_t count(int64_t matrix) const { return tiles * per_tile(matrix); }
+    int64_t per_tile(int64_t matrix) const {
+        return matrix < 25 ? 1 : matrix < 30 ? TILE : matrix < 35 ? odd_rows : odd_rows * TILE;
+    }
+    int64_t first_row(int64_t matrix) const {
+        return tiles * (matrix < 25   ? matrix
+                        : matrix < 30 ? 25 + (matrix - 25) * TILE
+                        : matrix < 35 ? 45 + (matrix - 30) * odd_rows
+                                      : 45 + 5 * odd_rows);
+    }
+    int64_t rows() const { return first_row(35) + count(35); }
+    // A matrix's first value; the odd line is for the cache, as above.
+    int64_t at(int64_t matrix) const { return first_row(matrix) * channels + 16 * matrix; }
+    int64_t floats() const { return rows() * channels + 16 * UP_POSITIONS; }
+    // A row within its matrix.
+    int64_t even(int64_t tile) const { return tile; }
+    int64_t even_odd(int64_t tile, int64_t column) const { return tile * TILE + column; }
+    int64_t odd_even(int64_t tile, int64_t row) const { return row * tiles + tile; }
+    int64_t odd_odd(int64_t tile, int64_t row, int64_t column) const {
+        return (row * tiles + tile) * TILE + column;
+    }
+};
+
+// What is wanted of a row of tiles: its odd rows [first_odd, first_odd + odd_rows) and, if `evens`, all even.
+struct Wanted {
+    int64_t first_odd, odd_rows;
+    bool evens;
+};
+
+// The pixels around one tile, `x` its upper left neighbor, of which rows x columns lie in the map.
+void transform_up_tile(const float *x, int64_t row_stride, int64_t rows, int64_t columns,
+                       const Wanted &wanted, const UpLayout &to, int64_t tile, float *out) {
+    const auto put = [&](int64_t matrix, int64_t row, int64_t channel, Vector v) {
+        store(out + to.at(matrix) + row * to.channels + channel, v);
+    };
+    for (int64_t channel = 0; channel < to.channels; channel += LANES) {
+        Vector d[5][5], t[5];
+        for (int64_t i = 0; i < 5; ++i)
+            for (int64_t j = 0; j < 5; ++j)
+                d[i][j] =
+                    i < rows && j < columns ? load(x + i * row_stride + j * to.channels + channel) : Vector{};
+        for (int64_t r = 0; r < wanted.odd_rows; ++r) {
+            const Vector *line = d[wanted.first_odd + r + 1];
+            for (int64_t j = 0; j < TILE; ++j) put(35, to.odd_odd(tile, r, j), channel, line[j + 1]);
+            into_winograd_of_two(line, t);
+            for (int64_t q = 0; q < 5; ++q) put(30 + q, to.odd_even(tile, r), channel, t[q]);
+        }
+        if (!wanted.evens) continue;
+        Vector down[5][5];
+        for (int64_t j = 0; j < 5; ++j) {
+            const Vector column[5] = {d[0][j], d[1][j], d[2][j], d[3][j], d[4][j]};
+            into_winograd_of_two(column, t);
+            for (int64_t p = 0; p < 5; ++p) down[p][j] = t[p];
+        }
+        for (int64_t p = 0; p < 5; ++p) {
+            for (int64_t j = 0; j < TILE; ++j) put(25 + p, to.even_odd(tile, j), channel, down[p][j + 1]);
+            into_winograd_of_two(down[p], t);
+            for (int64_t q = 0; q < 5; ++q) put(5 * p + q, to.even(tile), channel, t[q]);
+        }
+    }
+}
+
+// Products -> the ring's rows from 2 row on, columns from 2 column on.
+void spread_up_tile(const float *products, const UpLayout &from, int64_t tile, const Wanted &wanted,
+                    const Ring &ring, int64_t row, int64_t column) {
+    const auto get = [&](int64_t matrix, int64_t line, int64_t channel) {
+        return load(products + from.at(matrix) + line * from.channels + channel);
+    };
+    float *into[2 * TILE];
+    for (int64_t i = 0; i < 2 * TILE; ++i) into[i] = ring.row(2 * row + i) + (2 * column + 1) * ring.channels;
+    const int64_t apart = 2 * ring.channels;
+    for (int64_t channel = 0; channel < from.channels; channel += LANES) {
+        Vector m[5], y[TILE];
+        for (int64_t r = 0; r < wanted.odd_rows; ++r) {
+            float *to = into[2 * (wanted.first_odd + r) + 1] + channel;
+            for (int64_t q = 0; q < 5; ++q) m[q] = get(30 + q, from.odd_even(tile, r), channel);
+            from_winograd_of_two(m, y);
+            for (int64_t j = 0; j < TILE; ++j) {
+                store(to + j * apart, y[j]);
+                store(to + j * apart + ring.channels, get(35, from.odd_odd(tile, r, j), channel));
+            }
+        }
+        if (!wanted.evens) continue;
+        // Of a row of tiles whose odd rows are not all wanted, only the first even row is.
+        const int64_t evens = wanted.odd_rows == TILE ? TILE : 1;
+        Vector across[5][TILE];
+        for (int64_t p = 0; p < 5; ++p) {
+            for (int64_t q = 0; q < 5; ++q) m[q] = get(5 * p + q, from.even(tile), channel);
+            from_winograd_of_two(m, across[p]);
+        }
+        for (int64_t j = 0; j < TILE; ++j) {
+            for (int64_t p = 0; p < 5; ++p) m[p] = across[p][j];
+            from_winograd_of_two(m, y);
+            for (int64_t i = 0; i < evens; ++i) store(into[2 * i] + channel + j * apart, y[i]);
+            for (int64_t p = 0; p < 5; ++p) m[p] = get(25 + p, from.even_odd(tile, j), channel);
+            from_winograd_of_two(m, y);
+            for (int64_t i = 0; i < evens; ++i)
+                store(into[2 * i] + channel + j * apart + ring.channels, y[i]);
+        }
+    }
+}
+
+// Tiles beside each other: the last column of the transposed convolution needs one of its own.
+inline int64_t up_tiles(const Convolution &c) { return c.in_size / TILE + 1; }
+inline int64_t up_ring_floats(const Convolution &c, int64_t channels) {
+    return (2 * TILE * up_tiles(c) + 2) * channels;
+}
+
+constexpr int64_t UP_TILES_AT_ONCE = 20;
+
+// Tiles that share a pass over the weights, equally many in each.
+inline int64_t up_block(const Convolution &c) {
+    const int64_t tiles = up_tiles(c), blocks = (tiles + UP_TILES_AT_ONCE - 1) / UP_TILES_AT_ONCE;
+    return (tiles + blocks - 1) / blocks;
+}
+
+// A row of tiles, from the row `row` of x on, into the ring.
+void spread_tiles(const Convolution &c, const Part &part, const Ring &ring, int64_t row, const Wanted &wanted,
+                  float *scratch) {
+    const int64_t size = c.in_size, block = up_block(c), matrices = wanted.evens ? 0 : 30;
+    for (int64_t first = 0; first < up_tiles(c); first += block) {
+        const int64_t tiles = least_of(block, up_tiles(c) - first);
+        const UpLayout in{tiles, wanted.odd_rows, c.inputs}, single{1, wanted.odd_rows, c.inputs},
+            out{tiles, wanted.odd_rows, ring.channels};
+        float *products = scratch;
+        const Factors factors(c.weights, scratch + out.floats(), in.floats(), in.rows());
+        for (int64_t tile = 0; tile < tiles; ++tile) {
+            const int64_t column = (first + tile) * TILE;
+            const float *corner = pixel(c.x, size, c.inputs, row - 1, column - 1);
+            const int64_t rows = least_of(5, size - row + 1), columns = least_of(5, size - column + 1);
+            const int64_t row_stride = map_stride(size, c.inputs);
+            if (!factors.rounded) {
+                transform_up_tile(corner, row_stride, rows, columns, wanted, in, tile, factors.floats);
+                continue;
+            }
+            transform_up_tile(corner, row_stride, rows, columns, wanted, single, 0, factors.tile);
+            for (int64_t m = matrices; m < UP_POSITIONS; ++m)
+                for (int64_t k = 0; k < single.count(m); ++k) {
+                    const int64_t line = m < 25   ? in.even(tile)
+                                         : m < 30 ? in.even_odd(tile, k)
+                                         : m < 35 ? in.odd_even(tile, k)
+                                                  : in.odd_odd(tile, k / TILE, k % TILE);
+                    factors.round(factors.tile + single.at(m) + k * c.inputs, in.at(m) + line * c.inputs,
+                                  in.first_row(m) + line);
+                }
+        }
+        for (int64_t m = matrices; m < UP_POSITIONS; ++m)
+            multiply_matrix(c.weights, m, factors.rows(in.at(m), in.first_row(m)), in.count(m),
+                            part.first_channel, part.end_channel, products + out.at(m) - part.first_channel,
+                            out.channels);
+        for (int64_t tile = 0; tile < tiles; ++tile)
+            spread_up_tile(products, out, tile, wanted, ring, row, (first + tile) * TILE);
+    }
+}
+
 }  // namespace
 
 int64_t winograd_scratch(const Convolution &c, int64_t tiles) {
-    return POSITIONS * (position_stride(tiles, c.inputs) + position_stride(tiles, c.outputs));
+    return Layout{tiles, c.outputs}.floats() + Factors::memory(c.weights, Layout{tiles, c.inputs}.floats(),
+                                                               POSITIONS * tiles,
+                                                               Layout{1, c.inputs}.floats());
 }
 
 void convolve_winograd(const Convolution &c, int64_t first_tile, int64_t end_tile, float *scratch) {
     const int64_t tiles = end_tile - first_tile, per_row = c.size / TILE;
-    const int64_t in_stride = position_stride(tiles, c.inputs),
-                  out_stride = position_stride(tiles, c.outputs);
-    float *transformed = scratch, *products = scratch + POSITIONS * in_stride;
+    const Layout in{tiles, c.inputs}, single{1, c.inputs}, out{tiles, c.outputs};
+    float *products = scratch;
+    const Factors factors(c.weights, scratch + out.floats(), in.floats(), POSITIONS * tiles);
     for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t row = (first_tile + tile) / per_row * TILE,
                       column = (first_tile + tile) % per_row * TILE;
         const float *corner = pixel(c.x, c.in_size, c.inputs, row - 1, column - 1);
-        transform_tile(corner, map_stride(c.in_size, c.inputs), c.inputs, transformed + tile * c.inputs,
-                       in_stride);
-    }
-    for (int64_t position = 0; position < POSITIONS; ++position)
-        for (int64_t channel = 0; channel < c.outputs; channel += PANEL) {
-            const float *rows[] = {transformed + position * in_stride};
-            multiply_panel(c.outputs - channel >= PANEL, rows, 1, c.inputs, tiles, c.inputs,
-                           c.weights + (position * c.outputs + channel) * c.inputs,
-                           products + position * out_stride + channel, c.outputs);
+        const int64_t row_stride = map_stride(c.in_size, c.inputs), at = tile * c.inputs;
+        if (!factors.rounded) {
+            transform_tile(corner, row_stride, c.inputs, factors.floats + at, in.stride());
+            continue;
         }
+        transform_tile(corner, row_stride, c.inputs, factors.tile, single.stride());
+        for (int64_t p = 0; p < POSITIONS; ++p)
+            factors.round(factors.tile + p * single.stride(), p * in.stride() + at, p * tiles + tile);
+    }
+    for (int64_t p = 0; p < POSITIONS; ++p)
+        multiply_matrix(c.weights, p, factors.rows(p * in.stride(), p * tiles), tiles, 0, c.outputs,
+                        products + p * out.stride(), c.outputs);
     for (int64_t tile = 0; tile < tiles; ++tile)
-        finish_tile(c, products + tile * c.outputs, out_stride, (first_tile + tile) / per_row * TILE,
+        finish_tile(c, products + tile * c.outputs, out.stride(), (first_tile + tile) / per_row * TILE,
                     (first_tile + tile) % per_row * TILE);
 }
 
@@ -307,7 +397,7 @@ void convolve_direct(const Convolution &c, int64_t first_row, int64_t end_row, f
         for (int t = 0; t < TAPS; ++t) taps[t] = pixel(c.x, c.in_size, c.inputs, row + t / 3 - 1, t % 3 - 1);
         for (int64_t channel = 0; channel < c.outputs; channel += PANEL)
             multiply_panel(c.outputs - channel >= PANEL, taps, TAPS, c.inputs, c.size, c.inputs,
-                           c.weights + channel * TAPS * c.inputs, scratch + channel, c.outputs);
+                           c.weights.floats + channel * TAPS * c.inputs, scratch + channel, c.outputs);
         finish_row(c, scratch, row);
     }
 }
@@ -331,6 +421,32 @@ void convolve_up(const Convolution &c, const Part &part, float *scratch) {
         spread_rows(c, part, ring, i < 0 ? 0 : i, until, from);
         for (; row < end && row + 2 < 2 * until; ++row) filter_row(c, part, ring, row, line);
     }
+}
+
+int64_t up_winograd_scratch(const Convolution &c, int64_t channels) {
+    const UpLayout in{up_block(c), TILE, c.inputs}, single{1, TILE, c.inputs},
+        out{up_block(c), TILE, channels};
+    return (RING + 1) * up_ring_floats(c, channels) + out.floats() +
+           Factors::memory(c.weights, in.floats(), in.rows(), single.floats());
+}
+
+void convolve_up_winograd(const Convolution &c, const Part &part, float *scratch) {
+    const int64_t channels = part.end_channel - part.first_channel;
+    const Ring ring{scratch, channels, up_ring_floats(c, channels)};
+    float *line = scratch + RING * ring.row_floats, *rest = line + ring.row_floats;
+    for (int64_t i = 0; i < RING * ring.row_floats; i += LANES) store(scratch + i, Vector{});
+    // Of the tiles above, the FIR sees the last row; of those below, the first two.
+    if (part.first_row > 0) spread_tiles(c, part, ring, part.first_row - TILE, {TILE - 1, 1, false}, rest);
+    int64_t row = 2 * part.first_row;
+    const auto filter_until = [&](int64_t end) {
+        for (; row < end; ++row) filter_row(c, part, ring, row, line);
+    };
+    for (int64_t i = part.first_row; i < part.end_row; i += TILE) {
+        spread_tiles(c, part, ring, i, {0, TILE, true}, rest);
+        filter_until(2 * (i + TILE) - 2);
+    }
+    spread_tiles(c, part, ring, part.end_row, {0, 1, true}, rest);
+    filter_until(2 * part.end_row);
 }
 
 void upsample_rgb(const float *picture, int64_t size, const float fir_down[4], const float fir_across[4],

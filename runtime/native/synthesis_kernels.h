@@ -9,16 +9,15 @@
 
 #include <cstdint>
 
+#include "packed_weights.h"
+
 namespace doppelgan {
 
-constexpr int64_t LANES = 8;   // channels per vector
-constexpr int64_t PANEL = 16;  // output channels that are computed together
-constexpr int64_t TILE = 4;    // Winograd: output pixels per side of a tile, F(4x4, 3x3)
+constexpr int64_t TILE = 4;  // Winograd: pixels per side of a tile, F(4x4, 3x3) and F(4x4, 2x2)
 constexpr int64_t POSITIONS = (TILE + 2) * (TILE + 2);
 constexpr int64_t STEP = 4;  // up-sampling: input rows that share a pass over the weights
 constexpr int64_t TAPS = 9;
-
-constexpr int64_t padded(int64_t channels) { return (channels + LANES - 1) / LANES * LANES; }
+constexpr int64_t UP_POSITIONS = 36;  // matrices of an up-sampling Winograd convolution
 
 // One modulated convolution with all that follows it, for one picture:
 //   y = clamp(leaky(convolution(x) * demod + noise + bias)), stored times `style`,
@@ -26,7 +25,7 @@ constexpr int64_t padded(int64_t channels) { return (channels + LANES - 1) / LAN
 struct Convolution {
     int64_t inputs, outputs;            // channels, padded
     int64_t in_size, size;              // pixels per side of x and y
-    const float *weights;               // packed for one of the three kernels below
+    PackedWeights weights;              // for one of the kernels below
     const float *x;                     // [in_size + 2][in_size + 2][inputs]
     float *y;                           // [size + 2][size + 2][outputs]; nullptr: only the RGB is wanted
     const float *demod, *bias, *style;  // [outputs]; style of the convolution that reads y
@@ -39,11 +38,11 @@ struct Convolution {
     float fir_down[4], fir_across[4];  // of an up-sampling convolution: its FIR is their outer product
 };
 
-// weights [POSITIONS][panel][inputs][16]. Tiles count row by row; scratch: winograd_scratch() floats.
+// weights: POSITIONS matrices. Tiles count row by row; scratch: winograd_scratch() floats.
 void convolve_winograd(const Convolution &c, int64_t first_tile, int64_t end_tile, float *scratch);
 int64_t winograd_scratch(const Convolution &c, int64_t tiles);
 
-// weights [panel][TAPS][inputs][16], taps row by row. scratch: direct_scratch() floats.
+// weights: TAPS packed as taps, row by row. scratch: direct_scratch() floats.
 void convolve_direct(const Convolution &c, int64_t first_row, int64_t end_row, float *scratch);
 int64_t direct_scratch(const Convolution &c);
 
@@ -52,11 +51,17 @@ struct Part {
     int64_t first_row, end_row, first_channel, end_channel;
 };
 
-// Transposed convolution with stride 2, then the FIR. weights [panel][TAPS][inputs][16], taps in the order of
-// UP_TAPS. Each row of x makes two of y. scratch: up_scratch() floats.
+// Transposed convolution with stride 2, then the FIR. weights: TAPS packed as taps, in the order of UP_TAPS.
+// Each row of x makes two of y. scratch: up_scratch() floats.
 void convolve_up(const Convolution &c, const Part &part, float *scratch);
 int64_t up_scratch(const Convolution &c, int64_t channels);
 constexpr int UP_TAPS[TAPS] = {0, 2, 6, 8, 1, 7, 3, 5, 4};  // even/even, even/odd, odd/even, odd/odd pixels
+
+// The same by Winograd's F(4, 2): pixels of y in even rows or columns see two of three taps there, the others
+// one. weights: UP_POSITIONS matrices, see up_into_winograd(). Rows of the part begin and end at whole tiles;
+// scratch: up_winograd_scratch() floats.
+void convolve_up_winograd(const Convolution &c, const Part &part, float *scratch);
+int64_t up_winograd_scratch(const Convolution &c, int64_t channels);
 
 // Rows of out [3][2 size][2 size] = the RGB picture [3][size][size] doubled with the FIR. scratch: size + 2
 // floats.

@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
@@ -45,7 +46,9 @@ void take_fir(const nb::dict &layer, float down[4], float across[4]) {
 
 std::unique_ptr<doppelgan::Synthesis> build(int64_t w_dim, int64_t rows, const Floats &constant,
                                             const std::vector<nb::dict> &convolutions,
-                                            const std::vector<nb::dict> &rgbs) {
+                                            const std::vector<nb::dict> &rgbs, const std::string &precision) {
+    if (precision != "float32" && precision != "int16")
+        throw nb::value_error(("precision: expected float32 or int16, got " + precision).c_str());
     if (w_dim < 1 || rgbs.empty() || convolutions.size() != 2 * rgbs.size() - 1)
         throw nb::value_error("expected two convolutions for every RGB layer, less one at 4 pixels");
     std::vector<doppelgan::StyledLayer> layers;
@@ -83,7 +86,9 @@ std::unique_ptr<doppelgan::Synthesis> build(int64_t w_dim, int64_t rows, const F
     }
     if (static_cast<int64_t>(constant.size()) != layers[0].inputs * 16)
         throw nb::value_error("constant: expected [inputs of the first convolution, 4, 4]");
-    return std::make_unique<doppelgan::Synthesis>(w_dim, rows, constant.data(), layers, colors);
+    return std::make_unique<doppelgan::Synthesis>(
+        w_dim, rows, constant.data(), layers, colors,
+        precision == "int16" ? doppelgan::Arithmetic::int16 : doppelgan::Arithmetic::float32);
 }
 
 void run(doppelgan::Synthesis &synthesis, const Codes &codes, const Picture &picture, int threads) {
@@ -101,7 +106,7 @@ void run(doppelgan::Synthesis &synthesis, const Codes &codes, const Picture &pic
 void bind_synthesis(nb::module_ &m) {
     nb::class_<doppelgan::Synthesis>(m, "Synthesis")
         .def(nb::new_(&build), nb::arg("w_dim"), nb::arg("rows"), nb::arg("constant").noconvert(),
-             nb::arg("convolutions"), nb::arg("rgbs"))
+             nb::arg("convolutions"), nb::arg("rgbs"), nb::arg("precision") = "float32")
         .def("run", &run, nb::arg("codes").noconvert(), nb::arg("picture").noconvert(),
              nb::arg("threads") = 1)
         .def_prop_ro("size", &doppelgan::Synthesis::size)

@@ -1,0 +1,249 @@
+// Matrix products of a few rows of pixels with packed weights, in float32 and in 16-bit integers.
+//
+// A product's right side is packed in panels of 16 output channels (8 in the last panel where 8 remain), see
+// packed_weights.h. Like vectors.h, all of this is local to the file that includes it.
+#pragma once
+
+#include "packed_weights.h"
+#include "vectors.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include <cstring>
+
+namespace doppelgan {
+namespace {
+
+// Rows of a product in registers: 6 x 2 sums, 2 weights, a factor and a product fit 16 registers.
+constexpr int ROWS = 6;
+constexpr int MOST_TAPS = 9;
+
+// out[r][0 .. 8 VECTORS) = sum over taps and k of taps[t][r * row_stride + k] * weights[t][k][...].
+template <int COUNT, int VECTORS>
+inline void multiply(const float *const *taps, int tap_count, int64_t row_stride, int64_t depth,
+                     const float *weights, float *out, int64_t out_stride) {
+    Vector sums[COUNT][VECTORS];
+    for (int r = 0; r < COUNT; ++r)
+        for (int v = 0; v < VECTORS; ++v) sums[r][v] = Vector{};
+    for (int t = 0; t < tap_count; ++t) {
+        const float *rows = taps[t];
+        for (int64_t k = 0; k < depth; ++k) {
+            Vector w[VECTORS];
+            for (int v = 0; v < VECTORS; ++v) w[v] = load(weights + LANES * v);
+            weights += LANES * VECTORS;
+            for (int r = 0; r < COUNT; ++r) {
+                const Vector factor = all(rows[r * row_stride + k]);
+                for (int v = 0; v < VECTORS; ++v) sums[r][v] += factor * w[v];
+            }
+        }
+    }
+    for (int r = 0; r < COUNT; ++r)
+        for (int v = 0; v < VECTORS; ++v) store(out + r * out_stride + LANES * v, sums[r][v]);
+}
+
+template <int VECTORS>
+void multiply_rows(const float *const *taps, int tap_count, int64_t row_stride, int64_t rows, int64_t depth,
+                   const float *weights, float *out, int64_t out_stride) {
+    const float *at[MOST_TAPS];
+    for (int t = 0; t < tap_count; ++t) at[t] = taps[t];
+    while (rows > 0) {
+        switch (rows < ROWS ? rows : ROWS) {
+            case 1:
+                multiply<1, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride);
+                break;
+            case 2:
+                multiply<2, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride);
+                break;
+            case 3:
+                multiply<3, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride);
+                break;
+            case 4:
+                multiply<4, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride);
+                break;
+            case 5:
+                multiply<5, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride);
+                break;
+            default:
+                multiply<6, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride);
+        }
+        rows -= ROWS;
+        out += ROWS * out_stride;
+        for (int t = 0; t < tap_count; ++t) at[t] += ROWS * row_stride;
+    }
+}
+
+// A product with one panel of output channels: two vectors of them, or one at the end.
+inline void multiply_panel(bool whole, const float *const *taps, int tap_count, int64_t row_stride,
+                           int64_t rows, int64_t depth, const float *weights, float *out,
+                           int64_t out_stride) {
+    if (whole)
+        multiply_rows<2>(taps, tap_count, row_stride, rows, depth, weights, out, out_stride);
+    else
+        multiply_rows<1>(taps, tap_count, row_stride, rows, depth, weights, out, out_stride);
+}
+
+// -- 16-bit integers
+
+// Eight pairs of 16-bit weights times the pair at `factors`, each pair's products summed.
+inline Integers multiply_pairs(const int16_t *factors, const int16_t *weights) {
+#if defined(__AVX2__)
+    float pair;
+    std::memcpy(&pair, factors, sizeof pair);
+    const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(weights));
+    return (Integers)_mm256_madd_epi16(_mm256_castps_si256(_mm256_set1_ps(pair)), w);
+#else
+    Integers sums;
+    for (int i = 0; i < 8; ++i) sums[i] = factors[0] * weights[2 * i] + factors[1] * weights[2 * i + 1];
+    return sums;
+#endif
+}
+
+// As above: rows of 16-bit factors, whose float is integer * row_scales[r]; a weight's is integer *
+// scales[o].
+template <int COUNT, int VECTORS>
+inline void multiply(const int16_t *rows, const float *row_scales, int64_t depth, const int16_t *weights,
+                     const float *scales, float *out, int64_t out_stride) {
+    Integers sums[COUNT][VECTORS];
+    for (int r = 0; r < COUNT; ++r)
+        for (int v = 0; v < VECTORS; ++v) sums[r][v] = Integers{};
+    for (int64_t k = 0; k < depth; k += 2, weights += 2 * LANES * VECTORS)
+        for (int r = 0; r < COUNT; ++r)
+            for (int v = 0; v < VECTORS; ++v)
+                sums[r][v] += multiply_pairs(rows + r * depth + k, weights + 2 * LANES * v);
+    for (int r = 0; r < COUNT; ++r)
+        for (int v = 0; v < VECTORS; ++v)
+            store(out + r * out_stride + LANES * v,
+                  __builtin_convertvector(sums[r][v], Vector) * (load(scales + LANES * v) * row_scales[r]));
+}
+
+template <int VECTORS>
+void multiply_rows(const int16_t *rows, const float *row_scales, int64_t count, int64_t depth,
+                   const int16_t *weights, const float *scales, float *out, int64_t out_stride) {
+    while (count > 0) {
+        switch (count < ROWS ? count : ROWS) {
+            case 1:
+                multiply<1, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride);
+                break;
+            case 2:
+                multiply<2, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride);
+                break;
+            case 3:
+                multiply<3, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride);
+                break;
+            case 4:
+                multiply<4, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride);
+                break;
+            case 5:
+                multiply<5, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride);
+                break;
+            default:
+                multiply<6, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride);
+        }
+        count -= ROWS;
+        rows += ROWS * depth;
+        row_scales += ROWS;
+        out += ROWS * out_stride;
+    }
+}
+
+// Rounds one row to 16 bits, the largest magnitude to `limit`; returns what an integer stands for.
+inline float quantize_row(const float *row, int64_t depth, float limit, int16_t *out) {
+    Vector high = {};
+    for (int64_t k = 0; k < depth; k += LANES) {
+        const Vector v = load(row + k);
+        high = most(high, most(v, -v));
+    }
+    const float magnitude = largest(high);
+    if (!(magnitude > 0)) {  // nothing there; what is not a number shows in the other rows
+        std::memset(out, 0, static_cast<size_t>(depth) * sizeof *out);
+        return 0.0f;
+    }
+    const float scale = limit / magnitude;
+    for (int64_t k = 0; k < depth; k += LANES) {
+#if defined(__AVX2__)
+        const __m256i whole = _mm256_cvtps_epi32((__m256)(load(row + k) * scale));
+        const __m128i narrow =
+            _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+        _mm_storeu_si128(reinterpret_cast<__m128i *>(out + k), narrow);
+#else
+        for (int64_t i = k; i < k + LANES; ++i) {
+            const float scaled = row[i] * scale;
+            out[i] = static_cast<int16_t>(scaled < 0 ? scaled - 0.5f : scaled + 0.5f);
+        }
+#endif
+    }
+    return magnitude / limit;
+}
+
+// -- either
+
+// Rows of a product's left side, one after another: floats, or integers and what they stand for.
+struct Rows {
+    const float *floats;
+    const int16_t *integers;
+    const float *scales;
+};
+
+// The left sides of all products of a block, in memory of the caller's: written as floats, tile by tile where
+// they are to be rounded.
+struct Factors {
+    bool rounded;
+    int64_t depth;
+    float limit;
+    float *floats;  // `values` of them; or, in their place:
+    float *scales;  // one for each row
+    int16_t *integers;
+    float *tile;  // one tile's values before they are rounded
+
+    static int64_t memory(const PackedWeights &weights, int64_t values, int64_t rows, int64_t tile_values) {
+        return weights.integers == nullptr ? values : rows + (values + 1) / 2 + tile_values;
+    }
+
+    Factors(const PackedWeights &weights, float *memory, int64_t values, int64_t rows)
+        : rounded(weights.integers != nullptr),
+          depth(weights.inputs),
+          limit(weights.limit),
+          floats(memory),
+          scales(memory),
+          integers(reinterpret_cast<int16_t *>(memory + rows)),
+          tile(memory + rows + (values + 1) / 2) {}
+
+    // A row of `tile` -> the integers from `at` on, which are the row `row` of all.
+    void round(const float *from, int64_t at, int64_t row) const {
+        scales[row] = quantize_row(from, depth, limit, integers + at);
+    }
+
+    // The rows from the value `at` on, which are those from `row` on.
+    Rows rows(int64_t at, int64_t row) const {
+        return rounded ? Rows{nullptr, integers + at, scales + row} : Rows{floats + at, nullptr, nullptr};
+    }
+};
+
+// out [rows][...] = rows [rows][inputs] times the outputs [first, end) of one packed matrix; first and end at
+// whole panels. out points at row 0, channel 0.
+inline void multiply_matrix(const PackedWeights &weights, int64_t matrix, const Rows &rows, int64_t count,
+                            int64_t first, int64_t end, float *out, int64_t out_stride) {
+    const int64_t depth = weights.inputs;
+    for (int64_t channel = first; channel < end; channel += PANEL) {
+        const bool whole = weights.outputs - channel >= PANEL;
+        const int64_t at = (matrix * weights.outputs + channel) * depth;
+        if (weights.integers == nullptr) {
+            const float *taps[] = {rows.floats};
+            multiply_panel(whole, taps, 1, depth, count, depth, weights.floats + at, out + channel,
+                           out_stride);
+            continue;
+        }
+        const float *scales = weights.scales + matrix * weights.outputs + channel;
+        if (whole)
+            multiply_rows<2>(rows.integers, rows.scales, count, depth, weights.integers + at, scales,
+                             out + channel, out_stride);
+        else
+            multiply_rows<1>(rows.integers, rows.scales, count, depth, weights.integers + at, scales,
+                             out + channel, out_stride);
+    }
+}
+
+}  // namespace
+}  // namespace doppelgan
