@@ -50,23 +50,12 @@ void multiply_rows(const float *const *taps, int tap_count, int64_t row_stride, 
     for (int t = 0; t < tap_count; ++t) at[t] = taps[t];
     while (rows > 0) {
         switch (rows < ROWS ? rows : ROWS) {
-            case 1:
-                multiply<1, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride);
-                break;
-            case 2:
-                multiply<2, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride);
-                break;
-            case 3:
-                multiply<3, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride);
-                break;
-            case 4:
-                multiply<4, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride);
-                break;
-            case 5:
-                multiply<5, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride);
-                break;
-            default:
-                multiply<6, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride);
+            case 1: multiply<1, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride); break;
+            case 2: multiply<2, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride); break;
+            case 3: multiply<3, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride); break;
+            case 4: multiply<4, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride); break;
+            case 5: multiply<5, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride); break;
+            default: multiply<6, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride);
         }
         rows -= ROWS;
         out += ROWS * out_stride;
@@ -123,23 +112,12 @@ void multiply_rows(const int16_t *rows, const float *row_scales, int64_t count, 
                    const int16_t *weights, const float *scales, float *out, int64_t out_stride) {
     while (count > 0) {
         switch (count < ROWS ? count : ROWS) {
-            case 1:
-                multiply<1, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride);
-                break;
-            case 2:
-                multiply<2, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride);
-                break;
-            case 3:
-                multiply<3, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride);
-                break;
-            case 4:
-                multiply<4, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride);
-                break;
-            case 5:
-                multiply<5, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride);
-                break;
-            default:
-                multiply<6, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride);
+            case 1: multiply<1, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride); break;
+            case 2: multiply<2, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride); break;
+            case 3: multiply<3, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride); break;
+            case 4: multiply<4, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride); break;
+            case 5: multiply<5, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride); break;
+            default: multiply<6, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride);
         }
         count -= ROWS;
         rows += ROWS * depth;

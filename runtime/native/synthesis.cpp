@@ -1,11 +1,10 @@
 #include "synthesis.h"
+#include "together.h"
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <thread>
-
-#include "together.h"
 
 namespace doppelgan {
 namespace {
@@ -224,8 +223,7 @@ size_t Synthesis::bytes() const {
 Synthesis::Division Synthesis::division(const Layer &layer, int64_t threads) const {
     const Convolution &c = layer.convolution;
     switch (layer.kind) {
-        case Kind::direct:
-            return {std::min(threads, c.size), 1, direct_scratch(c)};
+        case Kind::direct: return {std::min(threads, c.size), 1, direct_scratch(c)};
         case Kind::winograd: {
             const int64_t tiles = c.size / TILE * (c.size / TILE);
             const int64_t items = parts(parts(tiles, TILES_AT_ONCE), threads) * threads;
@@ -240,8 +238,7 @@ Synthesis::Division Synthesis::division(const Layer &layer, int64_t threads) con
                 panels > 1 ? 1 : std::min(rows, parts(c.in_size, ROWS_AT_ONCE * threads) * threads);
             return {bands, panels, up_winograd_scratch(c, c.outputs / panels)};
         }
-        case Kind::up:
-            break;
+        case Kind::up: break;
     }
     // A band of rows repeats a row and a half of its neighbor, so small maps are divided by channels.
     const int64_t panels = c.in_size >= BANDS_FROM ? 1 : std::min(threads, parts(c.outputs, PANEL));
@@ -255,9 +252,7 @@ void Synthesis::compute(const Layer &layer, const Division &division, int64_t it
     const auto from = [&](int64_t rows) { return rows * band / division.rows; };
     const auto until = [&](int64_t rows) { return rows * (band + 1) / division.rows; };
     switch (layer.kind) {
-        case Kind::direct:
-            convolve_direct(c, from(c.size), until(c.size), scratch);
-            break;
+        case Kind::direct: convolve_direct(c, from(c.size), until(c.size), scratch); break;
         case Kind::winograd: {
             const int64_t tiles = c.size / TILE * (c.size / TILE);
             convolve_winograd(c, from(tiles), until(tiles), scratch);
