@@ -254,7 +254,11 @@ def _choose(
         if saved_ms >= WORTH * frame_ms and saved_ms > 0:
             continue
         word = f"{extra} saves {saved_ms:.1f} ms of a frame's {frame_ms:.1f}: too little to load it"
-        passed_over |= {row: word for row, _ in best.values() if row.backend == extra}
+        for name, pairs in timed.items():
+            faster = (
+                row for row, _ in pairs if row.backend == extra and _rank(row) < _rank_of(without[name])
+            )
+            passed_over |= dict.fromkeys(faster, word)
         best = without
     return best, passed_over
 

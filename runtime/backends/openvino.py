@@ -12,8 +12,10 @@ network and set of options.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from .base import Array, TensorSpec, check_feeds, check_outputs
 
 # OPTIMIZATION_CAPABILITIES -> the name that INFERENCE_PRECISION_HINT takes.
 _PRECISIONS = {"FP32": "f32", "BF16": "bf16", "FP16": "f16"}
+_CONVERTER = "openvino.tools.ovc"
 _KIND = "openvino"  # folder of the user's cache
 _SINK = "/sink_port_0"  # what OpenVINO adds to the name of an output
 
@@ -136,6 +139,8 @@ def cpu_precisions() -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def _core() -> Any:
     try:
+        if "openvino" not in sys.modules:
+            _import_without_converter()
         from openvino import Core
     except ModuleNotFoundError:
         raise BackendError(
@@ -143,6 +148,21 @@ def _core() -> Any:
             'run `pip install "doppelgan[openvino]"`'
         ) from None
     return Core()
+
+
+def _import_without_converter() -> None:
+    """Import OpenVINO without its converter of other frameworks' models, which it can do without.
+
+    The converter takes most of the import's time, and on being imported it reports the import to its maker's
+    statistics server, unless the user has opted out. Later it can be imported as ever.
+    """
+    sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # Python's way to say "not to be found"
+    try:
+        import_module("openvino")
+    except ImportError:  # not installed, or a version that insists: the caller's own import tells
+        sys.modules.pop("openvino", None)
+    finally:
+        del sys.modules[_CONVERTER]
 
 
 def _spec(port: Any) -> TensorSpec:

@@ -116,6 +116,14 @@ def test_one_more_engine_has_to_save_a_twentieth_of_a_frame(openvino_ms: float, 
     assert words == ({} if used == "openvino" else {"encoder": reason, "mapping": reason})
 
 
+def test_all_that_was_passed_over_is_told_and_nothing_that_was_slower_anyway() -> None:
+    measured = timed(encoder={"onnxruntime": 10.0, "openvino": 9.9}, synthesis={"native": 10.0})
+    more = [(Measurement("encoder", "openvino", "float32", n, ms), None) for n, ms in ((2, 9.8), (4, 11.0))]
+    measured["encoder"] += more
+    _, passed_over = autotune_module._choose(measured, RUNS)
+    assert {row.threads for row in passed_over} == {1, 2}
+
+
 def test_an_engine_that_a_network_cannot_do_without_stays() -> None:
     measured = timed(encoder={"openvino": 10.0}, synthesis={"onnxruntime": 10.0, "openvino": 9.9})
     best, passed_over = autotune_module._choose(measured, RUNS)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +109,42 @@ def test_a_precision_that_the_cpu_lacks_is_refused_with_those_it_has(
     path.write_bytes(tiny.mapping())
     with pytest.raises(BackendError, match=r"expected a precision of f32 .*got 'bf16'"):
         open_session(path, backend="openvino", precision="bf16")
+
+
+def test_the_converter_that_reports_imports_to_its_maker_is_left_out(tiny_bundle: Path) -> None:
+    code = f"""
+import sys
+from importlib.util import find_spec
+from doppelgan.runtime.backends import open_session
+open_session({str(tiny_bundle / "mapping.onnx")!r}, backend="openvino")
+print(sorted(name for name in sys.modules if "telemetry" in name or "tools.ovc" in name))
+print(find_spec("openvino.tools.ovc") is not None)  # others may still have it
+"""
+    quiet = {**os.environ, "CI": "true"}  # nothing is reported should this fail
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=quiet, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert run.stdout.split() == ["[]", "True"]
+
+
+def test_a_version_that_insists_on_its_converter_gets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "openvino"
+    (package / "tools" / "ovc").mkdir(parents=True)
+    (package / "__init__.py").write_text("import openvino.tools.ovc\nCore = lambda: 'core'\n")
+    for folder in (package / "tools", package / "tools" / "ovc"):
+        (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = {name: sys.modules[name] for name in sys.modules if name.partition(".")[0] == "openvino"}
+    for name in mine:
+        monkeypatch.delitem(sys.modules, name)
+    try:
+        assert backend._core.__wrapped__() == "core"
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "openvino"]:
+            del sys.modules[name]
+        sys.modules.update(mine)
 
 
 def test_a_bundle_runs_the_same_on_both_backends(tiny_bundle: Path) -> None:
