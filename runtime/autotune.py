@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from .backends import Session, installed, open_session
+from .backends import Session, installed, native, open_session
 from .bundle import Bundle, open_bundle
 from .compiled import FORMAT, VERSION, Choice, Measurement, Record, session_options, write_record
 from .drift import BOUNDS, Drift, measure, require
@@ -37,7 +37,7 @@ AT_HAND = ("onnxruntime", "native")  # engines of the base install: ONNX Runtime
 PAUSE_S = 0.005  # between runs: idle workers of one engine must not slow the next
 CALIBRATION = 16
 BACKENDS = ("onnxruntime", "native", "openvino")
-PRECISIONS = ("float32", "bfloat16", "int8")  # float16 only on demand: no CPU here computes in it
+PRECISIONS = ("float32", "int16", "bfloat16", "int8")  # float16 only on demand: no CPU here computes in it
 Report = Callable[[str], None]
 
 
@@ -142,9 +142,11 @@ def _candidates(
             else:
                 variants[precision] = made
     for backend in wanted:
-        if backend == "native":  # made for one kind of network, in one precision
+        if backend == "native":  # made for one kind of network
             if generator:
                 yield _Candidate(backend, "float32", None)
+                if "int16" in precisions and "int16" in native.precisions():
+                    yield _Candidate(backend, "int16", None, {"precision": "int16"})
             continue
         yield _Candidate(backend, "float32", None)
         if "bfloat16" in precisions and worth and backend == "openvino" and _computes_bf16():

@@ -1,5 +1,5 @@
-// Memory for weights and feature maps: large arrays ask for large pages, since every new small page that a pass
-// over tens of megabytes touches costs a look into the page tables (two of them in a virtual machine).
+// Memory for weights and feature maps: large arrays ask for large pages, since every new small page that a
+// pass over tens of megabytes touches costs a look into the page tables (two of them in a virtual machine).
 #pragma once
 
 #include <cstddef>

@@ -124,6 +124,8 @@ void multiply_rows(const int16_t *rows, const float *row_scales, int64_t count, 
     }
 }
 
+inline int16_t rounded(float v) { return static_cast<int16_t>(v < 0 ? v - 0.5f : v + 0.5f); }
+
 // Rounds eight rows to 16 bits, the largest magnitude of each to `limit`. rows[r], out[r]: `depth` values;
 // scales[r]: set to what an integer of row r stands for, 0 where all are zero.
 inline void quantize_rows(const float *const rows[8], int64_t depth, float limit, int16_t *const out[8],
@@ -140,19 +142,17 @@ inline void quantize_rows(const float *const rows[8], int64_t depth, float limit
     const Vector factors = magnitudes > 0.0f ? limit / magnitudes : Vector{};
     for (int r = 0; r < 8; ++r) {
         *scales[r] = whats[r];
-        for (int64_t k = 0; k < depth; k += LANES) {
+        int64_t k = 0;
 #if defined(__AVX2__)
-            const __m256i whole = _mm256_cvtps_epi32((__m256)(load(rows[r] + k) * factors[r]));
-            const __m128i narrow =
-                _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
-            _mm_storeu_si128(reinterpret_cast<__m128i *>(out[r] + k), narrow);
-#else
-            for (int64_t i = k; i < k + LANES; ++i) {
-                const float scaled = rows[r][i] * factors[r];
-                out[r][i] = static_cast<int16_t>(scaled < 0 ? scaled - 0.5f : scaled + 0.5f);
-            }
+        const auto whole = [&](int64_t at) {
+            return _mm256_cvtps_epi32((__m256)(load(rows[r] + at) * factors[r]));
+        };
+        for (; k + 2 * LANES <= depth; k += 2 * LANES)  // the pack takes each half's halves in turn
+            _mm256_storeu_si256(
+                reinterpret_cast<__m256i *>(out[r] + k),
+                _mm256_permute4x64_epi64(_mm256_packs_epi32(whole(k), whole(k + LANES)), 0b11011000));
 #endif
-        }
+        for (; k < depth; ++k) out[r][k] = rounded(rows[r][k] * factors[r]);
     }
 }
 

@@ -197,7 +197,8 @@ void filter_row(const Convolution &c, const Part &part, const Ring &ring, int64_
     const float *noise = c.noise + row * c.size;
     const auto value = [&](const Ending &ending, const float *in, int64_t column) {
         const Vector filtered = c.fir_across[0] * load(in) + c.fir_across[1] * load(in + apart) +
-                                c.fir_across[2] * load(in + 2 * apart) + c.fir_across[3] * load(in + 3 * apart);
+                                c.fir_across[2] * load(in + 2 * apart) +
+                                c.fir_across[3] * load(in + 3 * apart);
         return ending(filtered, noise[column]) * ending.style;
     };
     float *out = pixel(c.y, c.size, c.outputs, row, first) + part.first_channel;
@@ -232,7 +233,10 @@ struct UpLayout {
     int64_t floats() const { return rows() * channels + 16 * UP_POSITIONS; }
     int64_t matrix_of(int64_t row) const {
         const int64_t own = row / tiles;
-        return own < 25 ? own : own < 45 ? 25 + (own - 25) / TILE : own < 45 + 5 * odd_rows ? 30 + (own - 45) / odd_rows : 35;
+        return own < 25                  ? own
+               : own < 45                ? 25 + (own - 25) / TILE
+               : own < 45 + 5 * odd_rows ? 30 + (own - 45) / odd_rows
+                                         : 35;
     }
     // A row within its matrix; the k-th of a tile's.
     int64_t line(int64_t matrix, int64_t tile, int64_t k) const {
@@ -328,8 +332,8 @@ void spread_up_tile(const float *products, const UpLayout &from, int64_t tile, c
     }
 }
 
-// How an up-sampling map is gone through: in strips of tiles, and in each strip some rows of tiles at once. The
-// ring of a strip fits the cache. Small maps, whose weights are large, are one strip.
+// How an up-sampling map is gone through: in strips of tiles, and in each strip some rows of tiles at once.
+// The ring of a strip fits the cache. Small maps, whose weights are large, are one strip.
 struct Strips {
     int64_t tiles, width, rows;  // tiles beside each other in all and in a strip; rows of tiles at once
 
@@ -378,8 +382,9 @@ void spread_tiles(const Convolution &c, const Part &part, const Ring &ring, cons
         });
     }
     for (int64_t m = first_matrix; m < UP_POSITIONS; ++m)
-        multiply_matrix(c.weights, m, factors.rows(in.at(m), in.first_row(m)), in.count(m), part.first_channel,
-                        part.end_channel, products + out.at(m) - part.first_channel, out.channels);
+        multiply_matrix(c.weights, m, factors.rows(in.at(m), in.first_row(m)), in.count(m),
+                        part.first_channel, part.end_channel, products + out.at(m) - part.first_channel,
+                        out.channels);
     for (int64_t tile = 0; tile < tiles; ++tile)
         spread_up_tile(products, out, tile, wanted, ring, row_of(tile), column_of(tile));
 }
@@ -391,9 +396,9 @@ inline void copy(const float *from, int64_t count, float *to) {
 }  // namespace
 
 int64_t winograd_scratch(const Convolution &c, int64_t tiles) {
-    return Layout{tiles, c.outputs}.floats() + Factors::memory(c.weights, Layout{tiles, c.inputs}.floats(),
-                                                               POSITIONS * tiles,
-                                                               Layout{1, c.inputs}.floats());
+    const Layout in{tiles, c.inputs}, single{1, c.inputs}, out{tiles, c.outputs};
+    return TILE * TILE * c.outputs + out.floats() +
+           Factors::memory(c.weights, in.floats(), POSITIONS * tiles, single.floats());
 }
 
 void convolve_winograd(const Convolution &c, int64_t first_tile, int64_t end_tile, float *scratch) {
