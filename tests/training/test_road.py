@@ -81,17 +81,18 @@ def test_from_people_to_a_bundle_that_runs(tmp_path: Path) -> None:
         done = json.loads((out / f"log-{job}.jsonl").read_text().splitlines()[-1])
         assert done["step"] > 0, f"{job}: expected it to train, got {done}"
     entries = [json.loads(line) for line in (out / "log-directions.jsonl").read_text().splitlines()]
-    assert {
-        entry["direction"]: entry["steps"] > 0 for entry in entries if "direction" in entry
-    } == dict.fromkeys(ATTRIBUTES, True)
+    steps = {entry["direction"]: entry["steps"] for entry in entries if "direction" in entry}
+    assert set(steps) == set(ATTRIBUTES), f"expected every edit to be refined, got {sorted(steps)}"
+    assert min(steps.values()) > 0
+    with np.load(out / "directions.npz") as stored:
+        for label, direction in bundle.directions.items():
+            np.testing.assert_array_equal(direction.offset, stored[label])
     (out / "pack" / "directions.npz").unlink()
     replace_directions(out / "pack", folder, people=300)
-    without = open_bundle(folder, threads=1)  # which checks the files against the manifest
-    refined, plain = bundle.directions["yaw"].offset, without.directions["yaw"].offset
+    plain = (
+        open_bundle(folder, threads=1).directions["yaw"].offset
+    )  # opening checks the files against the manifest
     assert (plain == plain[0]).all(), "labels alone move every row alike"
-    assert any(entry.get("kept") for entry in entries) != all(
-        np.array_equal(bundle.directions[name].offset, without.directions[name].offset) for name in ATTRIBUTES
-    ), f"expected refined directions in the bundle wherever one was kept, got {refined[0, :3]}"
     for network in bundle.manifest.networks.values():
         assert [parity.samples for parity in network.parity] == [8, 8]
 

@@ -85,7 +85,8 @@ ATTRIBUTES: dict[str, Attribute] = {
     ),
     "hair_length": Attribute(
         ("shorter", "longer"),
-        {**_one_of("hair", _HAIR, "side+forward"), "hair_length": -0.5, "hair_fringe": -1.0},
+        # Every other style alike: were it some, those with another, even a shorter one, would count as partly long.
+        {**_one_of("hair", _HAIR, _HAIR.replace(" long", "").replace(" ", "+")), "hair_length": -0.5, "hair_fringe": -1.0},
         {**_one_of("hair", _HAIR, "long"), "hair_length": 0.5, "hair_fringe": -1.0},
         switch=True,
         absolute=True,

@@ -31,6 +31,7 @@ _BATCH = 48
 _MADE = 0.25  # part of a batch that the generator made
 _OTHERS = 0.1  # weight of features that no edit is about
 _HELD_OUT = 20
+_TOLD_FROM = 40  # held-out pictures; what fewer say is chance
 _RARE, _MORE = 6.0, 5.0  # who has a feature this many squared spreads from the mean is drawn twice as often; at most 1 + _MORE
 
 
@@ -110,7 +111,7 @@ def train_reader(
     size = made.pictures.shape[-1]
     network = start if start is not None and start.settings["size"] == size else Regressor(codec.count, size)
     network.train().requires_grad_(True)
-    rate = 3e-4 if network is start else 1e-3
+    rate = 5e-4 if network is start else 1e-3
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.05)
     mirror = Mirror(codec, torch.device("cpu"))
     weight = torch.full((codec.count,), _OTHERS)
@@ -143,7 +144,7 @@ def train_reader(
         step += 1
     network.eval().requires_grad_(False)
     told = {"steps": step, "loss": float(loss.detach()), "renders": 0 if learned is None else len(learned)}
-    return network, told | {"r": correlations(network, codec, held) if held is not None else {}}
+    return network, told | {"r": correlations(network, codec, held) if held is not None and len(held) >= _TOLD_FROM else {}}
 
 
 @torch.no_grad()

@@ -39,6 +39,7 @@ _PEOPLE = 4  # per step
 _COMPONENTS = 128  # of the codes' spread, in which offsets may move
 _RATE = 0.04  # spreads per step
 _SHARE = 0.6  # of an equal share of the way: what a step must cover
+_MOST_LACKING = 1.5  # a loss beyond this gets no more time
 _MARGIN = 0.06  # natural spreads: what any step must cover
 _LEAK, _STILL, _MOVE, _FAR = 0.5, 0.5, 2.0, 0.02
 _FURTHER, _LEAST = 1.1, 0.6  # how far an edit should move: relative to before, and in natural spreads
@@ -47,6 +48,9 @@ _CHECKED = 8  # people on whom before and after are compared
 _SPAN = (0.04, 0.88)  # of the way that the reader sees: the ends of an absolute dial at most
 _SETTLED = 0.25  # of the way: nearer to where it settles than that an absolute dial only goes if nearly everybody moves on
 _STRAGGLERS = 0.1  # part of the people who need not
+_LOWEST, _HIGHEST = (-1.6, -0.5), (0.95, 1.5)  # where the ends of an absolute dial may lie, between those that labels name
+_VISIBLE = 0.3  # correlation with the truth that a reader needs on an attribute's features; others are left as labels give them
+_KEPT = 0.9  # of how far it moved: an edit that moves less than that is not better
 _SAMPLED = 1500
 
 
@@ -118,8 +122,10 @@ def calibrated(scene: Scene, name: str, dial: Dial, people: int = 12) -> Dial:
         first -= 1
     while last < top and rise[last] < _SPAN[1] and (steady[last] or rise[last] < 1 - _SETTLED):
         last += 1
-    low, high = float(strengths[first]), float(strengths[last])
-    return dial.spanning(low, high) if high - low > 0.5 else dial
+    # The labels' own ends are -1 and 1: what the reader says about rare things is not believed against them altogether.
+    low = min(max(float(strengths[first]), _LOWEST[0]), _LOWEST[1])
+    high = min(max(float(strengths[last]), _HIGHEST[0]), _HIGHEST[1])
+    return dial.spanning(low, high)
 
 
 def lacking(scene: Scene, k: int, related: Tensor, values: Tensor, still: Tensor, way: float) -> Tensor:
@@ -152,6 +158,13 @@ def summary(k: int, values: Tensor) -> dict[str, float]:
         "moves": float(moved[:, k].mean()),
         "leak": float((leak.sum() - leak[k]) / max(1, len(leak) - 1)),
     }
+
+
+def _reads(codec: FeatureCodec, r: dict[str, float], name: str) -> float:
+    """How well the reader sees an attribute: its correlations, weighted by how far the attribute moves each feature."""
+    low, high = ATTRIBUTES[name].low, ATTRIBUTES[name].high
+    moves = {unit: abs(high[unit] - low[unit]) / float(codec.scale[codec.column(unit)]) for unit in low if unit in high}
+    return sum(r[unit] * move for unit, move in moves.items()) / max(sum(moves.values()), 1e-6)
 
 
 class Refinement:
@@ -187,8 +200,10 @@ class Refinement:
         values, still = seen(scene, better)
         loss_after = float(lacking(scene, self.k, self.related, values, still, self.way))
         told = {f"{key}_before": value for key, value in self.before.items()} | {"loss_before": self.loss}
-        log(direction=self.name, steps=step, kept=loss_after < self.loss, **told, **summary(self.k, values), loss=loss_after)
-        if loss_after < self.loss:
+        after = summary(self.k, values)
+        kept = loss_after < self.loss and after["moves"] > _KEPT * self.before["moves"]
+        log(direction=self.name, steps=step, kept=kept, **told, **after, loss=loss_after)
+        if kept:
             self.dial, self.values, self.loss = better, values, loss_after
 
     @property
@@ -250,11 +265,14 @@ def run(
         Refinement(scene, name, dials[name] if dials[name].probe is None else calibrated(scene, name, dials[name]))
         for name in chosen
     ]
-    for i, work in enumerate(works):  # who lacks more gets more time
-        share = work.loss / sum(other.loss for other in works[i:])
+    dials |= {work.name: replace(work.dial, leak=work.leak) for work in works}
+    save_dials(out / "directions.npz", dials, codec, mapping)
+    seen_well = [work for work in works if not r or _reads(codec, r, work.name) >= _VISIBLE]
+    for i, work in enumerate(seen_well):  # who lacks more gets more time, within limits
+        share = min(work.loss, _MOST_LACKING) / sum(min(other.loss, _MOST_LACKING) for other in seen_well[i:])
         work.go_on((end - time.monotonic()) * share, random, log)
         dials[work.name] = replace(work.dial, leak=work.leak)
-    save_dials(out / "directions.npz", dials, codec, mapping)
+        save_dials(out / "directions.npz", dials, codec, mapping)
     return dials
 
 
