@@ -40,12 +40,12 @@ def mapping(codec: FeatureCodec) -> Mapping:
 
 
 class Step:
-    """Stands in for generator and reader: one value follows code [0, 0] between 1 and 2, one code [0, 1]."""
+    """Stands in for generator and reader: one value follows code [0, 0] between -1 and 1, one code [0, 1]."""
 
     def read(self, codes: torch.Tensor, look: str) -> tuple[torch.Tensor, torch.Tensor]:
         x, y = codes[..., 0, 0], codes[..., 0, 1]
         # A little of everything outside, for a gradient.
-        return torch.stack([4 * (x.clamp(1, 2) - 1) + 0.01 * x, y], -1), torch.zeros(*x.shape, 1)
+        return torch.stack([4 * x.clamp(-1, 1) + 0.01 * x, y], -1), torch.zeros(*x.shape, 1)
 
 
 def _scene(w: torch.Tensor) -> Scene:
@@ -106,13 +106,13 @@ def test_an_absolute_dial_is_fitted_to_where_the_reader_sees_a_change() -> None:
     wide = Dial(unit.expand(ROWS, -1).clone(), unit, 0.0)
     dial = calibrated(_scene(torch.randn(20, W_DIM) * 0.1), "beard", wide)
     ends = dial.moved(torch.zeros(1, W_DIM), torch.tensor([-1.0, 1.0]))[0, :, 0, 0]
-    assert 0.4 < float(ends[0]) < 1.3, f"expected to begin near 1, got {ends[0]:.2f}"
-    assert 1.7 < float(ends[1]) < 2.6, f"expected to end near 2, got {ends[1]:.2f}"
+    assert -1.3 < float(ends[0]) < -0.7, f"expected to begin near -1, got {ends[0]:.2f}"
+    assert 0.9 < float(ends[1]) < 1.3, f"expected to end near 1, got {ends[1]:.2f}"
 
 
 def test_refinement_goes_further_and_drags_less_along(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    scene = _scene(1.5 + torch.randn(40, W_DIM) * 0.02)
+    scene = _scene(torch.randn(40, W_DIM) * 0.02)
     offset = torch.zeros(ROWS, W_DIM)
     offset[0, :2] = torch.tensor([0.1, 0.3])
     work = Refinement(scene, "beard", Dial(offset))
