@@ -48,7 +48,8 @@ _CHECKED = 8  # people on whom before and after are compared
 _SPAN = (0.04, 0.88)  # of the way that the reader sees: the ends of an absolute dial at most
 _SETTLED = 0.25  # of the way: nearer to where it settles than that an absolute dial only goes if nearly everybody moves on
 _STRAGGLERS = 0.1  # part of the people who need not
-_LOWEST, _HIGHEST = (-1.6, -0.5), (0.95, 1.5)  # where the ends of an absolute dial may lie, between those that labels name
+_LOWEST, _HIGHEST = (-1.4, -0.5), (0.95, 1.3)  # where the ends of an absolute dial may lie, between those that labels name
+_USUAL = (-0.5, 1.2)  # the span of an absolute dial that the reader does not see
 _VISIBLE = 0.3  # correlation with the truth that a reader needs on an attribute's features; others are left as labels give them
 _KEPT = 0.9  # of how far it moved: an edit that moves less than that is not better
 _SAMPLED = 1500
@@ -171,7 +172,7 @@ class Refinement:
     """One dial on its way: how it does, and better ones by gradient."""
 
     def __init__(self, scene: Scene, name: str, dial: Dial) -> None:
-        self.scene, self.name, self.dial = scene, name, dial
+        self.scene, self.name, self.dial, self.blind = scene, name, dial, False
         self.k = scene.names.index(name)
         goes_along = [0.0 if o == name else 0.2 if frozenset((name, o)) in RELATED else 1.0 for o in scene.names]
         self.related = torch.tensor(goes_along)
@@ -212,6 +213,21 @@ class Refinement:
         moved = (self.values[:, -1] - self.values[:, 0]).mean(0)
         relative = (moved / moved[self.k].abs().clamp(min=1e-6)).tolist()
         return {other: round(relative[j], 3) for j, other in enumerate(self.scene.names) if j != self.k}
+
+
+def start_on(scene: Scene, name: str, dial: Dial) -> Refinement:
+    """A refinement of a plain dial as it is, of an absolute one between the ends that the reader sees.
+
+    Where it sees next to nothing of an absolute dial, as with what is rare among renders, its gradient is worth nothing either:
+    then the dial stays on its usual span, and `blind` is set.
+    """
+    if dial.probe is None:
+        return Refinement(scene, name, dial)
+    work = Refinement(scene, name, calibrated(scene, name, dial))
+    if work.before["moves"] < _LEAST:
+        work = Refinement(scene, name, dial.spanning(*_USUAL))
+        work.blind = True
+    return work
 
 
 def run(
@@ -261,13 +277,10 @@ def run(
 
     scene = make_scene(codec, mapping, synthesis, network, list(dials))
     chosen = [name for name in only or dials if name in dials]
-    works = [
-        Refinement(scene, name, dials[name] if dials[name].probe is None else calibrated(scene, name, dials[name]))
-        for name in chosen
-    ]
+    works = [start_on(scene, name, dials[name]) for name in chosen]
     dials |= {work.name: replace(work.dial, leak=work.leak) for work in works}
     save_dials(out / "directions.npz", dials, codec, mapping)
-    seen_well = [work for work in works if not r or _reads(codec, r, work.name) >= _VISIBLE]
+    seen_well = [work for work in works if not work.blind and (not r or _reads(codec, r, work.name) >= _VISIBLE)]
     for i, work in enumerate(seen_well):  # who lacks more gets more time, within limits
         share = min(work.loss, _MOST_LACKING) / sum(min(other.loss, _MOST_LACKING) for other in seen_well[i:])
         work.go_on((end - time.monotonic()) * share, random, log)
