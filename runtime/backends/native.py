@@ -6,8 +6,8 @@ the RGB sum happen in the same pass over a feature map (``runtime/native/synthes
 
 ``precision="int16"`` rounds both sides of the large layers' products to 16-bit integers, weights once, the
 transformed pixels of every tile as they come, each row to a scale of its own; sums are exact in 32 bits and
-cannot overflow. Everything else stays float32. It pays where a processor multiplies twice as many integers at
-once as floats: AVX2.
+cannot overflow. Maps between such layers are kept in bfloat16; everything else stays float32. It pays where a
+processor multiplies twice as many integers at once as floats: AVX2.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ std::vector<float> copy(const float *from, int64_t count, int64_t padded_count) 
     return to;
 }
 
-size_t map_floats(int64_t size, int64_t channels) {
+size_t map_values(int64_t size, int64_t channels) {
     return static_cast<size_t>((size + 2) * (size + 2) * channels);
 }
 
@@ -141,7 +141,7 @@ Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
 
     // The constant as a map; it is multiplied by the first style when the codes are known.
     const int64_t first = padded(layers[0].inputs);
-    constant_.assign(map_floats(4, first), 0.0f);
+    constant_.assign(map_values(4, first), 0.0f);
     for (int64_t c = 0; c < layers[0].inputs; ++c)
         for (int64_t y = 0; y < 4; ++y)
             for (int64_t x = 0; x < 4; ++x)
@@ -176,8 +176,6 @@ Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
         std::copy_n(from.fir_down, 4, c.fir_down);
         std::copy_n(from.fir_across, 4, c.fir_across);
         c.clamp = from.clamp;
-        const bool last = n + 1 == layers.size();
-        if (!last) layer.map.assign(map_floats(size, c.outputs), 0.0f);
     }
 
     rgbs_.resize(rgbs.size());
@@ -193,6 +191,17 @@ Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
         std::copy_n(from.fir_across, 4, rgb.fir_across);
     }
 
+    // What integers are made of need not be more exact than they are.
+    for (size_t n = 0; n + 1 < layers_.size(); ++n) {
+        Layer &layer = layers_[n];
+        const Kind next = layers_[n + 1].kind;
+        const size_t count = map_values(layer.convolution.size, layer.convolution.outputs);
+        if (arithmetic == Arithmetic::int16 && (next == Kind::winograd || next == Kind::up_winograd))
+            layer.halves.assign(count, 0);
+        else
+            layer.map.assign(count, 0.0f);
+    }
+
     // The vectors stay where they are from here on.
     ones_.assign(static_cast<size_t>(padded(layers.back().outputs)), 1.0f);
     for (size_t n = 0; n < layers_.size(); ++n) {
@@ -200,9 +209,12 @@ Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
         Convolution &c = layer.convolution;
         const bool last = n + 1 == layers_.size();
         c.weights = layer.weights.view();
-        c.x = n == 0 ? start_.data() : layers_[n - 1].map.data();
-        c.y = last ? nullptr : layer.map.data();
-        c.y_is_large = layer.map.size() * sizeof(float) >= LARGE_MAP;
+        c.y = {};
+        if (!layer.map.empty()) c.y.floats = layer.map.data();
+        if (!layer.halves.empty()) c.y.halves = layer.halves.data();
+        c.y.large = layer.map_bytes() >= LARGE_MAP;
+        const Map before = n == 0 ? Map{start_.data(), nullptr, false} : layers_[n - 1].convolution.y;
+        c.x = {before.floats, before.halves};
         c.demod = layer.demod.data(), c.bias = layer.bias.data(), c.noise = layer.noise.data();
         c.style = last ? ones_.data() : layers_[n + 1].style.value.data();
         const bool colored = n % 2 == 0;
@@ -216,9 +228,8 @@ Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
 size_t Synthesis::bytes() const {
     size_t floats = constant_.size() * 2, weights = 0;
     for (const Layer &layer : layers_) {
-        weights += layer.weights.bytes();
-        floats +=
-            layer.style.weight.size() + layer.demod_weight.size() + layer.noise.size() + layer.map.size();
+        weights += layer.weights.bytes() + layer.map_bytes();
+        floats += layer.style.weight.size() + layer.demod_weight.size() + layer.noise.size();
     }
     for (const Rgb &rgb : rgbs_) floats += rgb.style.weight.size() + rgb.weight.size() + rgb.picture.size();
     return floats * sizeof(float) + weights;

@@ -69,7 +69,10 @@ class Synthesis {
         Affine style;
         Weights weights;
         std::vector<float> demod_weight, eps, demod, bias, noise, squares;
-        Large<float> map;  // y
+        Large<float> map;        // y
+        Large<uint16_t> halves;  // or y in halves
+
+        size_t map_bytes() const { return map.size() * sizeof(float) + halves.size() * sizeof(uint16_t); }
     };
     struct Rgb {
         Affine style;

@@ -31,21 +31,20 @@ inline int64_t map_stride(int64_t size, int64_t channels) { return (size + 2) * 
 
 inline int64_t least_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// The pixel (row, column) of a map with its border.
-template <typename T>
-inline T *pixel(T *map, int64_t size, int64_t channels, int64_t row, int64_t column) {
-    return map + (row + 1) * map_stride(size, channels) + (column + 1) * channels;
+// Where the pixel (row, column) of a map with its border lies.
+inline int64_t pixel(int64_t size, int64_t channels, int64_t row, int64_t column) {
+    return (row + 1) * map_stride(size, channels) + (column + 1) * channels;
 }
 
-// y [pixels][outputs], times the next style, into the map.
-inline void store_pixels(const Convolution &c, const float *y, int64_t pixels, float *to) {
+inline void put(const Map &map, int64_t at, Vector v) {
+    map.halves ? store(map.halves + at, v, map.large) : store(map.floats + at, v, map.large);
+}
+
+// y [pixels][outputs], times the next style, into the map from `to` on.
+inline void store_pixels(const Convolution &c, const float *y, int64_t pixels, int64_t to) {
     for (int64_t p = 0; p < pixels; ++p, y += c.outputs, to += c.outputs)
-        if (c.y_is_large)
-            for (int64_t channel = 0; channel < c.outputs; channel += LANES)
-                store_past(to + channel, load(y + channel) * load(c.style + channel));
-        else
-            for (int64_t channel = 0; channel < c.outputs; channel += LANES)
-                store(to + channel, load(y + channel) * load(c.style + channel));
+        for (int64_t channel = 0; channel < c.outputs; channel += LANES)
+            put(c.y, to + channel, load(y + channel) * load(c.style + channel));
 }
 
 // -- Winograd, F(4x4, 3x3)
@@ -60,7 +59,8 @@ struct Layout {
 };
 
 // x's pixels from the tile's corner on -> out, `stride` from one position to the next.
-void transform_tile(const float *x, int64_t row_stride, int64_t channels, float *out, int64_t stride) {
+template <typename Value>
+void transform_tile(const Value *x, int64_t row_stride, int64_t channels, float *out, int64_t stride) {
     for (int64_t channel = 0; channel < channels; channel += LANES) {
         Vector columns[6][6];
         for (int j = 0; j < 6; ++j) {
@@ -118,7 +118,7 @@ void finish_tile(const Convolution &c, const float *products, int64_t stride, in
     }
     if (c.rgb_weights) add_rgb(c, kept, row, column);
     for (int64_t i = 0; c.y && i < TILE; ++i)
-        store_pixels(c, kept + TILE * i * c.outputs, TILE, pixel(c.y, c.size, c.outputs, row + i, column));
+        store_pixels(c, kept + TILE * i * c.outputs, TILE, pixel(c.size, c.outputs, row + i, column));
 }
 
 // -- one row of pixels
@@ -132,7 +132,7 @@ void finish_row(const Convolution &c, const float *sums, int64_t row) {
         for (int64_t channel = 0; channel < c.outputs; channel += LANES) {
             const Ending ending(c, channel);
             const Vector y = ending(load(sums + column * c.outputs + channel), noise[column]);
-            if (c.y) store(pixel(c.y, c.size, c.outputs, row, column) + channel, y * ending.style);
+            if (c.y) put(c.y, pixel(c.size, c.outputs, row, column) + channel, y * ending.style);
             if (c.rgb_weights)
                 for (int color = 0; color < 3; ++color)
                     rgb[color] += y * load(c.rgb_weights + color * c.outputs + channel);
@@ -164,7 +164,8 @@ void spread_rows(const Convolution &c, const Part &part, const Ring &ring, int64
         const int64_t tap = depth * (whole ? PANEL : LANES);
         const float *weights = c.weights.floats + channel * TAPS * depth;
         for (int64_t i = first; i < end; ++i) {
-            const float *here = pixel(c.x, width, depth, i, 0), *above = pixel(c.x, width, depth, i - 1, 0);
+            const float *here = c.x.floats + pixel(width, depth, i, 0);
+            const float *above = c.x.floats + pixel(width, depth, i - 1, 0);
             const float *even_even[] = {here, here - depth, above, above - depth},
                         *even_odd[] = {here, above};
             const float *odd_even[] = {here, here - depth}, *odd_odd[] = {here};
@@ -201,11 +202,11 @@ void filter_row(const Convolution &c, const Part &part, const Ring &ring, int64_
                                 c.fir_across[3] * load(in + 3 * apart);
         return ending(filtered, noise[column]) * ending.style;
     };
-    float *out = pixel(c.y, c.size, c.outputs, row, first) + part.first_channel;
+    int64_t out = pixel(c.size, c.outputs, row, first) + part.first_channel;
     for (int64_t column = first; column < end; ++column, line += apart, out += c.outputs)
         for (int64_t channel = 0; channel < apart; channel += LANES) {
             const Vector y = value(Ending(c, part.first_channel + channel), line + channel, column);
-            c.y_is_large ? store_past(out + channel, y) : store(out + channel, y);
+            put(c.y, out + channel, y);
         }
 }
 
@@ -260,7 +261,8 @@ struct Wanted {
 };
 
 // The pixels around one tile, `x` its upper left neighbor, of which rows x columns lie in the map.
-void transform_up_tile(const float *x, int64_t row_stride, int64_t rows, int64_t columns,
+template <typename Value>
+void transform_up_tile(const Value *x, int64_t row_stride, int64_t rows, int64_t columns,
                        const Wanted &wanted, const UpLayout &to, int64_t tile, float *out) {
     const auto put = [&](int64_t matrix, int64_t row, int64_t channel, Vector v) {
         store(out + to.at(matrix) + row * to.channels + channel, v);
@@ -366,14 +368,19 @@ void spread_tiles(const Convolution &c, const Part &part, const Ring &ring, cons
     const auto column_of = [&](int64_t tile) { return (which.first_column + tile % which.columns) * TILE; };
     for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t row = row_of(tile), column = column_of(tile);
-        const float *corner = pixel(c.x, size, c.inputs, row - 1, column - 1);
+        const int64_t corner = pixel(size, c.inputs, row - 1, column - 1);
         const int64_t rows = least_of(5, size - row + 1), columns = least_of(5, size - column + 1);
         const int64_t row_stride = map_stride(size, c.inputs);
+        const auto transform = [&](const UpLayout &to, int64_t number, float *out) {
+            c.x.halves
+                ? transform_up_tile(c.x.halves + corner, row_stride, rows, columns, wanted, to, number, out)
+                : transform_up_tile(c.x.floats + corner, row_stride, rows, columns, wanted, to, number, out);
+        };
         if (!factors.rounded) {
-            transform_up_tile(corner, row_stride, rows, columns, wanted, in, tile, factors.floats);
+            transform(in, tile, factors.floats);
             continue;
         }
-        transform_up_tile(corner, row_stride, rows, columns, wanted, single, 0, factors.tile);
+        transform(single, 0, factors.tile);
         const int64_t before = single.first_row(first_matrix);
         factors.round(single.rows() - before, [&](int64_t n) {
             const int64_t m = single.matrix_of(before + n), k = before + n - single.first_row(m);
@@ -409,13 +416,17 @@ void convolve_winograd(const Convolution &c, int64_t first_tile, int64_t end_til
     for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t row = (first_tile + tile) / per_row * TILE,
                       column = (first_tile + tile) % per_row * TILE;
-        const float *corner = pixel(c.x, c.in_size, c.inputs, row - 1, column - 1);
+        const int64_t corner = pixel(c.in_size, c.inputs, row - 1, column - 1);
         const int64_t row_stride = map_stride(c.in_size, c.inputs), at = tile * c.inputs;
+        const auto transform = [&](float *to, int64_t stride) {
+            c.x.halves ? transform_tile(c.x.halves + corner, row_stride, c.inputs, to, stride)
+                       : transform_tile(c.x.floats + corner, row_stride, c.inputs, to, stride);
+        };
         if (!factors.rounded) {
-            transform_tile(corner, row_stride, c.inputs, factors.floats + at, in.stride());
+            transform(factors.floats + at, in.stride());
             continue;
         }
-        transform_tile(corner, row_stride, c.inputs, factors.tile, single.stride());
+        transform(factors.tile, single.stride());
         factors.round(POSITIONS, [&](int64_t p) {
             return RowPlace{p * single.stride(), p * in.stride() + at, p * tiles + tile};
         });
@@ -434,7 +445,8 @@ int64_t direct_scratch(const Convolution &c) { return c.size * c.outputs; }
 void convolve_direct(const Convolution &c, int64_t first_row, int64_t end_row, float *scratch) {
     for (int64_t row = first_row; row < end_row; ++row) {
         const float *taps[TAPS];
-        for (int t = 0; t < TAPS; ++t) taps[t] = pixel(c.x, c.in_size, c.inputs, row + t / 3 - 1, t % 3 - 1);
+        for (int t = 0; t < TAPS; ++t)
+            taps[t] = c.x.floats + pixel(c.in_size, c.inputs, row + t / 3 - 1, t % 3 - 1);
         for (int64_t channel = 0; channel < c.outputs; channel += PANEL)
             multiply_panel(c.outputs - channel >= PANEL, taps, TAPS, c.inputs, c.size, c.inputs,
                            c.weights.floats + channel * TAPS * c.inputs, scratch + channel, c.outputs);

@@ -1,9 +1,9 @@
 // The arithmetic of a StyleGAN2 synthesis network on a CPU: what synthesis.cpp calls for every part of a
 // layer.
 //
-// Feature maps are NHWC float32 with one pixel of zeros around them: [size + 2][size + 2][channels], channels
-// padded with zeros to a multiple of 8. A map is stored already multiplied by the style of the convolution
-// that reads it. Nothing here allocates, throws or uses the standard library: this file is compiled for newer
+// Feature maps are NHWC with one pixel of zeros around them: [size + 2][size + 2][channels], channels padded
+// with zeros to a multiple of 8. A map is stored already multiplied by the style of the convolution that
+// reads it. Nothing here allocates, throws or uses the standard library: this file is compiled for newer
 // processors than the rest, and what the linker shares between files must not be.
 #pragma once
 
@@ -19,6 +19,21 @@ constexpr int64_t STEP = 4;  // up-sampling: input rows that share a pass over t
 constexpr int64_t TAPS = 9;
 constexpr int64_t UP_POSITIONS = 36;  // matrices of an up-sampling Winograd convolution
 
+// A feature map to be read: floats, or halves (bfloat16) in their place.
+struct ConstMap {
+    const float *floats;
+    const uint16_t *halves;
+};
+
+// One to be written. `large`: larger than the caches, and stored past them.
+struct Map {
+    float *floats;
+    uint16_t *halves;
+    bool large;
+
+    explicit operator bool() const { return floats != nullptr || halves != nullptr; }
+};
+
 // One modulated convolution with all that follows it, for one picture:
 //   y = clamp(leaky(convolution(x) * demod + noise + bias)), stored times `style`,
 //   rgb += clamp(rgb_weights . y + rgb_bias)
@@ -26,9 +41,8 @@ struct Convolution {
     int64_t inputs, outputs;            // channels, padded
     int64_t in_size, size;              // pixels per side of x and y
     PackedWeights weights;              // for one of the kernels below
-    const float *x;                     // [in_size + 2][in_size + 2][inputs]
-    float *y;                           // [size + 2][size + 2][outputs]; nullptr: only the RGB is wanted
-    bool y_is_large;                    // larger than the caches: stored past them
+    ConstMap x;                         // [in_size + 2][in_size + 2][inputs]; halves for Winograd alone
+    Map y;                              // [size + 2][size + 2][outputs]; none: only the RGB is wanted
     const float *demod, *bias, *style;  // [outputs]; style of the convolution that reads y
     const float *noise;                 // [size][size]
     float clamp;                        // of the activations; infinity where there is none

@@ -66,12 +66,41 @@ inline Vector largest(const Vector v[8]) {
 #endif
 }
 
-// Stores past the caches what will not be read before it has left them; p is aligned to 32 bytes.
-inline void store_past(float *p, Vector v) {
+// Halves: the upper 16 bits of a float (bfloat16), rounded. They have a float's range and 8 bits of
+// precision.
+inline Vector load(const uint16_t *p) {
 #if defined(__AVX2__)
-    _mm256_stream_ps(p, (__m256)v);
+    const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i *>(p));
+    return (Vector)_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16);
 #else
+    Integers bits;
+    for (int i = 0; i < 8; ++i) bits[i] = static_cast<int32_t>(static_cast<uint32_t>(p[i]) << 16);
+    return (Vector)bits;
+#endif
+}
+
+// Stores past the caches (`past`) are for what will not be read before it has left them; p is then aligned to
+// the size of what is stored.
+inline void store(float *p, Vector v, bool past) {
+#if defined(__AVX2__)
+    if (past) return _mm256_stream_ps(p, (__m256)v);
+#else
+    (void)past;
+#endif
     store(p, v);
+}
+
+inline void store(uint16_t *p, Vector v, bool past) {
+#if defined(__AVX2__)
+    const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32((__m256i)v, _mm256_set1_epi32(0x8000)), 16);
+    const __m128i halves =
+        _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
+    past ? _mm_stream_si128(reinterpret_cast<__m128i *>(p), halves)
+         : _mm_storeu_si128(reinterpret_cast<__m128i *>(p), halves);
+#else
+    (void)past;
+    for (int i = 0; i < 8; ++i)
+        p[i] = static_cast<uint16_t>((static_cast<uint32_t>(((Integers)v)[i]) + 0x8000u) >> 16);
 #endif
 }
 

@@ -22,7 +22,7 @@ from onnx import helper, numpy_helper
 from ..export import seeds
 
 TOLERANCE = 1e-5  # relative L2: other order of sums, and Winograd's
-ROUNDED = 2e-3  # the same in 16-bit integers: 6e-4 is usual here
+ROUNDED = 8e-3  # the same in 16-bit integers, and maps in halves: 3e-3 is usual here
 
 if not installed("native"):
     pytest.skip("the compiled kernels are missing, or the processor has no AVX2", allow_module_level=True)
