@@ -11,7 +11,7 @@ namespace {
 constexpr int64_t WINOGRAD_FROM = 16;  // pixels of the result; smaller maps have too few tiles
 constexpr int64_t SHARED_TILES = 64;   // most tiles of a layer that is divided by channels,
 constexpr int64_t SHARED_PIXELS = 256;  // and most pixels, where a tile is one
-constexpr int64_t CHANNELS_AT_ONCE = 64;  // in such a part, if there are enough
+constexpr int64_t CHANNELS_AT_ONCE = 32;  // in such a part, if there are enough
 constexpr int64_t PARTS_PER_THREAD = 4;   // so that no thread waits long for the last part
 constexpr int64_t TILES_PER_PART = 4;     // that a thread transforms at once
 constexpr int64_t GATED_ROWS = 16;        // rows of a map in one part of an element-wise pass
@@ -261,8 +261,8 @@ Encoder::Encoder(int64_t planes, int64_t size, int64_t w_dim, const std::vector<
 
 size_t Encoder::bytes() const {
     size_t floats = factors_.size(), weights = 0;
-    for (const std::vector<float> &map : memory_) floats += map.size();
-    for (const std::vector<float> &scratch : scratch_) floats += scratch.size();
+    for (const Memory &map : memory_) floats += map.size();
+    for (const Memory &scratch : scratch_) floats += scratch.size();
     for (const Layer &layer : layers_) weights += layer.weights.bytes() + layer.bias.size() * sizeof(float);
     for (const Row &row : rows_) floats += row.weight.size();
     return floats * sizeof(float) + weights;
@@ -421,13 +421,13 @@ void Encoder::run(const float *crop, float *codes, int threads) {
     for (const Gate &gate : gates_)
         scratch = std::max(scratch, 2 * gate.gated.channels + padded(gate.squeezed));
     for (const Row &row : rows_) scratch = std::max(scratch, row.channels);
-    const auto grow = [](std::vector<float> &memory, int64_t floats) {
+    const auto grow = [](auto &memory, int64_t floats) {
         if (memory.size() < static_cast<size_t>(floats)) memory.resize(static_cast<size_t>(floats));
     };
     grow(factors_, factors);
     grow(sums_, sums);
     scratch_.resize(static_cast<size_t>(team.size()));
-    for (std::vector<float> &memory : scratch_) grow(memory, scratch);
+    for (Memory &memory : scratch_) grow(memory, scratch);
     together(
         team.size(), [&](int number) { work(team, scratch_[static_cast<size_t>(number)].data(), codes); },
         [&](int) { team.leave(); });

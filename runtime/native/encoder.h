@@ -64,6 +64,7 @@ class Encoder {
     size_t bytes() const;  // of weights and feature maps
 
   private:
+    using Memory = std::vector<float, LargePages<float>>;
     struct Layer {  // a convolution
         MapConvolution convolution;
         Weights weights;
@@ -109,14 +110,15 @@ class Encoder {
     void work(Team &team, float *scratch, float *codes);
 
     int64_t planes_, size_, w_dim_;
-    std::vector<std::vector<float>> memory_;  // of maps
+    std::vector<Memory> memory_;  // of maps
     std::vector<Layer> layers_;
     std::vector<Gate> gates_;
     std::vector<Doubling> doublings_;
     std::vector<Step> steps_;
     std::vector<Row> rows_;
-    std::vector<float> factors_, sums_;
-    std::vector<std::vector<float>> scratch_;  // one for each thread
+    std::vector<float> sums_;
+    Memory factors_;
+    std::vector<Memory> scratch_;  // one for each thread
 };
 
 }  // namespace doppelgan

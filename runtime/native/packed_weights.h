@@ -6,6 +6,8 @@
 #include <functional>
 #include <vector>
 
+#include "large_pages.h"
+
 namespace doppelgan {
 
 constexpr int64_t LANES = 8;   // channels per vector
@@ -29,8 +31,9 @@ struct PackedWeights {
 // The same with its memory.
 struct Weights {
     int64_t inputs, outputs;
-    std::vector<float> floats, scales;
-    std::vector<int16_t> integers;
+    std::vector<float, LargePages<float>> floats;
+    std::vector<float> scales;
+    std::vector<int16_t, LargePages<int16_t>> integers;
     float limit;
 
     PackedWeights view() const {
