@@ -1,9 +1,9 @@
 """Recognizes an image encoder in an ONNX graph and takes it apart into layers.
 
-What is recognized is what ``doppelgan export`` writes for the pSp family (see ``export/encoders.py``), whatever
-the tensors' names are: convolutions with bias, normalization before and PReLU, ReLU or leaky ReLU after them,
-squeeze-and-excitation, shortcuts, doubled maps, heads and mean pixels whose matrix products are the rows of the
-code. Every node must be accounted for, so that nothing in a graph is overlooked.
+What is recognized is what ``doppelgan export`` writes for the pSp family (see ``export/encoders.py``),
+whatever the tensors' names are: convolutions with bias, normalization before and PReLU, ReLU or leaky ReLU
+after them, squeeze-and-excitation, shortcuts, doubled maps, heads and mean pixels whose matrix products are
+the rows of the code. Every node must be accounted for, so that nothing in a graph is overlooked.
 """
 
 from __future__ import annotations
@@ -107,7 +107,13 @@ class _Reader:
             self._refuse("one input, a crop, and one output")
         crop, codes = graph.inputs[0], graph.outputs[0]
         shape = crop.shape
-        if crop.dtype != "float32" or len(shape) != 4 or shape[0] != 1 or shape[2] != shape[3] or min(shape) < 1:
+        if (
+            crop.dtype != "float32"
+            or len(shape) != 4
+            or shape[0] != 1
+            or shape[2] != shape[3]
+            or min(shape) < 1
+        ):
             self._refuse(f"a crop float32 [1,C,S,S], got {crop}")
         if codes.dtype != "float32" or len(codes.shape) != 3 or codes.shape[0] != 1 or min(codes.shape) < 1:
             self._refuse(f"codes float32 [1, rows, w_dim], got {codes}")
@@ -304,9 +310,7 @@ class _Reader:
         size = self._shape(other)
         if other == PICTURE or (-(-size[0] // stride), size[1]) != (side, channels):
             self._refuse(f"a shortcut of {side} by {side} pixels and {channels} channels")
-        self._steps.append(
-            Gate(source, self._new(result, side, channels), other, stride, squeeze, excite)
-        )
+        self._steps.append(Gate(source, self._new(result, side, channels), other, stride, squeeze, excite))
 
     def _made_by(self, number: int) -> type[Step] | None:
         return next((type(step) for step in self._steps if step.target == number), None)
