@@ -1,8 +1,8 @@
 """The compiled networks of this package: one program instead of a graph.
 
 Runs synthesis networks and encoders of the pSp family as ``doppelgan export`` writes them, in float32, on
-x86-64 with AVX2 and on aarch64, and refuses every other network. Convolutions are Winograd's, and what follows
-one happens in the same pass over a feature map (``runtime/native/synthesis.h``, ``runtime/native/encoder.h``).
+x86-64 with AVX2 and on aarch64, and refuses every other network. Convolutions are Winograd's, and what
+follows one happens in the same pass over a map: ``runtime/native/synthesis.h``, ``runtime/native/encoder.h``.
 """
 
 from __future__ import annotations

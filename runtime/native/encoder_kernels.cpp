@@ -6,7 +6,7 @@
 namespace doppelgan {
 namespace {
 
-constexpr int64_t ROWS_AT_ONCE = 12;  // of a product: they stay in the second cache for all its panels
+constexpr int64_t ROWS_AT_ONCE = 6;  // of a product, between two requests for what comes next
 
 inline int64_t least_of(int64_t a, int64_t b) { return a < b ? a : b; }
 

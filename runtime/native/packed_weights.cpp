@@ -67,7 +67,7 @@ Weights pack_matrices(int64_t count, int64_t inputs, int64_t outputs, Arithmetic
     for (int64_t m = 0; m < count; ++m)
         round_matrix(packed.floats.data() + m * size, packed.inputs, packed.outputs, limit,
                      packed.integers.data() + m * size, packed.scales.data() + m * packed.outputs);
-    packed.floats = {};
+    packed.floats = decltype(packed.floats)();  // and its memory with it
     return packed;
 }
 
