@@ -349,14 +349,22 @@ class _Reader:
     def _constant_operand(self, node: Node) -> tuple[str, Array]:
         """Of a node with two operands: the one that is computed, and the one that is constant."""
         first, second = node.inputs
-        if second in self._graph.constants:
+        if self._is_constant(second):
             return first, self._constant(second)
         return second, self._constant(first)
 
+    def _is_constant(self, name: str) -> bool:
+        return name in self._graph.constants or (
+            self._is(name, "Cast") and self._maker[name].inputs[0] in self._graph.constants
+        )
+
     def _constant(self, name: str) -> Array:
-        if name not in self._graph.constants:
+        """A constant, or one that is stored in float16 and cast."""
+        if not self._is_constant(name):
             self._refuse(f"a constant {name!r}")
-        return self._graph.constants[name]
+        if name in self._graph.constants:
+            return self._graph.constants[name]
+        return self._graph.constants[self._node(name, "Cast").inputs[0]].astype(np.float32)
 
     def _expect(self, node: Node, **attributes: Any) -> None:
         for key, wanted in attributes.items():

@@ -8,9 +8,9 @@
 namespace doppelgan {
 namespace {
 
-constexpr int64_t WINOGRAD_FROM = 16;  // pixels of the result; smaller maps have too few tiles
-constexpr int64_t SHARED_TILES = 64;   // most tiles of a layer that is divided by channels,
-constexpr int64_t SHARED_PIXELS = 256;  // and most pixels, where a tile is one
+constexpr int64_t WINOGRAD_FROM = 16;     // pixels of the result; smaller maps have too few tiles
+constexpr int64_t SHARED_TILES = 64;      // most tiles of a layer that is divided by channels,
+constexpr int64_t SHARED_PIXELS = 256;    // and most pixels, where a tile is one
 constexpr int64_t CHANNELS_AT_ONCE = 32;  // in such a part, if there are enough
 constexpr int64_t PARTS_PER_THREAD = 4;   // so that no thread waits long for the last part
 constexpr int64_t TILES_PER_PART = 4;     // that a thread transforms at once
@@ -91,8 +91,8 @@ Weights pack(const EncoderStep &step, const MapConvolution &c, Arithmetic arithm
                                      values[t] = static_cast<double>(kernel_of(o, i)[c.taps[t]]);
                              });
     const bool halving = c.method == Method::halving;
-    return pack_matrices(halving ? HALVING_MATRICES : WINOGRAD_MATRICES, step.inputs, step.outputs, arithmetic,
-                         [&](int64_t o, int64_t i, double *values) {
+    return pack_matrices(halving ? HALVING_MATRICES : WINOGRAD_MATRICES, step.inputs, step.outputs,
+                         arithmetic, [&](int64_t o, int64_t i, double *values) {
                              double kernel[3][3];
                              for (int t = 0; t < 9; ++t)
                                  kernel[t / 3][t % 3] = static_cast<double>(kernel_of(o, i)[t]);
@@ -181,8 +181,8 @@ Encoder::Encoder(int64_t planes, int64_t size, int64_t w_dim, const std::vector<
                                                  group_end.begin());
         const int64_t channels = padded(maps[map].channels);
         size_t k = 0;
-        while (k < shapes.size() && (shapes[k].size != maps[map].size || shapes[k].channels != channels ||
-                                     free_from[k] > begin))
+        while (k < shapes.size() &&
+               (shapes[k].size != maps[map].size || shapes[k].channels != channels || free_from[k] > begin))
             ++k;
         if (k == shapes.size()) {
             shapes.push_back({maps[map].size, channels});
@@ -208,7 +208,8 @@ Encoder::Encoder(int64_t planes, int64_t size, int64_t w_dim, const std::vector<
             c.in_size = from.source == PICTURE ? size : size_of(from.source);
             c.side = from.side, c.stride = from.stride, c.planes = planes;
             c.method = method_of(from, c.size);
-            c.inputs = padded(c.method == Method::picture ? from.inputs * from.side * from.side : from.inputs);
+            c.inputs =
+                padded(c.method == Method::picture ? from.inputs * from.side * from.side : from.inputs);
             c.outputs = padded(from.outputs);
             if (c.method == Method::direct)
                 for (int64_t t = 0; t < from.side * from.side; ++t)
@@ -407,7 +408,7 @@ void Encoder::run(const float *crop, float *codes, int threads) {
         const Division divided = division(layers_[step.first], members, team.size());
         scratch = std::max(scratch, divided.scratch);
         const MapConvolution &first = layers_[step.first].convolution;
-        if (divided.shared) 
+        if (divided.shared)
             factors = std::max(factors, (maps_before(step.first, step.end - 1) + 1) *
                                             factor_floats(first, tile_count(first)));
         for (size_t n = step.first; n < step.end; ++n) {

@@ -32,8 +32,8 @@ enum class StepKind {
 struct EncoderStep {
     StepKind kind;
     int source, target, other;  // maps
-    // Convolution, as exported: weight [outputs][inputs][side][side], bias and slope [outputs], scale and shift
-    // [inputs] or nullptr. They apply to x's pixels, not to the zeros around them.
+    // Convolution, as exported: weight [outputs][inputs][side][side], bias and slope [outputs], scale and
+    // shift [inputs] or nullptr. They apply to x's pixels, not to the zeros around them.
     int64_t inputs, outputs, side, stride;
     const float *weight, *bias, *slope, *scale, *shift;
     // Gate: gate1 [squeezed][channels], gate2 [channels][squeezed].
@@ -41,8 +41,8 @@ struct EncoderStep {
     const float *gate1, *gate2;
 };
 
-// One row of the codes: weight [w_dim][channels], if any, times the source's mean pixel, bias [w_dim], and the
-// product of the row `base` unless that is negative.
+// One row of the codes: weight [w_dim][channels], if any, times the source's mean pixel, bias [w_dim], and
+// the product of the row `base` unless that is negative.
 struct CodeRow {
     int source, base;
     const float *weight, *bias;

@@ -1,8 +1,8 @@
 // The arithmetic of an encoder's convolutions on a CPU: what encoder.cpp calls for every part of a layer.
 //
 // Feature maps are NHWC float32 with one pixel of zeros around them: [size + 2][size + 2][channels], channels
-// padded with zeros to a multiple of 8. Nothing here allocates, throws or uses the standard library: this file
-// is compiled for newer processors than the rest, and what the linker shares between files must not be.
+// padded with zeros to a multiple of 8. Nothing here allocates, throws or uses the standard library: this
+// file is compiled for newer processors than the rest, and what the linker shares between files must not be.
 #pragma once
 
 #include <cstdint>
@@ -22,19 +22,19 @@ enum class Method {
 constexpr int64_t CELL = 4;  // Winograd: pixels of the result per side of a tile
 constexpr int64_t WINOGRAD_MATRICES = 36;
 // Stride 2: pixels in odd rows and columns meet two taps in both directions, 25 matrices of one row per tile;
-// those in odd rows and even columns 5 matrices of 4 rows; in even rows and odd columns likewise; in even ones
-// of both, one tap and 16 rows.
+// those in odd rows and even columns 5 matrices of 4 rows; in even rows and odd columns likewise; in even
+// ones of both, one tap and 16 rows.
 constexpr int64_t HALVING_MATRICES = 36;
 constexpr int64_t MOST_DIRECT_TAPS = 9;
 
 // y = leaky(convolution(x * scale) + bias + addend), zeros around x.
 struct MapConvolution {
     Method method;
-    int64_t inputs, outputs;   // channels, padded; `inputs` of a picture: channels x taps
-    int64_t in_size, size;     // pixels per side of x and y
-    int64_t side, stride;      // of the kernel; its middle lies on the pixel
-    int64_t planes;            // of a picture
-    int64_t tap_count;         // direct: taps that meet any pixel,
+    int64_t inputs, outputs;     // channels, padded; `inputs` of a picture: channels x taps
+    int64_t in_size, size;       // pixels per side of x and y
+    int64_t side, stride;        // of the kernel; its middle lies on the pixel
+    int64_t planes;              // of a picture
+    int64_t tap_count;           // direct: taps that meet any pixel,
     int taps[MOST_DIRECT_TAPS];  // and which, row by row
     PackedWeights weights;
     const float *x;       // [in_size + 2][in_size + 2][inputs], or a picture [planes][in_size][in_size]
@@ -54,7 +54,8 @@ int64_t transform_scratch(const MapConvolution &c);
 void transform_tiles(const MapConvolution &c, int64_t first, int64_t end, int64_t origin, int64_t tiles,
                      float *memory, float *scratch);
 
-// Channels [first_channel, end_channel) of the tiles in `memory`: products and all that follows. sums [outputs]
+// Channels [first_channel, end_channel) of the tiles in `memory`: products and all that follows. sums
+// [outputs]
 // += y over all of its pixels, unless nullptr. Channels begin and end at whole panels.
 int64_t product_scratch(const MapConvolution &c, int64_t tiles, int64_t channels);
 void multiply_tiles(const MapConvolution &c, int64_t origin, int64_t tiles, float *memory,
