@@ -1,7 +1,10 @@
 #include "encoder.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <new>
+#include <thread>
 
 #include "together.h"
 
@@ -198,6 +201,7 @@ Encoder::Encoder(int64_t planes, int64_t size, int64_t w_dim, const std::vector<
     const auto size_of = [&](int map) { return maps[static_cast<size_t>(map)].size; };
 
     std::vector<size_t> maker(maps.size(), 0);  // the layer that computes a map
+    std::vector<size_t> convolutions;           // the steps of the layers
     for (size_t n = 0; n < steps.size(); ++n) {
         const EncoderStep &from = steps[n];
         const size_t target = static_cast<size_t>(from.target);
@@ -215,7 +219,7 @@ Encoder::Encoder(int64_t planes, int64_t size, int64_t w_dim, const std::vector<
                 for (int64_t t = 0; t < from.side * from.side; ++t)
                     if (meets(c, t / from.side) && meets(c, t % from.side))
                         c.taps[c.tap_count++] = static_cast<int>(t);
-            layer.weights = pack(from, c, arithmetic);
+            convolutions.push_back(n);
             if (from.scale) layer.scale = copy(from.scale, from.inputs, c.inputs);
             layer.bias = border_bias(from, c.outputs);
             layer.slope = copy(from.slope, from.outputs, c.outputs);
@@ -251,6 +255,20 @@ Encoder::Encoder(int64_t planes, int64_t size, int64_t w_dim, const std::vector<
                          from.weight ? copy_lines(from.weight, w_dim, shape.channels) : std::vector<float>{},
                          copy(from.bias, w_dim, w_dim), std::vector<float>(static_cast<size_t>(w_dim))});
     }
+    std::atomic<size_t> next{0};
+    std::atomic<bool> failed{false};  // an exception must not leave a thread
+    together(
+        static_cast<int>(std::max(1u, std::thread::hardware_concurrency())),
+        [&](int) {
+            try {
+                for (size_t n; (n = next.fetch_add(1)) < layers_.size();)
+                    layers_[n].weights = pack(steps[convolutions[n]], layers_[n].convolution, arithmetic);
+            } catch (const std::bad_alloc &) {
+                failed = true;
+            }
+        },
+        [](int) {});
+    if (failed) throw std::bad_alloc();
     // The vectors stay where they are from here on.
     for (Layer &layer : layers_) {
         MapConvolution &c = layer.convolution;
