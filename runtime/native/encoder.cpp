@@ -6,6 +6,7 @@
 #include <new>
 #include <thread>
 
+#include "encoder_weights.h"
 #include "together.h"
 
 namespace doppelgan {
@@ -18,7 +19,6 @@ constexpr int64_t CHANNELS_AT_ONCE = 32;  // in such a part, if there are enough
 constexpr int64_t PARTS_PER_THREAD = 4;   // so that no thread waits long for the last part
 constexpr int64_t TILES_PER_PART = 4;     // that a thread transforms at once
 constexpr int64_t GATED_ROWS = 16;        // rows of a map in one part of an element-wise pass
-constexpr int64_t BORDER_CASES = 9;
 
 int64_t parts(int64_t work, int64_t most) { return (work + most - 1) / most; }
 
@@ -33,95 +33,11 @@ int64_t band(Method method) {
     return 192;
 }
 
-// The matrices' values for one 3x3 kernel, F(4x4, 3x3).
-void into_winograd(const double kernel[3][3], double *values) {
-    double across[3][6], line[6];
-    for (int y = 0; y < 3; ++y) three_into_winograd(kernel[y], across[y]);
-    for (int q = 0; q < 6; ++q) {
-        const double column[3] = {across[0][q], across[1][q], across[2][q]};
-        three_into_winograd(column, line);
-        for (int p = 0; p < 6; ++p) values[6 * p + q] = line[p];
-    }
-}
-
-// The same for stride 2, F(4x4, 2x2): odd pixels meet the first and the last tap, even ones the middle.
-void halving_into_winograd(const double kernel[3][3], double *values) {
-    const auto two = [](double first, double last, double positions[5]) {
-        const double taps[2] = {first, last};
-        two_into_winograd(taps, positions);
-    };
-    double above[5], below[5], line[5];
-    two(kernel[0][0], kernel[0][2], above);
-    two(kernel[2][0], kernel[2][2], below);
-    for (int q = 0; q < 5; ++q) {
-        two(above[q], below[q], line);
-        for (int p = 0; p < 5; ++p) values[5 * p + q] = line[p];
-    }
-    two(kernel[0][1], kernel[2][1], values + 25);
-    two(kernel[1][0], kernel[1][2], values + 30);
-    values[35] = kernel[1][1];
-}
-
-// Taps that meet a pixel of x for any pixel of the result.
-bool meets(const MapConvolution &c, int64_t tap_line) {
-    for (int64_t i = 0; i < c.size; ++i) {
-        const int64_t at = i * c.stride + tap_line - c.side / 2;
-        if (at >= 0 && at < c.in_size) return true;
-    }
-    return false;
-}
-
 Method method_of(const EncoderStep &step, int64_t size) {
     if (step.source == PICTURE) return Method::picture;
     if (step.side == 3 && size >= WINOGRAD_FROM && size % CELL == 0)
         return step.stride == 1 ? Method::winograd : Method::halving;
     return Method::direct;
-}
-
-Weights pack(const EncoderStep &step, const MapConvolution &c, Arithmetic arithmetic) {
-    const int64_t taps = step.side * step.side;
-    const auto kernel_of = [&](int64_t o, int64_t i) { return step.weight + (o * step.inputs + i) * taps; };
-    if (c.method == Method::picture)
-        return pack_matrices(1, step.inputs * taps, step.outputs, Arithmetic::float32,
-                             [&](int64_t o, int64_t i, double *value) {
-                                 *value = static_cast<double>(kernel_of(o, i / taps)[i % taps]);
-                             });
-    if (c.method == Method::direct)  // single products are too few to be worth rounding the pixels
-        return pack_matrices(c.tap_count, step.inputs, step.outputs,
-                             taps > 1 ? arithmetic : Arithmetic::float32,
-                             [&](int64_t o, int64_t i, double *values) {
-                                 for (int64_t t = 0; t < c.tap_count; ++t)
-                                     values[t] = static_cast<double>(kernel_of(o, i)[c.taps[t]]);
-                             });
-    const bool halving = c.method == Method::halving;
-    return pack_matrices(halving ? HALVING_MATRICES : WINOGRAD_MATRICES, step.inputs, step.outputs,
-                         arithmetic, [&](int64_t o, int64_t i, double *values) {
-                             double kernel[3][3];
-                             for (int t = 0; t < 9; ++t)
-                                 kernel[t / 3][t % 3] = static_cast<double>(kernel_of(o, i)[t]);
-                             halving ? halving_into_winograd(kernel, values) : into_winograd(kernel, values);
-                         });
-}
-
-// [9][padded outputs]: the bias, and what the shift of x adds where all taps, or only some, lie in the map.
-std::vector<float> border_bias(const EncoderStep &step, int64_t outputs) {
-    std::vector<float> bias(static_cast<size_t>(BORDER_CASES * outputs), 0.0f);
-    for (int64_t place = 0; place < BORDER_CASES; ++place)
-        for (int64_t o = 0; o < step.outputs; ++o) {
-            double total = static_cast<double>(step.bias[o]);
-            for (int64_t t = 0; step.shift && t < step.side * step.side; ++t) {
-                const auto outside = [&](int64_t line, int64_t tap) {  // line: 0 first, 1 middle, 2 last
-                    return step.side == 3 && ((line == 0 && tap == 0) || (line == 2 && tap == 2));
-                };
-                if (outside(place / 3, t / step.side) || outside(place % 3, t % step.side)) continue;
-                const float *weight = step.weight + o * step.inputs * step.side * step.side + t;
-                for (int64_t i = 0; i < step.inputs; ++i)
-                    total += static_cast<double>(weight[i * step.side * step.side]) *
-                             static_cast<double>(step.shift[i]);
-            }
-            bias[static_cast<size_t>(place * outputs + o)] = static_cast<float>(total);
-        }
-    return bias;
 }
 
 std::vector<float> copy(const float *from, int64_t count, int64_t padded_count) {
@@ -138,50 +54,51 @@ std::vector<float> copy_lines(const float *from, int64_t lines, int64_t width) {
     return to;
 }
 
-}  // namespace
-
-Encoder::Encoder(int64_t planes, int64_t size, int64_t w_dim, const std::vector<MapShape> &maps,
-                 const std::vector<EncoderStep> &steps, const std::vector<CodeRow> &rows,
-                 Arithmetic arithmetic)
-    : planes_(planes), size_(size), w_dim_(w_dim) {
-    // Memory of a map whose last reader is done serves a later one of the same shape: its border stays zero.
-    std::vector<size_t> last_use(maps.size(), 0);
-    const auto used = [&](int map, size_t n) {
-        if (map >= 0) last_use[static_cast<size_t>(map)] = n;
-    };
-    for (size_t n = 0; n < steps.size(); ++n) used(steps[n].source, n), used(steps[n].other, n);
-    for (const CodeRow &row : rows) used(row.source, steps.size());
-    std::vector<size_t> lies(maps.size());
-    std::vector<MapShape> shapes;
-    std::vector<size_t> free_from;  // the step from which memory may be taken again
-
-    // Steps that are computed together need all of their memory at once.
+// For every step, the end of the group of steps that are computed together with it: convolutions of equal
+// shape that follow each other and do not wait for each other.
+std::vector<size_t> groups_of(const std::vector<EncoderStep> &steps, const std::vector<MapShape> &maps) {
     std::vector<size_t> group_end(steps.size());
     for (size_t n = 0; n < steps.size();) {
         const EncoderStep &first = steps[n];
+        const auto size = [&](int map) { return maps[static_cast<size_t>(map)].size; };
+        const auto joins = [&](const EncoderStep &step) {
+            // Members may share what they read, so all of them must read it as it is.
+            return step.kind == StepKind::convolution && step.source != PICTURE && step.scale == nullptr &&
+                   step.side == first.side && step.stride == first.stride && step.inputs == first.inputs &&
+                   step.outputs == first.outputs && size(step.source) == size(first.source);
+        };
         size_t end = n + 1;
         const auto waits = [&](const EncoderStep &step) {
             for (size_t k = n; k < end; ++k)
                 if (steps[k].target == step.source || steps[k].target == step.other) return true;
             return false;
         };
-        if (first.kind == StepKind::convolution && first.source != PICTURE) {
-            const auto shape = [&](int map) { return maps[static_cast<size_t>(map)]; };
-            while (end < steps.size() && steps[end].kind == first.kind && steps[end].source != PICTURE &&
-                   steps[end].side == first.side && steps[end].stride == first.stride &&
-                   shape(steps[end].source).size == shape(first.source).size &&
-                   steps[end].inputs == first.inputs && steps[end].outputs == first.outputs &&
-                   !waits(steps[end]))
-                ++end;
-        }
-        std::fill(group_end.begin() + static_cast<std::ptrdiff_t>(n),
-                  group_end.begin() + static_cast<std::ptrdiff_t>(end), end);
-        n = end;
+        if (first.source != PICTURE && joins(first))
+            while (end < steps.size() && joins(steps[end]) && !waits(steps[end])) ++end;
+        for (; n < end; ++n) group_end[n] = end;
     }
-    for (size_t n = 0; n < steps.size(); ++n) {
+    return group_end;
+}
+
+// Which memory each map lies in, and the shapes of all memory. That of a map whose last reader is done serves
+// a later one of the same shape: its border stays zero. What a group makes and reads must not share any.
+std::vector<size_t> places_of(const std::vector<MapShape> &maps, const std::vector<EncoderStep> &steps,
+                              const std::vector<CodeRow> &rows, const std::vector<size_t> &group_end,
+                              std::vector<MapShape> &shapes) {
+    std::vector<size_t> free_from_map(maps.size(), 0);  // the step from which its memory may be taken again
+    const auto used = [&](int map, size_t until) {
+        if (map >= 0)
+            free_from_map[static_cast<size_t>(map)] =
+                std::max(free_from_map[static_cast<size_t>(map)], until);
+    };
+    for (size_t n = 0; n < steps.size(); ++n)
+        for (const int map : {steps[n].source, steps[n].target, steps[n].other}) used(map, group_end[n]);
+    for (const CodeRow &row : rows) used(row.source, steps.size());
+
+    std::vector<size_t> places(maps.size()), free_from;
+    for (size_t n = 0, begin = 0; n < steps.size(); ++n) {
+        if (n > 0 && group_end[n] != group_end[n - 1]) begin = n;
         const size_t map = static_cast<size_t>(steps[n].target);
-        const size_t begin = static_cast<size_t>(std::find(group_end.begin(), group_end.end(), group_end[n]) -
-                                                 group_end.begin());
         const int64_t channels = padded(maps[map].channels);
         size_t k = 0;
         while (k < shapes.size() &&
@@ -191,10 +108,21 @@ Encoder::Encoder(int64_t planes, int64_t size, int64_t w_dim, const std::vector<
             shapes.push_back({maps[map].size, channels});
             free_from.push_back(0);
         }
-        lies[map] = k;
-        free_from[k] = std::max(last_use[map] < steps.size() ? group_end[last_use[map]] : steps.size() + 1,
-                                group_end[n]);
+        places[map] = k;
+        free_from[k] = free_from_map[map];
     }
+    return places;
+}
+
+}  // namespace
+
+Encoder::Encoder(int64_t planes, int64_t size, int64_t w_dim, const std::vector<MapShape> &maps,
+                 const std::vector<EncoderStep> &steps, const std::vector<CodeRow> &rows,
+                 Arithmetic arithmetic)
+    : planes_(planes), size_(size), w_dim_(w_dim) {
+    const std::vector<size_t> group_end = groups_of(steps, maps);
+    std::vector<MapShape> shapes;
+    const std::vector<size_t> lies = places_of(maps, steps, rows, group_end, shapes);
     for (const MapShape &shape : shapes)
         memory_.emplace_back(static_cast<size_t>((shape.size + 2) * (shape.size + 2) * shape.channels), 0.0f);
     const auto at = [&](int map) { return memory_[lies[static_cast<size_t>(map)]].data(); };
@@ -262,7 +190,8 @@ Encoder::Encoder(int64_t planes, int64_t size, int64_t w_dim, const std::vector<
         [&](int) {
             try {
                 for (size_t n; (n = next.fetch_add(1)) < layers_.size();)
-                    layers_[n].weights = pack(steps[convolutions[n]], layers_[n].convolution, arithmetic);
+                    layers_[n].weights =
+                        pack_convolution(steps[convolutions[n]], layers_[n].convolution, arithmetic);
             } catch (const std::bad_alloc &) {
                 failed = true;
             }

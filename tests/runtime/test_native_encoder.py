@@ -192,6 +192,33 @@ def test_other_encoders_and_precisions_are_refused(tiny_bundle: Path, opened: Ca
         opened(exported("Encoder4Editing"), precision="int8")
 
 
+def test_maps_that_two_convolutions_read_differently() -> None:
+    encoder, rng = native.encoder(), np.random.default_rng(4)
+    assert encoder is not None
+
+    def draw(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    ones = np.ones(8, np.float32)
+    stem = {"kind": "conv", "source": -1, "target": 0, "side": 1, "stride": 1, "weight": draw(24)}
+    stem |= {"bias": draw(8), "slope": ones}
+    convs = [
+        stem | {"source": 0, "target": k, "side": 3, "weight": draw(576), "scale": draw(8), "shift": draw(8)}
+        for k in (1, 2)
+    ]
+    convs += [stem | {"source": 0, "target": 3, "side": 3, "weight": draw(576)}]
+    row, crop = {"base": -1, "weight": draw(16), "bias": draw(2)}, draw(3, 16, 16)
+
+    def codes(chosen: list[int]) -> np.ndarray:
+        steps = [stem, *(convs[k] | {"target": n + 1} for n, k in enumerate(chosen))]
+        rows = [row | {"source": n + 1} for n in range(len(chosen))]
+        out = np.empty((len(chosen), 2), np.float32)
+        encoder(3, 16, 2, [(16, 8)] * len(steps), steps, rows).run(crop, out)
+        return out
+
+    np.testing.assert_array_equal(codes([0, 1, 2]), np.concatenate([codes([k]) for k in range(3)]))
+
+
 def test_arrays_of_the_wrong_size_never_reach_the_kernels() -> None:
     encoder = native.encoder()
     assert encoder is not None
