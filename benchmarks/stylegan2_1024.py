@@ -89,6 +89,7 @@ def main() -> None:
         add("ours, ONNX Runtime float32", ours, "onnxruntime")
         if "native" in usable_backends():
             add("ours, native float32", ours, "native")
+            add("ours, native int16", ours, "native", precision="int16")
         if "openvino" in usable_backends():
             from doppelgan.runtime.backends.openvino import cpu_precisions
 

@@ -4,22 +4,25 @@ Order of work for each network: make the variants (needs the extra ``export``; w
 is tried), check the drift of every backend and variant over ``samples`` inputs, refuse what is past
 its bound, and only then time what is left. Times are taken in rounds, one run of every candidate in each, so
 that a machine that slows down slows all of them; the median over rounds decides. The first rounds are not
-counted; nothing else is left out. A cheaper precision has to win by 5 % to be chosen.
+counted; nothing else is left out. A cheaper precision has to win by 5 % to be chosen. So has an engine
+that the base install does not bring: it takes time to load and memory, and is used only if it saves 5 % of
+what the networks of a frame take. What was passed over for that says so in the record.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
-from .backends import Session, installed, open_session
+from .backends import Session, installed, native, open_session
 from .bundle import Bundle, open_bundle
 from .compiled import FORMAT, VERSION, Choice, Measurement, Record, session_options, write_record
 from .drift import BOUNDS, Drift, measure, require
@@ -29,11 +32,12 @@ from .machine import this_machine, versions
 from .types import Floats
 
 WARM_UP_ROUNDS = 2
-WORTH = 0.05  # a cheaper precision must be faster by this share to be chosen
+WORTH = 0.05  # a cheaper precision, or one more engine, must be faster by this share to be chosen
+AT_HAND = ("onnxruntime", "native")  # engines of the base install: ONNX Runtime runs what nothing else does
 PAUSE_S = 0.005  # between runs: idle workers of one engine must not slow the next
 CALIBRATION = 16
 BACKENDS = ("onnxruntime", "native", "openvino")
-PRECISIONS = ("float32", "bfloat16", "int8")  # float16 only on demand: no CPU here computes in it
+PRECISIONS = ("float32", "int16", "bfloat16", "int8")  # float16 only on demand: no CPU here computes in it
 Report = Callable[[str], None]
 
 
@@ -46,6 +50,9 @@ class _Candidate:
     data: bytes | None  # None: the bundle's own file
     options: dict[str, str] = field(default_factory=dict)
     note: str = ""
+
+
+_Timed = tuple[Measurement, _Candidate]
 
 
 def usable_backends() -> tuple[str, ...]:
@@ -73,18 +80,18 @@ def autotune(
     variants: dict[str, bytes] = {}
     with open_bundle(bundle, compiled=False) as opened:
         names = list(networks or opened.manifest.networks)
+        timed: dict[str, list[_Timed]] = {}
         for name in names:
             candidates = list(
                 _candidates(opened, name, backends, precisions, crops, samples, measured, report)
             )
             found = _measure_network(opened, name, candidates, samples, rounds, crops, report)
             measured += [row for row, _ in found]
-            timed = [
-                (row, candidate) for row, candidate in found if row.median_ms is not None and not row.refused
-            ]
-            if not timed:
-                continue
-            row, winner = min(timed, key=lambda pair: _rank(pair[0]))
+            if usable := [pair for pair in found if pair[0].median_ms is not None and not pair[0].refused]:
+                timed[name] = usable
+        best, too_little = _choose(timed, _runs_per_frame(opened))
+        measured = [msgspec.structs.replace(m, note=_joined(m.note, too_little.get(m, ""))) for m in measured]
+        for name, (row, winner) in best.items():
             file, digest = "", ""
             if winner.data is not None:
                 digest = hashlib.sha256(winner.data).hexdigest()
@@ -102,7 +109,13 @@ def autotune(
             choices=chosen,
             measurements=tuple(measured),
         )
-        return write_record(opened.path, opened.manifest, record, variants), record
+        path = write_record(opened.path, opened.manifest, record, variants)
+        folder = opened.path
+    with open_bundle(folder) as tuned:  # what OpenVINO compiles is kept now: the first start is quick, too
+        for name, choice in chosen.items():
+            if choice.backend == "openvino":
+                tuned.session(name)
+    return path, record
 
 
 def _candidates(
@@ -129,9 +142,11 @@ def _candidates(
             else:
                 variants[precision] = made
     for backend in wanted:
-        if backend == "native":  # made for one kind of network, in one precision
+        if backend == "native":  # made for one kind of network
             if generator:
                 yield _Candidate(backend, "float32", None)
+                if "int16" in precisions and "int16" in native.precisions():
+                    yield _Candidate(backend, "int16", None, {"precision": "int16"})
             continue
         yield _Candidate(backend, "float32", None)
         if "bfloat16" in precisions and worth and backend == "openvino" and _computes_bf16():
@@ -179,7 +194,7 @@ def _measure_network(
     rounds: int,
     crops: Sequence[Floats],
     report: Report,
-) -> list[tuple[Measurement, _Candidate]]:
+) -> list[_Timed]:
     report(f"{name}: float32 results of {samples} samples")
     feeds = sample_inputs(bundle, name, samples, seed=3, crops=crops[1::2])
     reference_session = bundle.session(name)
@@ -189,7 +204,7 @@ def _measure_network(
     cores = this_machine().cores
     splits = sorted({1, max(1, cores // 2), cores}, reverse=True)
 
-    rows: list[tuple[Measurement, _Candidate]] = []
+    rows: list[_Timed] = []
     running: list[tuple[_Candidate, int, Drift, Session]] = []
     for candidate in candidates:
         report(f"{name}: check {candidate.backend} {candidate.precision}")
@@ -220,6 +235,51 @@ def _measure_network(
 def _rank(row: Measurement) -> float:
     """Milliseconds, with a handicap for what is not float32: noise must not buy a loss of fidelity."""
     return (row.median_ms or 0.0) * (1.0 if row.precision == "float32" else 1.0 + WORTH)
+
+
+def _choose(
+    timed: Mapping[str, Sequence[_Timed]],  # network -> what was timed and not refused
+    runs: Mapping[str, int],  # network -> runs per frame
+) -> tuple[dict[str, _Timed], dict[Measurement, str]]:
+    """The best of each network, and of the faster ones that were passed over the reason."""
+    best = {name: min(pairs, key=_rank_of) for name, pairs in timed.items()}
+    passed_over: dict[Measurement, str] = {}
+    for extra in sorted({row.backend for row, _ in best.values()}.difference(AT_HAND)):
+        others = {name: [p for p in pairs if p[0].backend != extra] for name, pairs in timed.items()}
+        if not all(others.values()):
+            continue  # there is a network that runs in it alone
+        without = {name: min(pairs, key=_rank_of) for name, pairs in others.items()}
+        frame_ms, saved_ms = 0.0, 0.0
+        for name, pair in without.items():
+            frame_ms += runs.get(name, 0) * _rank_of(pair)
+            saved_ms += runs.get(name, 0) * (_rank_of(pair) - _rank_of(best[name]))
+        if saved_ms >= WORTH * frame_ms and saved_ms > 0:
+            continue
+        word = f"{extra} saves {saved_ms:.1f} ms of a frame's {frame_ms:.1f}: too little to load it"
+        for name, pairs in timed.items():
+            faster = (
+                row for row, _ in pairs if row.backend == extra and _rank(row) < _rank_of(without[name])
+            )
+            passed_over |= dict.fromkeys(faster, word)
+        best = without
+    return best, passed_over
+
+
+def _runs_per_frame(bundle: Bundle) -> dict[str, int]:
+    """How often each network runs while one face is followed; the detector and the mapping network do not."""
+    encoder = bundle.manifest.encoder
+    steps = encoder.steps if encoder is not None else 0
+    generator = bundle.manifest.generators[bundle.styles[0]] if bundle.styles else ""
+    drawn = 1 + (steps if encoder is not None and encoder.loop == "restyle" else 0)
+    return {"landmarks": 1, "encoder": steps, generator: drawn}
+
+
+def _rank_of(pair: _Timed) -> float:
+    return _rank(pair[0])
+
+
+def _joined(*words: str) -> str:
+    return ", ".join(filter(None, words))
 
 
 def time_interleaved(

@@ -104,7 +104,7 @@ def open_bundle(
         _check_file(path / entry.file, entry.sha256 if verify else None, name)
     chosen = find_compiled(path, manifest) if compiled and backend is None else None
     backend = backend or (DEFAULT_BACKEND if compiled else REFERENCE_BACKEND)
-    return Bundle(path, manifest, backend=backend, threads=threads, compiled=chosen)
+    return Bundle(path, manifest, backend=backend, threads=threads, compiled=chosen, verified=verify)
 
 
 class Bundle:
@@ -121,12 +121,14 @@ class Bundle:
         backend: str,
         threads: int | None,
         compiled: Compiled | None = None,  # choices that go before ``backend``
+        verified: bool = False,  # every file is what the manifest says
     ) -> None:
         self.path = path
         self.manifest = manifest
         self.compiled = compiled
         self._backend = backend
         self._threads = threads
+        self._verified = verified
         self._sessions: dict[str, Session] = {}
 
     @property
@@ -245,26 +247,33 @@ class Bundle:
     def _open(self, name: str, network: Network) -> Session:
         choice = None if self.compiled is None else self.compiled.choice(name, self.manifest)
         if choice is None or self.compiled is None:
-            session = self._open_unmeasured(name, self.path / network.file)
+            session = self._open_unmeasured(name, network)
         else:
             path = self.compiled.file(choice, self.path, network.file)
             threads = self._threads or choice.threads
-            session = open_session(path, threads=threads, **session_options(choice))
+            digest = choice.sha256 or self._digest(network)  # a variant's was compared just now
+            options = session_options(choice)
+            session = open_session(path, threads=threads, **options, **_vouched(choice.backend, digest))
         for stated, found in ((network.inputs, session.inputs), (network.outputs, session.outputs)):
             want, got = {t.name: tuple(t.shape) for t in stated}, {t.name: t.shape for t in found}
             if want != got:
                 raise BundleError(f"{self.path / network.file}: expected tensors {want}, got {got}")
         return session
 
-    def _open_unmeasured(self, name: str, path: Path) -> Session:
+    def _open_unmeasured(self, name: str, network: Network) -> Session:
+        path = self.path / network.file
         threads = 1 if name in ONE_THREAD else self._threads
         if self._backend != "native":
-            return open_session(path, backend=self._backend, threads=threads)
+            vouched = _vouched(self._backend, self._digest(network))
+            return open_session(path, backend=self._backend, threads=threads, **vouched)
         if name in self.manifest.generators.values():
             # A generator of another make, or a processor that is not served: no reason not to run it.
             with contextlib.suppress(BackendError):
                 return open_session(path, backend="native", threads=threads)
         return open_session(path, backend=REFERENCE_BACKEND, threads=threads)
+
+    def _digest(self, network: Network) -> str:
+        return network.sha256 if self._verified else ""
 
     def _arrays(self, name: str) -> dict[str, NDArray[Any]]:
         entry = self.manifest.files.get(name)
@@ -428,6 +437,11 @@ def _check_file(path: Path, sha256: str | None, name: str) -> None:
             f"{path}: expected sha256 {sha256[:12]}..., got {found[:12]}...; "
             "the file was changed or damaged, export the bundle again"
         )
+
+
+def _vouched(backend: str, sha256: str) -> dict[str, str]:
+    """The option for the one backend that keeps what it compiled."""
+    return {"verified_sha256": sha256} if backend == "openvino" else {}
 
 
 def _batch(array: Floats, shape: tuple[int, ...], what: str) -> Floats:

@@ -20,8 +20,6 @@ bundle's own float32 file. Variants are ONNX: data, not code.
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,17 +32,19 @@ from .errors import BundleError
 from .files import sha256_of, write_whole
 from .machine import Machine, this_machine
 from .manifest import Manifest, write_manifest
+from .private_cache import user_cache
 
 FORMAT = "doppelgan-compiled"
 VERSION = 1
 FOLDER = "compiled"
+OPTIONS = frozenset({"precision"})  # of a backend that a record may set; it may come from a stranger
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How to run one network."""
 
     backend: str
-    precision: str  # "float32", "bfloat16", "float16", "int8"
+    precision: str  # "float32", "int16", "bfloat16", "float16", "int8"
     threads: int
     file: str = ""  # variant beside the record; empty: the bundle's own
     sha256: str = ""  # of ``file``
@@ -115,19 +115,6 @@ def folders(bundle: Path, manifest: Manifest) -> tuple[Path, Path]:
     return bundle / FOLDER, user_cache() / f"{manifest.name}-{digest}"
 
 
-def user_cache() -> Path:
-    """$DOPPELGAN_CACHE, or the platform's cache folder for doppelgan; not created here."""
-    if configured := os.environ.get("DOPPELGAN_CACHE"):
-        return Path(configured)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "doppelgan"
-
-
 def find_compiled(bundle: Path, manifest: Manifest) -> Compiled | None:
     """The newest record for this machine and bundle, or None. Unreadable records are passed over."""
     found = []
@@ -174,6 +161,8 @@ def read_record(data: bytes, where: str) -> Record:
     for choice in record.choices.values():
         if "/" in choice.file or "\\" in choice.file or choice.file in (".", ".."):
             raise BundleError(f"{where}: expected a file name beside the record, got {choice.file!r}")
+        if unknown := sorted(choice.options.keys() - OPTIONS):
+            raise BundleError(f"{where}: expected no options but {', '.join(OPTIONS)}, got {unknown}")
     return record
 
 

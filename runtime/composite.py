@@ -128,6 +128,8 @@ def match_colors(
     if keep_black:
         ratio = np.clip((real_mean + 1) / np.maximum(mean + 1, 1e-3), low, high)
         return ratio.astype(np.float32), (ratio - 1).astype(np.float32)
+    # Per channel: with one gain for all, of the luma, skin and mouths of four clips came out further from the
+    # person's, mouths by 2 to 5 units of b* more violet.
     gain = np.clip(real_spread / np.maximum(spread, 1e-3), low, high)
     shift = np.clip(real_mean - mean, -MAX_SHIFT, MAX_SHIFT)
     return gain.astype(np.float32), (mean + shift - gain * mean).astype(np.float32)

@@ -44,6 +44,7 @@ BOUNDS = {
     "float32": Bound(psnr_db=60.0, relative_l2=1e-3),
     "float16": Bound(psnr_db=35.0, relative_l2=1e-2),
     "bfloat16": Bound(psnr_db=35.0, relative_l2=1e-2),
+    "int16": Bound(psnr_db=35.0, relative_l2=1e-2),
     "int8": Bound(psnr_db=30.0, relative_l2=1e-2),
 }
 

@@ -4,24 +4,32 @@ Needs the extra ``openvino``. ``precision`` is what the CPU computes in: ``"f32"
 or ``"f16"`` only where the CPU has instructions for it (:func:`cpu_precisions` tells). Networks with
 Q/DQ nodes run their convolutions in int8 whatever the precision of the rest.
 
-``cache`` keeps compiled networks in a folder, which makes opening faster. What lies there is executed:
-use a folder of this user only, never one inside a bundle that came from elsewhere.
+Compiling takes longer than all else at a start, so what was compiled is kept for the next one where the
+caller vouches for the file by its sha256: in ``openvino/`` of the user's cache, under the rules of
+``private_cache.py`` (it is executed, so it never comes from a bundle), for one machine, version of OpenVINO,
+network and set of options.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import BackendError
+from ..machine import this_machine
+from ..private_cache import read_private, write_private
 from .base import Array, TensorSpec, check_feeds, check_outputs
 
 # OPTIMIZATION_CAPABILITIES -> the name that INFERENCE_PRECISION_HINT takes.
 _PRECISIONS = {"FP32": "f32", "BF16": "bf16", "FP16": "f16"}
+_CONVERTER = "openvino.tools.ovc"
+_KIND = "openvino"  # folder of the user's cache
 _SINK = "/sink_port_0"  # what OpenVINO adds to the name of an output
 
 
@@ -61,12 +69,12 @@ def open(  # noqa: A001 - the backends' common verb
     *,
     threads: int | None = None,
     precision: str = "f32",  # "f32", or "bf16" / "f16" where the CPU computes in it
-    cache: Path | None = None,  # a folder of this user for compiled networks
+    verified_sha256: str = "",  # of the file, compared by the caller: keep what is compiled under it
     **options: Any,
 ) -> OpenVinoSession:
     """Compile ``path`` for the CPU. Raises BackendError for a bad network or a precision the CPU lacks."""
     if options:
-        raise BackendError(f"openvino: expected options threads, precision, cache; got {sorted(options)}")
+        raise BackendError(f"openvino: expected options threads, precision; got {sorted(options)}")
     core = _core()
     if precision not in cpu_precisions():
         raise BackendError(
@@ -81,15 +89,44 @@ def open(  # noqa: A001 - the backends' common verb
     }
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
-    if cache is not None:
-        settings["CACHE_DIR"] = str(cache)
-    try:
-        compiled = core.compile_model(str(path), "CPU", settings)
-    except Exception as error:  # OpenVINO raises plain RuntimeErrors of many lines
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[-1] if lines else type(error).__name__
-        raise BackendError(f"{path}: expected a network that OpenVINO can load; {reason}") from error
+    key = _key(verified_sha256, settings)
+    compiled = _compiled_before(core, key, settings) if verified_sha256 else None
+    if compiled is None:
+        try:
+            compiled = core.compile_model(str(path), "CPU", settings)
+        except Exception as error:  # OpenVINO raises plain RuntimeErrors of many lines
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = lines[-1] if lines else type(error).__name__
+            raise BackendError(f"{path}: expected a network that OpenVINO can load; {reason}") from error
+        if verified_sha256:
+            _keep(key, compiled)
     return OpenVinoSession(path, compiled, precision)
+
+
+def _key(sha256: str, settings: Mapping[str, Any]) -> list[str]:
+    """All that a compiled network depends on."""
+    from openvino import get_version
+
+    told = (f"{name}={value}" for name, value in sorted(settings.items()))
+    return [this_machine().key, get_version(), sha256, *told]
+
+
+def _compiled_before(core: Any, key: Sequence[str], settings: Mapping[str, Any]) -> Any | None:
+    data = read_private(_KIND, key)
+    if data is None:
+        return None
+    try:
+        return core.import_model(data, "CPU", settings)
+    except Exception:  # whatever it dislikes about its own file: compiling anew replaces it
+        return None
+
+
+def _keep(key: Sequence[str], compiled: Any) -> None:
+    try:
+        data = compiled.export_model().getbuffer()
+    except Exception:  # a network that cannot be exported is compiled at every start
+        return
+    write_private(_KIND, key, data)
 
 
 @lru_cache(maxsize=1)
@@ -102,6 +139,8 @@ def cpu_precisions() -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def _core() -> Any:
     try:
+        if "openvino" not in sys.modules:
+            _import_without_converter()
         from openvino import Core
     except ModuleNotFoundError:
         raise BackendError(
@@ -109,6 +148,21 @@ def _core() -> Any:
             'run `pip install "doppelgan[openvino]"`'
         ) from None
     return Core()
+
+
+def _import_without_converter() -> None:
+    """Import OpenVINO without its converter of other frameworks' models, which it can do without.
+
+    The converter takes most of the import's time, and on being imported it reports the import to its maker's
+    statistics server, unless the user has opted out. Later it can be imported as ever.
+    """
+    sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # Python's way to say "not to be found"
+    try:
+        import_module("openvino")
+    except ImportError:  # not installed, or a version that insists: the caller's own import tells
+        sys.modules.pop("openvino", None)
+    finally:
+        del sys.modules[_CONVERTER]
 
 
 def _spec(port: Any) -> TensorSpec:

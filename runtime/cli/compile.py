@@ -61,7 +61,8 @@ def command(
 ) -> None:
     """Tune BUNDLE for this machine: backends, precisions and threads, checked against float32, then timed.
 
-    The fastest of what stays within its bound is kept for each network and used from then on by itself.
+    The fastest of what stays within its bound is kept for each network and used from then on by itself;
+    OpenVINO only if it saves 5 % of a frame's networks, since it takes time and memory to load.
     Run it while the machine is otherwise idle.
 
     \b

@@ -64,7 +64,7 @@ class Encoder {
     size_t bytes() const;  // of weights and feature maps
 
   private:
-    using Memory = std::vector<float, LargePages<float>>;
+    using Memory = Large<float>;
     struct Layer {  // a convolution
         MapConvolution convolution;
         Weights weights;

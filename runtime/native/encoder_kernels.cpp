@@ -68,6 +68,11 @@ struct Shape {
     int64_t count(int64_t m) const { return tiles * per_tile(m); }
     int64_t first_row(int64_t m) const { return tiles * before(m); }
     int64_t rows() const { return tiles * before(matrices); }
+    // Of one tile: the matrix of its row `row`.
+    int64_t matrix_of(int64_t row) const {
+        if (method != Method::halving || row < 25) return row;
+        return 25 + least_of((row - 25) / CELL, 10);
+    }
     // From one matrix to the next; the odd line keeps them out of each other's cache sets.
     int64_t at(int64_t m) const { return first_row(m) * channels + 16 * m; }
     int64_t floats() const { return rows() * channels + 16 * matrices; }
@@ -307,7 +312,8 @@ int64_t transform_scratch(const MapConvolution &c) { return Shape(c, 1, c.inputs
 void transform_tiles(const MapConvolution &c, int64_t first, int64_t end, int64_t origin, int64_t tiles,
                      float *memory, float *scratch) {
     const Shape all(c, tiles, c.inputs), single(c, 1, c.inputs);
-    const Factors factors(c.weights, memory, all.floats(), all.rows());
+    Factors factors(c.weights, memory, all.floats(), all.rows());
+    factors.tile = scratch;  // the memory is everybody's
     const auto transform = c.scale ? transform_tile<Scaled> : transform_tile<Plain>;
     for (int64_t tile = first; tile < end; ++tile) {
         if (!factors.rounded) {
@@ -315,10 +321,11 @@ void transform_tiles(const MapConvolution &c, int64_t first, int64_t end, int64_
             continue;
         }
         transform(c, place_of(c, tile), single, 0, scratch);
-        for (int64_t m = 0; m < all.matrices; ++m)
-            for (int64_t k = 0; k < all.per_tile(m); ++k)
-                factors.round(scratch + single.row_at(m, 0, k), all.row_at(m, tile - origin, k),
-                              all.first_row(m) + (tile - origin) * all.per_tile(m) + k);
+        factors.round(single.rows(), [&](int64_t row) {
+            const int64_t m = single.matrix_of(row), k = row - single.first_row(m);
+            return RowPlace{single.row_at(m, 0, k), all.row_at(m, tile - origin, k),
+                            all.first_row(m) + (tile - origin) * all.per_tile(m) + k};
+        });
     }
 }
 

@@ -1,10 +1,11 @@
-// Memory for arrays that are walked through from end to end: in pages of 2 MiB where the system has them.
-// Networks' weights are read once per run, and a processor looks up every small page of them anew.
+// Memory for weights and feature maps: large arrays ask for large pages, since every new small page that a
+// pass over tens of megabytes touches costs a look into the page tables (two of them in a virtual machine).
 #pragma once
 
 #include <cstddef>
 #include <cstdlib>
 #include <new>
+#include <vector>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -12,6 +13,10 @@
 
 namespace doppelgan {
 
+constexpr size_t LARGE_PAGE = size_t{2} << 20;
+constexpr size_t CACHE_LINE = 64;
+
+// Aligned to cache lines, or to large pages from their size on.
 template <typename T>
 struct LargePages {
     using value_type = T;
@@ -21,26 +26,22 @@ struct LargePages {
     LargePages(const LargePages<U> &) {}
 
     T *allocate(size_t count) {
-#if defined(__linux__)
-        const size_t bytes = count * sizeof(T), whole = bytes / PAGE * PAGE;
-        if (whole > 0) {
-            void *memory = nullptr;
-            if (posix_memalign(&memory, PAGE, bytes) != 0) throw std::bad_alloc();
-            madvise(memory, whole, MADV_HUGEPAGE);  // only a hint
-            return static_cast<T *>(memory);
-        }
-#endif
-        void *memory = std::malloc(count * sizeof(T));
+        const size_t alignment = count * sizeof(T) < LARGE_PAGE ? CACHE_LINE : LARGE_PAGE;
+        const size_t bytes = (count * sizeof(T) + alignment - 1) / alignment * alignment;
+        void *memory = std::aligned_alloc(alignment, bytes);
         if (memory == nullptr) throw std::bad_alloc();
+#if defined(__linux__)
+        if (alignment == LARGE_PAGE) madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: refused is as before
+#endif
         return static_cast<T *>(memory);
     }
     void deallocate(T *memory, size_t) { std::free(memory); }
 
     friend bool operator==(const LargePages &, const LargePages &) { return true; }
     friend bool operator!=(const LargePages &, const LargePages &) { return false; }
-
-  private:
-    static constexpr size_t PAGE = size_t{2} << 20;
 };
+
+template <typename T>
+using Large = std::vector<T, LargePages<T>>;
 
 }  // namespace doppelgan

@@ -2,11 +2,10 @@
 // Winograd where that applies, as floats or as 16-bit integers.
 #pragma once
 
+#include "large_pages.h"
+
 #include <cstdint>
 #include <functional>
-#include <vector>
-
-#include "large_pages.h"
 
 namespace doppelgan {
 
@@ -31,9 +30,8 @@ struct PackedWeights {
 // The same with its memory.
 struct Weights {
     int64_t inputs, outputs;
-    std::vector<float, LargePages<float>> floats;
-    std::vector<float> scales;
-    std::vector<int16_t, LargePages<int16_t>> integers;
+    Large<float> floats, scales;
+    Large<int16_t> integers;
     float limit;
 
     PackedWeights view() const {

@@ -7,10 +7,6 @@
 #include "packed_weights.h"
 #include "vectors.h"
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
 #include <cstring>
 
 namespace doppelgan {
@@ -101,7 +97,9 @@ inline void multiply(const int16_t *rows, const float *row_scales, int64_t depth
         for (int r = 0; r < COUNT; ++r)
             for (int v = 0; v < VECTORS; ++v)
                 sums[r][v] += multiply_pairs(rows + r * depth + k, weights + 2 * LANES * v);
+#pragma GCC unroll 6
     for (int r = 0; r < COUNT; ++r)
+#pragma GCC unroll 2
         for (int v = 0; v < VECTORS; ++v)
             store(out + r * out_stride + LANES * v,
                   __builtin_convertvector(sums[r][v], Vector) * (load(scales + LANES * v) * row_scales[r]));
@@ -126,33 +124,36 @@ void multiply_rows(const int16_t *rows, const float *row_scales, int64_t count, 
     }
 }
 
-// Rounds one row to 16 bits, the largest magnitude to `limit`; returns what an integer stands for.
-inline float quantize_row(const float *row, int64_t depth, float limit, int16_t *out) {
-    Vector high = {};
-    for (int64_t k = 0; k < depth; k += LANES) {
-        const Vector v = load(row + k);
-        high = most(high, most(v, -v));
-    }
-    const float magnitude = largest(high);
-    if (!(magnitude > 0)) {  // nothing there; what is not a number shows in the other rows
-        std::memset(out, 0, static_cast<size_t>(depth) * sizeof *out);
-        return 0.0f;
-    }
-    const float scale = limit / magnitude;
-    for (int64_t k = 0; k < depth; k += LANES) {
-#if defined(__AVX2__)
-        const __m256i whole = _mm256_cvtps_epi32((__m256)(load(row + k) * scale));
-        const __m128i narrow =
-            _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
-        _mm_storeu_si128(reinterpret_cast<__m128i *>(out + k), narrow);
-#else
-        for (int64_t i = k; i < k + LANES; ++i) {
-            const float scaled = row[i] * scale;
-            out[i] = static_cast<int16_t>(scaled < 0 ? scaled - 0.5f : scaled + 0.5f);
+inline int16_t rounded(float v) { return static_cast<int16_t>(v < 0 ? v - 0.5f : v + 0.5f); }
+
+// Rounds eight rows to 16 bits, the largest magnitude of each to `limit`. rows[r], out[r]: `depth` values;
+// scales[r]: set to what an integer of row r stands for, 0 where all are zero.
+inline void quantize_rows(const float *const rows[8], int64_t depth, float limit, int16_t *const out[8],
+                          float *const scales[8]) {
+    Vector high[8];
+    for (int r = 0; r < 8; ++r) {
+        high[r] = Vector{};
+        for (int64_t k = 0; k < depth; k += LANES) {
+            const Vector v = load(rows[r] + k);
+            high[r] = most(high[r], most(v, -v));
         }
-#endif
     }
-    return magnitude / limit;
+    const Vector magnitudes = largest(high), whats = magnitudes / limit;
+    const Vector factors = magnitudes > 0.0f ? limit / magnitudes : Vector{};
+    for (int r = 0; r < 8; ++r) {
+        *scales[r] = whats[r];
+        int64_t k = 0;
+#if defined(__AVX2__)
+        const auto whole = [&](int64_t at) {
+            return _mm256_cvtps_epi32((__m256)(load(rows[r] + at) * factors[r]));
+        };
+        for (; k + 2 * LANES <= depth; k += 2 * LANES)  // the pack takes each half's halves in turn
+            _mm256_storeu_si256(
+                reinterpret_cast<__m256i *>(out[r] + k),
+                _mm256_permute4x64_epi64(_mm256_packs_epi32(whole(k), whole(k + LANES)), 0b11011000));
+#endif
+        for (; k < depth; ++k) out[r][k] = rounded(rows[r][k] * factors[r]);
+    }
 }
 
 // -- either
@@ -162,6 +163,10 @@ struct Rows {
     const float *floats;
     const int16_t *integers;
     const float *scales;
+};
+
+struct RowPlace {
+    int64_t from, to, row;
 };
 
 // The left sides of all products of a block, in memory of the caller's: written as floats, tile by tile where
@@ -188,9 +193,20 @@ struct Factors {
           integers(reinterpret_cast<int16_t *>(memory + rows)),
           tile(memory + rows + (values + 1) / 2) {}
 
-    // A row of `tile` -> the integers from `at` on, which are the row `row` of all.
-    void round(const float *from, int64_t at, int64_t row) const {
-        scales[row] = quantize_row(from, depth, limit, integers + at);
+    // Rounds one tile's `count` rows: `place(n)` is where row n of them lies in `tile`, where its integers go
+    // and which of all rows it becomes.
+    template <typename Place>
+    void round(int64_t count, const Place &place) const {
+        for (int64_t first = 0; first < count; first += 8) {
+            const float *from[8];
+            int16_t *to[8];
+            float *stands_for[8];
+            for (int64_t r = 0; r < 8; ++r) {  // the last of them perhaps several times
+                const RowPlace p = place(first + r < count ? first + r : count - 1);
+                from[r] = tile + p.from, to[r] = integers + p.to, stands_for[r] = scales + p.row;
+            }
+            quantize_rows(from, depth, limit, to, stands_for);
+        }
     }
 
     // The rows from the value `at` on, which are those from `row` on.

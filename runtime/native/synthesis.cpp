@@ -8,13 +8,16 @@ namespace doppelgan {
 namespace {
 
 constexpr int64_t WINOGRAD_FROM = 16;  // pixels; smaller maps have too few tiles to share the larger weights
-constexpr int64_t UP_WINOGRAD_FROM = 32;  // pixels, before they are doubled
+constexpr int64_t UP_WINOGRAD_FROM = 16;  // pixels, before they are doubled
+constexpr int64_t INTEGERS_FROM = 48;     // output channels
 constexpr int64_t UP_PANELS_UNTIL =
     64;  // pixels; up-sampling Winograd layers of larger maps are divided into bands
 constexpr int64_t TILES_AT_ONCE = 48;  // most tiles that share a pass over the weights
-constexpr int64_t BANDS_FROM = 32;     // pixels; up-sampling of larger maps is divided into bands of rows
-constexpr int64_t ROWS_AT_ONCE = 64;   // most rows in such a band
-constexpr int64_t RGB_ROWS = 32;       // rows of the RGB picture that a thread doubles at once
+constexpr int64_t FEW_TILES = 24;     // the same where weights are few: what a part needs then fits the cache
+constexpr int64_t BANDS_FROM = 32;    // pixels; up-sampling of larger maps is divided into bands of rows
+constexpr int64_t ROWS_AT_ONCE = 64;  // most rows in such a band
+constexpr size_t LARGE_MAP = size_t{24} << 20;  // bytes
+constexpr int64_t RGB_ROWS = 32;                // rows of the RGB picture that a thread doubles at once
 
 // The 36 matrices' values for one 3x3 kernel, F(4x4, 3x3).
 void into_winograd(const double kernel[3][3], double *values) {
@@ -159,6 +162,7 @@ Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
         c.weights = layer.weights.view();
         c.x = n == 0 ? start_.data() : layers_[n - 1].map.data();
         c.y = last ? nullptr : layer.map.data();
+        c.y_is_large = layer.map.size() * sizeof(float) >= LARGE_MAP;
         c.demod = layer.demod.data(), c.bias = layer.bias.data(), c.noise = layer.noise.data();
         c.style = last ? ones_.data() : layers_[n + 1].style.value.data();
         const bool colored = n % 2 == 0;
@@ -186,7 +190,8 @@ Synthesis::Division Synthesis::division(const Layer &layer, int64_t threads) con
         case Kind::direct: return {std::min(threads, c.size), 1, direct_scratch(c)};
         case Kind::winograd: {
             const int64_t tiles = c.size / TILE * (c.size / TILE);
-            const int64_t items = parts(parts(tiles, TILES_AT_ONCE), threads) * threads;
+            const int64_t items =
+                parts(parts(tiles, c.inputs <= 64 ? FEW_TILES : TILES_AT_ONCE), threads) * threads;
             return {items, 1, winograd_scratch(c, parts(tiles, items))};
         }
         case Kind::up_winograd: {
@@ -196,7 +201,7 @@ Synthesis::Division Synthesis::division(const Layer &layer, int64_t threads) con
             const int64_t rows = c.in_size / TILE;
             const int64_t bands =
                 panels > 1 ? 1 : std::min(rows, parts(c.in_size, ROWS_AT_ONCE * threads) * threads);
-            return {bands, panels, up_winograd_scratch(c, c.outputs / panels)};
+            return {bands, panels, up_winograd_scratch(c, parts(rows, bands) * TILE, c.outputs / panels)};
         }
         case Kind::up: break;
     }
@@ -301,7 +306,7 @@ void Synthesis::run(const float *codes, float *picture, int threads) {
     for (const Layer &layer : layers_)
         floats = std::max(floats, static_cast<size_t>(division(layer, team.size()).scratch));
     scratch_.resize(static_cast<size_t>(team.size()));
-    for (std::vector<float> &scratch : scratch_)
+    for (Large<float> &scratch : scratch_)
         if (scratch.size() < floats) scratch.resize(floats);
 
     together(

@@ -70,7 +70,7 @@ class Synthesis {
         Affine style;
         Weights weights;
         std::vector<float> demod_weight, eps, demod, bias, noise, squares;
-        std::vector<float> map;  // y
+        Large<float> map;  // y
     };
     struct Rgb {
         Affine style;
@@ -95,7 +95,7 @@ class Synthesis {
     std::vector<float> constant_, start_, ones_;
     std::vector<Layer> layers_;
     std::vector<Rgb> rgbs_;
-    std::vector<std::vector<float>> scratch_;  // one for each thread
+    std::vector<Large<float>> scratch_;  // one for each thread
 };
 
 }  // namespace doppelgan

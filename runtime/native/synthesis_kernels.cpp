@@ -37,6 +37,17 @@ inline T *pixel(T *map, int64_t size, int64_t channels, int64_t row, int64_t col
     return map + (row + 1) * map_stride(size, channels) + (column + 1) * channels;
 }
 
+// y [pixels][outputs], times the next style, into the map.
+inline void store_pixels(const Convolution &c, const float *y, int64_t pixels, float *to) {
+    for (int64_t p = 0; p < pixels; ++p, y += c.outputs, to += c.outputs)
+        if (c.y_is_large)
+            for (int64_t channel = 0; channel < c.outputs; channel += LANES)
+                store_past(to + channel, load(y + channel) * load(c.style + channel));
+        else
+            for (int64_t channel = 0; channel < c.outputs; channel += LANES)
+                store(to + channel, load(y + channel) * load(c.style + channel));
+}
+
 // -- Winograd, F(4x4, 3x3)
 
 // The rows of a block's products: for each position the same row of every tile.
@@ -66,18 +77,28 @@ void transform_tile(const float *x, int64_t row_stride, int64_t channels, float 
     }
 }
 
-inline void add_rgb(const Convolution &c, const Vector rgb[3][TILE * TILE], int64_t row, int64_t column) {
-    for (int color = 0; color < 3; ++color)
-        for (int i = 0; i < TILE; ++i) {
+// A tile's share of the RGB: y [TILE * TILE][outputs].
+void add_rgb(const Convolution &c, const float *y, int64_t row, int64_t column) {
+    for (int64_t i = 0; i < TILE; ++i, y += TILE * c.outputs) {
+        Vector parts[3][TILE] = {};
+        for (int64_t channel = 0; channel < c.outputs; channel += LANES)
+            for (int color = 0; color < 3; ++color) {
+                const Vector w = load(c.rgb_weights + color * c.outputs + channel);
+                for (int64_t j = 0; j < TILE; ++j) parts[color][j] += w * load(y + j * c.outputs + channel);
+            }
+        for (int color = 0; color < 3; ++color) {
             float *out = c.rgb + (color * c.size + row + i) * c.size + column;
-            for (int j = 0; j < TILE; ++j) out[j] += rgb_share(c, color, rgb[color][TILE * i + j]);
+            Quad share = sums(parts[color]) + c.rgb_bias[color];
+            share = share > c.rgb_clamp ? Quad{} + c.rgb_clamp : share;
+            share = share < -c.rgb_clamp ? Quad{} - c.rgb_clamp : share;
+            store(out, load_quad(out) + share);
         }
+    }
 }
 
-void finish_tile(const Convolution &c, const float *products, int64_t stride, int64_t row, int64_t column) {
-    Vector rgb[3][TILE * TILE];
-    for (auto &color : rgb)
-        for (auto &value : color) value = Vector{};
+// kept: room for the tile's own values, [TILE * TILE][outputs].
+void finish_tile(const Convolution &c, const float *products, int64_t stride, int64_t row, int64_t column,
+                 float *kept) {
     const float *noise = c.noise + row * c.size + column;
     for (int64_t channel = 0; channel < c.outputs; channel += LANES) {
         Vector columns[TILE][6];
@@ -91,18 +112,13 @@ void finish_tile(const Convolution &c, const float *products, int64_t stride, in
         for (int i = 0; i < TILE; ++i) {
             Vector y[TILE];
             from_winograd(columns[i], y);
-            for (int j = 0; j < TILE; ++j) y[j] = ending(y[j], noise[i * c.size + j]);
-            if (c.y)
-                for (int j = 0; j < TILE; ++j)
-                    store(pixel(c.y, c.size, c.outputs, row + i, column + j) + channel, y[j] * ending.style);
-            if (c.rgb_weights)
-                for (int color = 0; color < 3; ++color) {
-                    const Vector w = load(c.rgb_weights + color * c.outputs + channel);
-                    for (int j = 0; j < TILE; ++j) rgb[color][TILE * i + j] += y[j] * w;
-                }
+            for (int j = 0; j < TILE; ++j)
+                store(kept + (TILE * i + j) * c.outputs + channel, ending(y[j], noise[i * c.size + j]));
         }
     }
-    if (c.rgb_weights) add_rgb(c, rgb, row, column);
+    if (c.rgb_weights) add_rgb(c, kept, row, column);
+    for (int64_t i = 0; c.y && i < TILE; ++i)
+        store_pixels(c, kept + TILE * i * c.outputs, TILE, pixel(c.y, c.size, c.outputs, row + i, column));
 }
 
 // -- one row of pixels
@@ -130,14 +146,13 @@ void finish_row(const Convolution &c, const float *sums, int64_t row) {
 // -- up-sampling
 // ---------------------------------------------------------------------------------------------
 
-// Rows of the transposed convolution, [2 in_size + 3][channels of the part] with a zero pixel at either end,
-// in a ring: the FIR needs four of them.
-constexpr int64_t RING = 2 * STEP + 4;
-
+// Rows of the transposed convolution, in a ring: the FIR needs four of them. Its columns begin with `base`.
 struct Ring {
     float *memory;
-    int64_t channels, row_floats;
-    float *row(int64_t y) const { return memory + (y + 2 * RING) % RING * row_floats; }
+    int64_t height, channels, row_floats, base;
+
+    float *row(int64_t y) const { return memory + (y + 2 * height) % height * row_floats; }
+    float *at(int64_t y, int64_t column) const { return row(y) + (column - base) * channels; }
 };
 
 // Rows 2 i and 2 i + 1 of the transposed convolution for i in [first, end), beginning with the row `from`.
@@ -154,7 +169,7 @@ void spread_rows(const Convolution &c, const Part &part, const Ring &ring, int64
                         *even_odd[] = {here, above};
             const float *odd_even[] = {here, here - depth}, *odd_odd[] = {here};
             const auto into = [&](int64_t row, int64_t column) {
-                return ring.row(row) + (column + 1) * ring.channels + channel - part.first_channel;
+                return ring.at(row, column) + channel - part.first_channel;
             };
             const int64_t apart = 2 * ring.channels;
             if (2 * i >= from) {
@@ -170,26 +185,28 @@ void spread_rows(const Convolution &c, const Part &part, const Ring &ring, int64
     }
 }
 
-// The FIR over four rows and all that follows: one row of y.
-void filter_row(const Convolution &c, const Part &part, const Ring &ring, int64_t row, float *line) {
+// The FIR over four rows and all that follows: columns [first, end) of one row of y.
+void filter_row(const Convolution &c, const Part &part, const Ring &ring, int64_t row, int64_t first,
+                int64_t end, float *line) {
     const float *rows[4];
-    for (int64_t k = 0; k < 4; ++k) rows[k] = ring.row(row - 1 + k);
-    for (int64_t i = 0; i < ring.row_floats; i += LANES)
+    for (int64_t k = 0; k < 4; ++k) rows[k] = ring.at(row - 1 + k, first - 1);
+    const int64_t apart = ring.channels;
+    for (int64_t i = 0; i < (end - first + 3) * apart; i += LANES)
         store(line + i, c.fir_down[0] * load(rows[0] + i) + c.fir_down[1] * load(rows[1] + i) +
                             c.fir_down[2] * load(rows[2] + i) + c.fir_down[3] * load(rows[3] + i));
     const float *noise = c.noise + row * c.size;
-    const int64_t apart = ring.channels;
-    for (int64_t channel = part.first_channel; channel < part.end_channel; channel += LANES) {
-        const Ending ending(c, channel);
-        const float *in = line + channel - part.first_channel;
-        float *out = pixel(c.y, c.size, c.outputs, row, 0) + channel;
-        for (int64_t column = 0; column < c.size; ++column, in += apart, out += c.outputs) {
-            const Vector value = c.fir_across[0] * load(in) + c.fir_across[1] * load(in + apart) +
-                                 c.fir_across[2] * load(in + 2 * apart) +
-                                 c.fir_across[3] * load(in + 3 * apart);
-            store(out, ending(value, noise[column]) * ending.style);
+    const auto value = [&](const Ending &ending, const float *in, int64_t column) {
+        const Vector filtered = c.fir_across[0] * load(in) + c.fir_across[1] * load(in + apart) +
+                                c.fir_across[2] * load(in + 2 * apart) +
+                                c.fir_across[3] * load(in + 3 * apart);
+        return ending(filtered, noise[column]) * ending.style;
+    };
+    float *out = pixel(c.y, c.size, c.outputs, row, first) + part.first_channel;
+    for (int64_t column = first; column < end; ++column, line += apart, out += c.outputs)
+        for (int64_t channel = 0; channel < apart; channel += LANES) {
+            const Vector y = value(Ending(c, part.first_channel + channel), line + channel, column);
+            c.y_is_large ? store_past(out + channel, y) : store(out + channel, y);
         }
-    }
 }
 
 // -- up-sampling by Winograd, F(4, 2)
@@ -214,7 +231,20 @@ struct UpLayout {
     // A matrix's first value; the odd line is for the cache, as above.
     int64_t at(int64_t matrix) const { return first_row(matrix) * channels + 16 * matrix; }
     int64_t floats() const { return rows() * channels + 16 * UP_POSITIONS; }
-    // A row within its matrix.
+    int64_t matrix_of(int64_t row) const {
+        const int64_t own = row / tiles;
+        return own < 25                  ? own
+               : own < 45                ? 25 + (own - 25) / TILE
+               : own < 45 + 5 * odd_rows ? 30 + (own - 45) / odd_rows
+                                         : 35;
+    }
+    // A row within its matrix; the k-th of a tile's.
+    int64_t line(int64_t matrix, int64_t tile, int64_t k) const {
+        return matrix < 25   ? even(tile)
+               : matrix < 30 ? even_odd(tile, k)
+               : matrix < 35 ? odd_even(tile, k)
+                             : odd_odd(tile, k / TILE, k % TILE);
+    }
     int64_t even(int64_t tile) const { return tile; }
     int64_t even_odd(int64_t tile, int64_t column) const { return tile * TILE + column; }
     int64_t odd_even(int64_t tile, int64_t row) const { return row * tiles + tile; }
@@ -269,7 +299,7 @@ void spread_up_tile(const float *products, const UpLayout &from, int64_t tile, c
         return load(products + from.at(matrix) + line * from.channels + channel);
     };
     float *into[2 * TILE];
-    for (int64_t i = 0; i < 2 * TILE; ++i) into[i] = ring.row(2 * row + i) + (2 * column + 1) * ring.channels;
+    for (int64_t i = 0; i < 2 * TILE; ++i) into[i] = ring.at(2 * row + i, 2 * column);
     const int64_t apart = 2 * ring.channels;
     for (int64_t channel = 0; channel < from.channels; channel += LANES) {
         Vector m[5], y[TILE];
@@ -302,72 +332,80 @@ void spread_up_tile(const float *products, const UpLayout &from, int64_t tile, c
     }
 }
 
-// Tiles beside each other: the last column of the transposed convolution needs one of its own.
-inline int64_t up_tiles(const Convolution &c) { return c.in_size / TILE + 1; }
-inline int64_t up_ring_floats(const Convolution &c, int64_t channels) {
-    return (2 * TILE * up_tiles(c) + 2) * channels;
-}
+// How an up-sampling map is gone through: in strips of tiles, and in each strip some rows of tiles at once.
+// The ring of a strip fits the cache. Small maps, whose weights are large, are one strip.
+struct Strips {
+    int64_t tiles, width, rows;  // tiles beside each other in all and in a strip; rows of tiles at once
 
-constexpr int64_t UP_TILES_AT_ONCE = 20;
-
-// Tiles that share a pass over the weights, equally many in each.
-inline int64_t up_block(const Convolution &c) {
-    const int64_t tiles = up_tiles(c), blocks = (tiles + UP_TILES_AT_ONCE - 1) / UP_TILES_AT_ONCE;
-    return (tiles + blocks - 1) / blocks;
-}
-
-// A row of tiles, from the row `row` of x on, into the ring.
-void spread_tiles(const Convolution &c, const Part &part, const Ring &ring, int64_t row, const Wanted &wanted,
-                  float *scratch) {
-    const int64_t size = c.in_size, block = up_block(c), matrices = wanted.evens ? 0 : 30;
-    for (int64_t first = 0; first < up_tiles(c); first += block) {
-        const int64_t tiles = least_of(block, up_tiles(c) - first);
-        const UpLayout in{tiles, wanted.odd_rows, c.inputs}, single{1, wanted.odd_rows, c.inputs},
-            out{tiles, wanted.odd_rows, ring.channels};
-        float *products = scratch;
-        const Factors factors(c.weights, scratch + out.floats(), in.floats(), in.rows());
-        for (int64_t tile = 0; tile < tiles; ++tile) {
-            const int64_t column = (first + tile) * TILE;
-            const float *corner = pixel(c.x, size, c.inputs, row - 1, column - 1);
-            const int64_t rows = least_of(5, size - row + 1), columns = least_of(5, size - column + 1);
-            const int64_t row_stride = map_stride(size, c.inputs);
-            if (!factors.rounded) {
-                transform_up_tile(corner, row_stride, rows, columns, wanted, in, tile, factors.floats);
-                continue;
-            }
-            transform_up_tile(corner, row_stride, rows, columns, wanted, single, 0, factors.tile);
-            for (int64_t m = matrices; m < UP_POSITIONS; ++m)
-                for (int64_t k = 0; k < single.count(m); ++k) {
-                    const int64_t line = m < 25   ? in.even(tile)
-                                         : m < 30 ? in.even_odd(tile, k)
-                                         : m < 35 ? in.odd_even(tile, k)
-                                                  : in.odd_odd(tile, k / TILE, k % TILE);
-                    factors.round(factors.tile + single.at(m) + k * c.inputs, in.at(m) + line * c.inputs,
-                                  in.first_row(m) + line);
-                }
-        }
-        for (int64_t m = matrices; m < UP_POSITIONS; ++m)
-            multiply_matrix(c.weights, m, factors.rows(in.at(m), in.first_row(m)), in.count(m),
-                            part.first_channel, part.end_channel, products + out.at(m) - part.first_channel,
-                            out.channels);
-        for (int64_t tile = 0; tile < tiles; ++tile)
-            spread_up_tile(products, out, tile, wanted, ring, row, (first + tile) * TILE);
+    // The last column of the transposed convolution needs a tile of its own.
+    explicit Strips(const Convolution &c) : tiles(c.in_size / TILE + 1) {
+        constexpr int64_t WIDTH = 20, AT_ONCE = 36;
+        const int64_t strips = (tiles + WIDTH - 1) / WIDTH;
+        width = (tiles + strips - 1) / strips;
+        rows = strips == 1 && width < AT_ONCE ? AT_ONCE / width : 1;
     }
+    int64_t ring_height() const { return 2 * TILE * rows + 4; }
+    // Before the strip's own columns, three of the strip before it.
+    int64_t row_floats(int64_t channels) const { return (2 * TILE * width + 3) * channels; }
+};
+
+// Rows and columns of tiles.
+struct Tiles {
+    int64_t first_row, rows, first_column, columns;
+};
+
+// Some tiles into the ring.
+void spread_tiles(const Convolution &c, const Part &part, const Ring &ring, const Tiles &which,
+                  const Wanted &wanted, float *scratch) {
+    const int64_t size = c.in_size, tiles = which.rows * which.columns, first_matrix = wanted.evens ? 0 : 30;
+    const UpLayout in{tiles, wanted.odd_rows, c.inputs}, single{1, wanted.odd_rows, c.inputs},
+        out{tiles, wanted.odd_rows, ring.channels};
+    float *products = scratch;
+    const Factors factors(c.weights, scratch + out.floats(), in.floats(), in.rows());
+    const auto row_of = [&](int64_t tile) { return (which.first_row + tile / which.columns) * TILE; };
+    const auto column_of = [&](int64_t tile) { return (which.first_column + tile % which.columns) * TILE; };
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+        const int64_t row = row_of(tile), column = column_of(tile);
+        const float *corner = pixel(c.x, size, c.inputs, row - 1, column - 1);
+        const int64_t rows = least_of(5, size - row + 1), columns = least_of(5, size - column + 1);
+        const int64_t row_stride = map_stride(size, c.inputs);
+        if (!factors.rounded) {
+            transform_up_tile(corner, row_stride, rows, columns, wanted, in, tile, factors.floats);
+            continue;
+        }
+        transform_up_tile(corner, row_stride, rows, columns, wanted, single, 0, factors.tile);
+        const int64_t before = single.first_row(first_matrix);
+        factors.round(single.rows() - before, [&](int64_t n) {
+            const int64_t m = single.matrix_of(before + n), k = before + n - single.first_row(m);
+            const int64_t line = in.line(m, tile, k);
+            return RowPlace{single.at(m) + k * c.inputs, in.at(m) + line * c.inputs, in.first_row(m) + line};
+        });
+    }
+    for (int64_t m = first_matrix; m < UP_POSITIONS; ++m)
+        multiply_matrix(c.weights, m, factors.rows(in.at(m), in.first_row(m)), in.count(m),
+                        part.first_channel, part.end_channel, products + out.at(m) - part.first_channel,
+                        out.channels);
+    for (int64_t tile = 0; tile < tiles; ++tile)
+        spread_up_tile(products, out, tile, wanted, ring, row_of(tile), column_of(tile));
+}
+
+inline void copy(const float *from, int64_t count, float *to) {
+    for (int64_t i = 0; i < count; i += LANES) store(to + i, load(from + i));
 }
 
 }  // namespace
 
 int64_t winograd_scratch(const Convolution &c, int64_t tiles) {
-    return Layout{tiles, c.outputs}.floats() + Factors::memory(c.weights, Layout{tiles, c.inputs}.floats(),
-                                                               POSITIONS * tiles,
-                                                               Layout{1, c.inputs}.floats());
+    const Layout in{tiles, c.inputs}, single{1, c.inputs}, out{tiles, c.outputs};
+    return TILE * TILE * c.outputs + out.floats() +
+           Factors::memory(c.weights, in.floats(), POSITIONS * tiles, single.floats());
 }
 
 void convolve_winograd(const Convolution &c, int64_t first_tile, int64_t end_tile, float *scratch) {
     const int64_t tiles = end_tile - first_tile, per_row = c.size / TILE;
     const Layout in{tiles, c.inputs}, single{1, c.inputs}, out{tiles, c.outputs};
-    float *products = scratch;
-    const Factors factors(c.weights, scratch + out.floats(), in.floats(), POSITIONS * tiles);
+    float *kept = scratch, *products = kept + TILE * TILE * c.outputs;
+    const Factors factors(c.weights, products + out.floats(), in.floats(), POSITIONS * tiles);
     for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t row = (first_tile + tile) / per_row * TILE,
                       column = (first_tile + tile) % per_row * TILE;
@@ -378,15 +416,17 @@ void convolve_winograd(const Convolution &c, int64_t first_tile, int64_t end_til
             continue;
         }
         transform_tile(corner, row_stride, c.inputs, factors.tile, single.stride());
-        for (int64_t p = 0; p < POSITIONS; ++p)
-            factors.round(factors.tile + p * single.stride(), p * in.stride() + at, p * tiles + tile);
+        factors.round(POSITIONS, [&](int64_t p) {
+            return RowPlace{p * single.stride(), p * in.stride() + at, p * tiles + tile};
+        });
     }
     for (int64_t p = 0; p < POSITIONS; ++p)
         multiply_matrix(c.weights, p, factors.rows(p * in.stride(), p * tiles), tiles, 0, c.outputs,
                         products + p * out.stride(), c.outputs);
     for (int64_t tile = 0; tile < tiles; ++tile)
         finish_tile(c, products + tile * c.outputs, out.stride(), (first_tile + tile) / per_row * TILE,
-                    (first_tile + tile) % per_row * TILE);
+                    (first_tile + tile) % per_row * TILE, kept);
+    finish_stores();
 }
 
 int64_t direct_scratch(const Convolution &c) { return c.size * c.outputs; }
@@ -402,13 +442,16 @@ void convolve_direct(const Convolution &c, int64_t first_row, int64_t end_row, f
     }
 }
 
+// Its ring has a zero pixel at either end of a row.
+constexpr int64_t RING = 2 * STEP + 4;
+
 int64_t up_scratch(const Convolution &c, int64_t channels) {
     return (RING + 1) * (2 * c.in_size + 3) * channels;
 }
 
 void convolve_up(const Convolution &c, const Part &part, float *scratch) {
     const int64_t channels = part.end_channel - part.first_channel;
-    const Ring ring{scratch, channels, (2 * c.in_size + 3) * channels};
+    const Ring ring{scratch, RING, channels, (2 * c.in_size + 3) * channels, -1};
     float *line = scratch + RING * ring.row_floats;
     for (int64_t i = 0; i < RING * ring.row_floats; i += LANES) store(scratch + i, Vector{});
     const int64_t from = 2 * part.first_row - 1, end = 2 * part.end_row;
@@ -419,34 +462,67 @@ void convolve_up(const Convolution &c, const Part &part, float *scratch) {
         // Above the picture there is nothing; below it the border of x, whose even row still sees the last
         // row.
         spread_rows(c, part, ring, i < 0 ? 0 : i, until, from);
-        for (; row < end && row + 2 < 2 * until; ++row) filter_row(c, part, ring, row, line);
+        for (; row < end && row + 2 < 2 * until; ++row) filter_row(c, part, ring, row, 0, c.size, line);
     }
+    finish_stores();
 }
 
-int64_t up_winograd_scratch(const Convolution &c, int64_t channels) {
-    const UpLayout in{up_block(c), TILE, c.inputs}, single{1, TILE, c.inputs},
-        out{up_block(c), TILE, channels};
-    return (RING + 1) * up_ring_floats(c, channels) + out.floats() +
-           Factors::memory(c.weights, in.floats(), in.rows(), single.floats());
+int64_t up_winograd_scratch(const Convolution &c, int64_t rows, int64_t channels) {
+    const Strips strips(c);
+    const int64_t tiles = strips.width * strips.rows;
+    const UpLayout in{tiles, TILE, c.inputs}, single{1, TILE, c.inputs}, out{tiles, TILE, channels};
+    return (strips.ring_height() + 1) * strips.row_floats(channels) + (2 * rows + 3) * 3 * channels +
+           out.floats() + Factors::memory(c.weights, in.floats(), in.rows(), single.floats());
 }
 
 void convolve_up_winograd(const Convolution &c, const Part &part, float *scratch) {
-    const int64_t channels = part.end_channel - part.first_channel;
-    const Ring ring{scratch, channels, up_ring_floats(c, channels)};
-    float *line = scratch + RING * ring.row_floats, *rest = line + ring.row_floats;
-    for (int64_t i = 0; i < RING * ring.row_floats; i += LANES) store(scratch + i, Vector{});
-    // Of the tiles above, the FIR sees the last row; of those below, the first two.
-    if (part.first_row > 0) spread_tiles(c, part, ring, part.first_row - TILE, {TILE - 1, 1, false}, rest);
-    int64_t row = 2 * part.first_row;
-    const auto filter_until = [&](int64_t end) {
-        for (; row < end; ++row) filter_row(c, part, ring, row, line);
-    };
-    for (int64_t i = part.first_row; i < part.end_row; i += TILE) {
-        spread_tiles(c, part, ring, i, {0, TILE, true}, rest);
-        filter_until(2 * (i + TILE) - 2);
+    const Strips strips(c);
+    const int64_t channels = part.end_channel - part.first_channel, seam = 3 * channels;
+    const int64_t above = 2 * part.first_row - 1, below = 2 * part.end_row + 2;  // rows of the ring
+    Ring ring{scratch, strips.ring_height(), channels, strips.row_floats(channels), 0};
+    float *line = scratch + ring.height * ring.row_floats;
+    float *seams = line + ring.row_floats, *rest = seams + (below - above) * seam;
+    // What lies left of the picture is zero, and what lies above it.
+    for (int64_t i = 0; i < (below - above) * seam; i += LANES) store(seams + i, Vector{});
+    for (int64_t first = 0; first < strips.tiles; first += strips.width) {
+        const int64_t width = least_of(strips.width, strips.tiles - first);
+        ring.base = 2 * TILE * first - 3;
+        const int64_t begin = first == 0 ? 0 : ring.base + 1,
+                      end = least_of(c.size, ring.base + 1 + 2 * TILE * width);
+        // Rows of the ring that are complete get their left neighbors, and keep theirs for the next strip.
+        int64_t complete = above;
+        const auto complete_until = [&](int64_t until) {
+            for (; complete < until; ++complete) {
+                float *kept = seams + (complete - above) * seam, *row = ring.row(complete);
+                copy(kept, seam, row);
+                copy(row + 2 * TILE * width * channels, seam, kept);
+            }
+        };
+        const auto spread = [&](int64_t row, int64_t rows, const Wanted &wanted) {
+            spread_tiles(c, part, ring, {row / TILE, rows, first, width}, wanted, rest);
+        };
+        int64_t row = 2 * part.first_row;
+        const auto filter_until = [&](int64_t until) {
+            for (; row < until; ++row) filter_row(c, part, ring, row, begin, end, line);
+        };
+        // Of the tiles above, the FIR sees the last row; of those below, the first two.
+        if (part.first_row > 0) {
+            spread(part.first_row - TILE, 1, {TILE - 1, 1, false});
+        } else {
+            float *nothing = ring.row(above);
+            for (int64_t i = 0; i < ring.row_floats; i += LANES) store(nothing + i, Vector{});
+        }
+        for (int64_t i = part.first_row; i < part.end_row; i += TILE * strips.rows) {
+            const int64_t rows = least_of(strips.rows, (part.end_row - i) / TILE);
+            spread(i, rows, {0, TILE, true});
+            complete_until(2 * (i + TILE * rows));
+            filter_until(2 * (i + TILE * rows) - 2);
+        }
+        spread(part.end_row, 1, {0, 1, true});
+        complete_until(below);
+        filter_until(2 * part.end_row);
     }
-    spread_tiles(c, part, ring, part.end_row, {0, 1, true}, rest);
-    filter_until(2 * part.end_row);
+    finish_stores();
 }
 
 void upsample_rgb(const float *picture, int64_t size, const float fir_down[4], const float fir_across[4],

@@ -28,6 +28,7 @@ struct Convolution {
     PackedWeights weights;              // for one of the kernels below
     const float *x;                     // [in_size + 2][in_size + 2][inputs]
     float *y;                           // [size + 2][size + 2][outputs]; nullptr: only the RGB is wanted
+    bool y_is_large;                    // larger than the caches: stored past them
     const float *demod, *bias, *style;  // [outputs]; style of the convolution that reads y
     const float *noise;                 // [size][size]
     float clamp;                        // of the activations; infinity where there is none
@@ -61,7 +62,7 @@ constexpr int UP_TAPS[TAPS] = {0, 2, 6, 8, 1, 7, 3, 5, 4};  // even/even, even/o
 // one. weights: UP_POSITIONS matrices, see up_into_winograd(). Rows of the part begin and end at whole tiles;
 // scratch: up_winograd_scratch() floats.
 void convolve_up_winograd(const Convolution &c, const Part &part, float *scratch);
-int64_t up_winograd_scratch(const Convolution &c, int64_t channels);
+int64_t up_winograd_scratch(const Convolution &c, int64_t rows, int64_t channels);
 
 // Rows of out [3][2 size][2 size] = the RGB picture [3][size][size] doubled with the FIR. scratch: size + 2
 // floats.

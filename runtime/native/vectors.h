@@ -6,11 +6,17 @@
 
 #include <cstdint>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 namespace doppelgan {
 namespace {
 
 typedef float Vector __attribute__((vector_size(32)));
 typedef float Unaligned __attribute__((vector_size(32), aligned(4)));
+typedef float Quad __attribute__((vector_size(16)));
+typedef float UnalignedQuad __attribute__((vector_size(16), aligned(4)));
 typedef int32_t Integers __attribute__((vector_size(32)));
 
 inline Vector load(const float *p) { return *reinterpret_cast<const Unaligned *>(p); }
@@ -21,10 +27,59 @@ inline Vector most(Vector a, Vector b) { return a > b ? a : b; }
 
 inline float sum(Vector v) { return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7])); }
 
-inline float largest(Vector v) {
-    float most_of_all = v[0];
-    for (int i = 1; i < 8; ++i) most_of_all = v[i] > most_of_all ? v[i] : most_of_all;
-    return most_of_all;
+inline Quad load_quad(const float *p) { return *reinterpret_cast<const UnalignedQuad *>(p); }
+inline void store(float *p, Quad v) { *reinterpret_cast<UnalignedQuad *>(p) = v; }
+
+// The sums of four vectors.
+inline Quad sums(const Vector v[4]) {
+#if defined(__AVX2__)
+    const __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps((__m256)v[0], (__m256)v[1]),
+                                        _mm256_hadd_ps((__m256)v[2], (__m256)v[3]));
+    return (Quad)_mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1));
+#else
+    return Quad{sum(v[0]), sum(v[1]), sum(v[2]), sum(v[3])};
+#endif
+}
+
+// The largest of each of eight vectors.
+inline Vector largest(const Vector v[8]) {
+#if defined(__AVX2__)
+    const auto low = [](__m256 a, __m256 b) { return _mm256_unpacklo_ps(a, b); };
+    const auto high = [](__m256 a, __m256 b) { return _mm256_unpackhi_ps(a, b); };
+    __m256 pairs[4], fours[2];
+    for (int i = 0; i < 4; ++i) {
+        const __m256 a = (__m256)v[2 * i], b = (__m256)v[2 * i + 1];
+        pairs[i] = _mm256_max_ps(low(a, b), high(a, b));  // a b a b
+    }
+    for (int i = 0; i < 2; ++i)
+        fours[i] = _mm256_max_ps(_mm256_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0x44),
+                                 _mm256_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0xEE));  // a b c d
+    return (Vector)_mm256_max_ps(_mm256_permute2f128_ps(fours[0], fours[1], 0x20),
+                                 _mm256_permute2f128_ps(fours[0], fours[1], 0x31));
+#else
+    Vector found;
+    for (int r = 0; r < 8; ++r) {
+        found[r] = v[r][0];
+        for (int i = 1; i < 8; ++i) found[r] = v[r][i] > found[r] ? v[r][i] : found[r];
+    }
+    return found;
+#endif
+}
+
+// Stores past the caches what will not be read before it has left them; p is aligned to 32 bytes.
+inline void store_past(float *p, Vector v) {
+#if defined(__AVX2__)
+    _mm256_stream_ps(p, (__m256)v);
+#else
+    store(p, v);
+#endif
+}
+
+// Between such stores and the first look of another thread at what they stored.
+inline void finish_stores() {
+#if defined(__AVX2__)
+    _mm_sfence();
+#endif
 }
 
 }  // namespace

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,10 +16,11 @@ from doppelgan.runtime import compiled as compiled_module
 from doppelgan.runtime.autotune import autotune, usable_backends
 from doppelgan.runtime.bundle import Bundle, open_bundle
 from doppelgan.runtime.cli.compile import command, read_crops
-from doppelgan.runtime.compiled import Choice, Measurement, explain, find_compiled, read_record, user_cache
+from doppelgan.runtime.compiled import Choice, Measurement, explain, find_compiled, read_record
 from doppelgan.runtime.errors import BackendError, BundleError, ParityError, SourceError
 from doppelgan.runtime.inputs import sample_inputs
 from doppelgan.runtime.machine import Machine, this_machine
+from doppelgan.runtime.private_cache import user_cache
 
 from .. import tiny
 
@@ -72,7 +74,8 @@ def test_every_candidate_is_measured_and_the_fastest_kept(copy: Path) -> None:
         rows = [m for m in tried if not m.refused]
         assert {m.backend for m in rows} == set(backends) - {"native"}
         assert all(m.drift is not None and m.drift.samples == 3 for m in rows)
-        best = min(rows, key=lambda m: m.median_ms or np.inf)  # all are float32
+        worth = [m for m in rows if "too little to load it" not in m.note]
+        best = min(worth, key=lambda m: m.median_ms or np.inf)  # all are float32
         assert (choice.backend, choice.threads, choice.file) == (best.backend, best.threads, "")
 
 
@@ -82,6 +85,68 @@ def test_a_cheaper_precision_has_to_win_clearly() -> None:
     assert min([exact, faster, cheap], key=autotune_module._rank) is exact
     much_faster = msgspec.structs.replace(cheap, median_ms=9.0)
     assert min([exact, much_faster], key=autotune_module._rank) is much_faster
+
+
+def timed(**times_ms: dict[str, float]) -> dict[str, list[tuple[Measurement, Any]]]:
+    """What was measured: network -> backend -> ms, in float32 with one thread."""
+    return {
+        network: [(Measurement(network, b, "float32", 1, ms), None) for b, ms in of_network.items()]
+        for network, of_network in times_ms.items()
+    }
+
+
+RUNS = {"encoder": 1, "synthesis": 1}
+
+
+@pytest.mark.parametrize(
+    ("openvino_ms", "used"),
+    [(9.0, "openvino"), (9.1, "onnxruntime")],  # of a frame of 20 ms: 5 % saved, and less
+)
+def test_one_more_engine_has_to_save_a_twentieth_of_a_frame(openvino_ms: float, used: str) -> None:
+    measured = timed(
+        encoder={"onnxruntime": 10.0, "openvino": openvino_ms},
+        synthesis={"onnxruntime": 20.0, "native": 10.0},
+        mapping={"onnxruntime": 9.0, "openvino": 1.0},  # not in a frame: counts for nothing, and follows
+    )
+    best, passed_over = autotune_module._choose(measured, RUNS)
+    chosen = {name: row.backend for name, (row, _) in best.items()}
+    assert chosen == {"encoder": used, "synthesis": "native", "mapping": used}
+    words = {row.network: word for row, word in passed_over.items()}
+    reason = "openvino saves 0.9 ms of a frame's 20.0: too little to load it"
+    assert words == ({} if used == "openvino" else {"encoder": reason, "mapping": reason})
+
+
+def test_all_that_was_passed_over_is_told_and_nothing_that_was_slower_anyway() -> None:
+    measured = timed(encoder={"onnxruntime": 10.0, "openvino": 9.9}, synthesis={"native": 10.0})
+    more = [(Measurement("encoder", "openvino", "float32", n, ms), None) for n, ms in ((2, 9.8), (4, 11.0))]
+    measured["encoder"] += more
+    _, passed_over = autotune_module._choose(measured, RUNS)
+    assert {row.threads for row in passed_over} == {1, 2}
+
+
+def test_an_engine_that_a_network_cannot_do_without_stays() -> None:
+    measured = timed(encoder={"openvino": 10.0}, synthesis={"onnxruntime": 10.0, "openvino": 9.9})
+    best, passed_over = autotune_module._choose(measured, RUNS)
+    assert {row.backend for row, _ in best.values()} == {"openvino"}
+    assert not passed_over
+
+
+def test_what_was_passed_over_says_so_in_the_record(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pass_over(measured: dict[str, list[Any]], _: object) -> tuple[dict[str, Any], dict[Measurement, str]]:
+        return {"mapping": measured["mapping"][0]}, {measured["mapping"][1][0]: "too little"}
+
+    monkeypatch.setattr(autotune_module, "_choose", pass_over)
+    record = read_record(tune(copy, networks=["mapping"]).read_bytes(), "test")
+    assert [m.note for m in record.measurements][:2] == ["", "too little"]
+    assert record.choices["mapping"].threads == record.measurements[0].threads
+
+
+def test_a_restyle_loop_counts_every_run_of_its_networks(tiny_bundle: Path) -> None:
+    with open_bundle(tiny_bundle) as bundle:
+        assert autotune_module._runs_per_frame(bundle) == {"landmarks": 1, "encoder": 1, "synthesis": 1}
+        info = msgspec.structs.replace(bundle.manifest.encoder, loop="restyle", steps=5)
+        bundle.manifest = msgspec.structs.replace(bundle.manifest, encoder=info)
+        assert autotune_module._runs_per_frame(bundle) == {"landmarks": 1, "encoder": 5, "synthesis": 6}
 
 
 def test_a_bundle_picks_its_record_up_by_itself_unless_told_otherwise(copy: Path) -> None:
@@ -193,6 +258,18 @@ def test_a_record_may_not_point_outside_its_folder(variant: Path) -> None:
         read_record(path.read_bytes(), "test")
     with open_bundle(variant) as bundle:
         assert find_compiled(bundle.path, bundle.manifest) is None
+
+
+@pytest.mark.parametrize("options", [{"verified_sha256": "0" * 64}, {"cache": "compiled"}, {"threads": "9"}])
+def test_a_record_may_set_no_option_but_the_precision(copy: Path, options: dict[str, str]) -> None:
+    path = tune(copy)
+    record = json.loads(path.read_text())
+    record["choices"]["synthesis"]["options"] = options
+    path.write_text(json.dumps(record))
+    with pytest.raises(BundleError, match="expected no options but precision"):
+        read_record(path.read_bytes(), "test")
+    with open_bundle(copy) as bundle:
+        assert bundle.compiled is None
 
 
 def test_where_the_bundle_cannot_be_written_the_users_cache_is_used(copy: Path, cache: Path) -> None:

@@ -1,13 +1,9 @@
-"""The pixel kernels: the C++ against their NumPy twins, the twins against what can be said in closed form."""
+"""Crop and paste: the C++ against its NumPy twins, the twins against what can be said in closed form."""
 
 from __future__ import annotations
 
 import ast
 import importlib
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +13,7 @@ from doppelgan.runtime import native
 from doppelgan.runtime.native import reference
 from numpy.typing import NDArray
 
-IMPLEMENTATIONS = [
-    "numpy",
-    pytest.param("native", marks=pytest.mark.skipif(native.KERNELS != "native", reason="not compiled")),
-]
-needs_native = pytest.mark.skipif(native.KERNELS != "native", reason="the C++ kernels are not compiled here")
+from .kernels import IMPLEMENTATIONS, kernel, needs_native, noise, run_python
 
 # name: (scale, roll_deg, center x, center y, size of the square, frame width, frame height)
 SQUARES = {
@@ -54,34 +46,8 @@ def similarity(scale: float, roll_deg: float, x: float, y: float, size: int) -> 
     return np.column_stack([linear, np.array([x, y]) - linear @ np.full(2, (size - 1) / 2)])
 
 
-def noise(rng: np.random.Generator, *shape: int) -> NDArray[np.uint8]:
-    return rng.integers(0, 256, shape, dtype=np.uint8)
-
-
-def region(rng: np.random.Generator, size: int, count: int = 9) -> NDArray[np.float32]:
-    """Lines around a point of a size x size picture, at different distances."""
-    angles = rng.uniform(0, 2 * np.pi, count)
-    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    offsets = directions @ rng.uniform(0.3, 0.7, 2) * size + rng.uniform(0.1, 0.6, count) * size
-    return np.column_stack([directions, offsets]).astype(np.float32)
-
-
-def kernel(implementation: str, name: str) -> Any:
-    return getattr(reference if implementation == "numpy" else native, name)
-
-
 def colors(*rgb: float) -> NDArray[np.float32]:
     return np.array(rgb, np.float32)
-
-
-@pytest.fixture(params=["avx2", "any processor"])
-def instructions(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Once on the AVX2 path, where the processor has it, and once on the one for all processors."""
-    wanted = request.param == "avx2"
-    if native._kernels._use_avx2(wanted) != wanted:
-        pytest.skip("this processor has no AVX2")
-    yield
-    native._kernels._use_avx2(True)
 
 
 @needs_native
@@ -167,40 +133,6 @@ class TestAgainstTheTwin:
         reference.warp_crop(frame, matrix, expected)
         native.warp_crop(frame, matrix, got, threads)
         np.testing.assert_allclose(got, expected, atol=5e-5)
-
-    @pytest.mark.parametrize("threads", [1, 3])
-    @pytest.mark.parametrize(
-        ("height", "width", "rows", "columns"),
-        [
-            (72, 50, 72, 50),
-            (720, 333, 48, 22),
-            (45, 17, 8, 1),
-            (9, 5, 1, 3),
-            (1, 1, 1, 1),
-            (10, 7, 40, 30),
-            (2160, 2100, 31, 45),
-        ],
-    )
-    def test_stretched_frames_are_equal(
-        self, height: int, width: int, rows: int, columns: int, threads: int
-    ) -> None:
-        rng = np.random.default_rng(6)
-        expected, got = np.zeros((2, height, width, 3), np.uint8)
-        small = noise(rng, rows, columns, 3)
-        reference.stretch(expected, small)
-        native.stretch(got, small, threads)
-        np.testing.assert_array_equal(got, expected)
-
-    @pytest.mark.parametrize("threads", [1, 3])
-    @pytest.mark.parametrize("size", [1, 31, 96, 256, 700])
-    def test_soft_regions_agree(self, size: int, threads: int) -> None:
-        rng = np.random.default_rng(8)
-        for width in (0.7, 0.07 * size + 1, 3.0 * size):
-            lines, fade = region(rng, size), rng.random(size, np.float32)
-            expected, got = np.full((2, size, size), np.nan, np.float32)
-            reference.soft_region(expected, lines, fade, width)
-            native.soft_region(got, lines, fade, width, threads)
-            np.testing.assert_allclose(got, expected, atol=2e-4)  # single against double precision
 
     @pytest.mark.parametrize("border", native.BORDERS)
     @pytest.mark.parametrize("name", SQUARES)
@@ -411,76 +343,6 @@ class TestPaste:
             )
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-class TestStretch:
-    @pytest.mark.parametrize("down", [True, False], ids=["rows", "columns"])
-    def test_pixels_keep_their_places_and_values_between_are_linear(
-        self, implementation: str, down: bool
-    ) -> None:
-        small = np.repeat(np.array([0, 100, 200], np.uint8)[:, None, None], 3, axis=2)
-        frame = np.empty((30, 2, 3), np.uint8)
-        if not down:
-            small, frame = small.swapaxes(0, 1).copy(), frame.swapaxes(0, 1).copy()
-        kernel(implementation, "stretch")(frame, small)
-        expected = np.clip((np.arange(30) + 0.5) / 10 - 0.5, 0, 2) * 100
-        got = frame[:, 0, 0] if down else frame[0, :, 0]
-        assert np.abs(got - expected).max() <= 0.5 + 100 / 256
-
-    def test_one_row_fills_the_frame(self, implementation: str) -> None:
-        rows, frame = noise(np.random.default_rng(0), 1, 9, 3), np.empty((5, 9, 3), np.uint8)
-        kernel(implementation, "stretch")(frame, rows)
-        np.testing.assert_array_equal(frame, np.repeat(rows, 5, axis=0))
-
-    def test_refuses_empty_pictures(self, implementation: str) -> None:
-        stretch, frame = kernel(implementation, "stretch"), np.empty((5, 9, 3), np.uint8)
-        with pytest.raises(ValueError, match="small must not be empty"):
-            stretch(frame, np.zeros((0, 9, 3), np.uint8))
-        with pytest.raises(ValueError, match="frame must not be empty"):
-            stretch(frame[:0], np.zeros((2, 9, 3), np.uint8))
-
-
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-class TestSoftRegion:
-    def draw(self, implementation: str, lines: Any, size: int, width: float, fade: Any = None) -> Any:
-        out = np.empty((size, size), np.float32)
-        fade = np.ones(size, np.float32) if fade is None else fade
-        kernel(implementation, "soft_region")(out, np.array(lines, np.float32), fade, width)
-        return out
-
-    def test_ramp_is_a_half_on_the_line_and_as_wide_as_asked_for(self, implementation: str) -> None:
-        out = self.draw(implementation, [(1, 0, 50)], 100, 8)  # left of x = 50
-        np.testing.assert_array_equal(out, np.repeat(out[:1], 100, axis=0))
-        assert out[0, 50] == 0.5
-        assert out[0, :42].min() == 1
-        assert out[0, 58:].max() == 0
-        assert np.diff(out[0, 42:59]).max() < 0  # falls all the way
-        np.testing.assert_allclose(out[0, 42:51] + out[0, 58:49:-1], 1, atol=1e-6)
-
-    def test_is_what_two_box_filters_make_of_an_edge(self, implementation: str) -> None:
-        edge = (np.arange(200) < 100).astype(float)
-        box = np.ones(41) / 41
-        blurred = np.convolve(np.convolve(edge, box, "same"), box, "same")[50:150]
-        out = self.draw(implementation, [(1, 0, 49.5)], 100, 41)
-        np.testing.assert_allclose(out[0], blurred, atol=1e-3)
-
-    def test_is_the_part_that_all_lines_share_times_the_fade(self, implementation: str) -> None:
-        fade = np.linspace(0, 1, 40, dtype=np.float32)
-        out = self.draw(implementation, [(1, 0, 30), (-1, 0, -10), (0, 1, 25), (0, -1, -5)], 40, 0.5, fade)
-        expected = np.zeros((40, 40))
-        expected[5:26, 10:31] = 1
-        expected[[5, 25], 10:31] *= 0.5
-        expected[5:26, [10, 30]] = 0.5
-        np.testing.assert_allclose(out, expected * np.outer(fade, fade), atol=1e-6)
-
-    def test_refuses_what_draws_nothing(self, implementation: str) -> None:
-        with pytest.raises(ValueError, match="lines must not be empty"):
-            self.draw(implementation, np.zeros((0, 3)), 8, 1)
-        with pytest.raises(ValueError, match="width must be above 0"):
-            self.draw(implementation, [(1, 0, 0)], 8, 0)
-        with pytest.raises(ValueError, match="fade must be as long as out"):
-            self.draw(implementation, [(1, 0, 0)], 8, 1, np.ones(7, np.float32))
-
-
 FRAME = np.zeros((20, 30, 3), np.uint8)
 OUT = np.empty((3, 8, 8), np.float32)
 MATRIX = similarity(1, 0, 10, 10, 8)
@@ -522,21 +384,6 @@ def test_paste_refuses_a_read_only_frame(monkeypatch: pytest.MonkeyPatch) -> Non
         native.paste(*arguments)
 
 
-def test_drawing_refuses_what_it_would_have_to_convert(monkeypatch: pytest.MonkeyPatch) -> None:
-    mask, lines = np.zeros((8, 8), np.float32), np.array([[1, 0, 3]], np.float32)
-    fade = np.ones(8, np.float32)
-    for kernels in (native._kernels, None):
-        monkeypatch.setattr(native, "_kernels", kernels)
-        with pytest.raises(TypeError, match="frame: expected a writable array"):
-            native.stretch(READ_ONLY, FRAME)
-        with pytest.raises(TypeError, match=r"small: expected uint8 \[\?,\?,3\], got uint8 \[20, 30\]"):
-            native.stretch(FRAME, FRAME[..., 0])
-        with pytest.raises(TypeError, match=r"lines: expected float32 \[\?,3\], got float64 \[1, 3\]"):
-            native.soft_region(mask, lines.astype(np.float64), fade, 1.0)
-        with pytest.raises(TypeError, match=r"out: expected float32 \[\?,\?\], got uint8"):
-            native.soft_region(mask.astype(np.uint8), lines, fade, 1.0)
-
-
 def test_crop_refuses_an_unknown_border() -> None:
     with pytest.raises(ValueError, match="border: expected one of reflect, repeat, black, got 'wrap'"):
         native.warp_crop(FRAME, MATRIX, OUT, 1, "wrap")  # type: ignore[arg-type]
@@ -544,17 +391,6 @@ def test_crop_refuses_an_unknown_border() -> None:
 
 def test_crop_reads_a_read_only_frame() -> None:
     native.warp_crop(READ_ONLY, MATRIX, OUT)
-
-
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONWARNINGS": "default", **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,  # helper threads that wait for each other must fail, not hang
-    )
 
 
 HIDE = "import sys; sys.modules['doppelgan.runtime.native._native'] = None; "
@@ -574,66 +410,6 @@ def test_numpy_can_be_chosen_without_a_warning() -> None:
         "from doppelgan.runtime import native; print(native.KERNELS)", DOPPELGAN_KERNELS="numpy"
     )
     assert (result.stdout.strip(), result.stderr) == ("numpy", "")
-
-
-# Work that is worth helpers, and its result; `together` does it on several Python threads at once.
-WORK = """
-import os, sys, threading, time
-import numpy as np
-from doppelgan.runtime import native
-frame = np.random.default_rng(0).integers(0, 256, (700, 720, 3), dtype=np.uint8)
-matrix = np.array([[1.2, 0, 4], [0, 1.2, 3]])
-def work(threads=3):
-    out = np.empty((3, 512, 512), np.float32)
-    native.warp_crop(frame, matrix, out, threads)
-    return out
-alone = work(1)
-def together(rounds):
-    wrong = []
-    def repeat():
-        for _ in range(rounds):
-            if not np.array_equal(work(), alone):
-                wrong.append(1)
-    callers = [threading.Thread(target=repeat) for _ in range(4)]
-    for caller in callers: caller.start()
-    for caller in callers: caller.join()
-    return len(wrong)
-def threads():
-    return len(os.listdir("/proc/self/task"))
-"""
-on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads through /proc")
-
-
-@needs_native
-class TestHelperThreads:
-    def test_several_callers_at_once_get_their_own_results(self) -> None:
-        assert run_python(WORK + "print(together(25))").stdout.strip() == "0"
-
-    @on_linux
-    def test_start_when_first_wanted_and_stay(self) -> None:
-        code = "before = threads(); work(1); print(threads() - before)\n"
-        code += "for _ in range(20): work(3)\nprint(threads() - before)"
-        assert run_python(WORK + code).stdout.split() == ["0", "2"]
-
-    @on_linux
-    def test_sleep_when_there_is_nothing_to_do(self) -> None:
-        code = "work(); start = time.process_time(); time.sleep(0.5); print(time.process_time() - start)"
-        assert float(run_python(WORK + code).stdout) < 0.1  # a helper that watched on would take 0.5
-
-    @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-    def test_a_forked_child_gets_its_own(self) -> None:
-        code = """
-work()
-child = os.fork()
-if child == 0:
-    right = np.array_equal(work(), alone)
-    os._exit((0 if right else 3) if threads() == 3 else 4)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), np.array_equal(work(), alone))
-"""
-        assert run_python(WORK + code, PYTHONWARNINGS="ignore").stdout.split() == ["0", "True"]
-
-    def test_a_program_ends_while_they_watch_for_more(self) -> None:
-        assert run_python(WORK + "print(together(5)); work()").stdout.strip() == "0"
 
 
 @needs_native

@@ -22,6 +22,7 @@ from onnx import helper, numpy_helper
 from ..export import seeds
 
 TOLERANCE = 1e-5  # relative L2: other order of sums, and Winograd's
+ROUNDED = 2e-3  # the same in 16-bit integers: 6e-4 is usual here
 
 if not installed("native"):
     pytest.skip("the compiled kernels are missing, or the processor has no AVX2", allow_module_level=True)
@@ -31,6 +32,8 @@ CHANNELS = {
     "odd": {4: 6, 8: 10, 16: 3, 32: 5},
     "panels": {4: 24, 8: 40, 16: 24, 32: 16, 64: 8},  # 16 + 8 channels, 2 x 16 + 8
     "bands": {4: 8, 8: 8, 16: 16, 32: 8, 64: 8, 128: 8, 256: 3},  # large enough to be divided by rows
+    # wide enough for Winograd's up-sampling and for integers, in one strip and in two
+    "wide": {4: 8, 8: 8, 16: 72, 32: 64, 64: 56, 128: 48, 256: 48},
 }
 
 
@@ -48,20 +51,23 @@ def of_channels(name: str) -> bytes:
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Callable[..., Session]:
-    def open_as(data: bytes, backend: str = "native", threads: int = 2) -> Session:
+    def open_as(data: bytes, backend: str = "native", threads: int = 2, **options: str) -> Session:
         path = tmp_path / "synthesis.onnx"
         path.write_bytes(data)
-        return open_session(path, backend=backend, threads=threads)
+        return open_session(path, backend=backend, threads=threads, **options)
 
     return open_as
 
 
-def difference(data: bytes, opened: Callable[..., Session], threads: int = 2) -> float:
+def difference(
+    data: bytes, opened: Callable[..., Session], threads: int = 2, spread: float = 1.0, **options: str
+) -> float:
     """Relative L2 between the compiled synthesis and ONNX Runtime, the worse of two codes, each run twice."""
-    ours, reference = opened(data, threads=threads), opened(data, backend="onnxruntime")
+    ours, reference = opened(data, threads=threads, **options), opened(data, backend="onnxruntime")
     worst = 0.0
     for seed in (1, 2, 1):
-        codes = np.random.default_rng(seed).normal(size=ours.inputs[0].shape).astype(np.float32)
+        codes = np.random.default_rng(seed).normal(scale=spread, size=ours.inputs[0].shape)
+        codes = codes.astype(np.float32)
         got, want = ours.run({"codes": codes})["image"], reference.run({"codes": codes})["image"]
         worst = max(worst, float(np.linalg.norm(got - want) / np.linalg.norm(want)))
     return worst
@@ -71,6 +77,38 @@ def difference(data: bytes, opened: Callable[..., Session], threads: int = 2) ->
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_it_equals_onnx_runtime(channels: str, threads: int, opened: Callable[..., Session]) -> None:
     assert difference(of_channels(channels), opened, threads) < TOLERANCE
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_integers_differ_by_their_rounding_alone(threads: int, opened: Callable[..., Session]) -> None:
+    off = difference(of_channels("wide"), opened, threads, precision="int16")
+    assert TOLERANCE < off < ROUNDED  # less would mean that they are not used
+
+
+@pytest.mark.parametrize("spread", [1e-3, 3.0, 1e4])
+def test_integers_keep_their_accuracy_at_any_size_of_code(
+    spread: float, opened: Callable[..., Session]
+) -> None:
+    assert difference(of_channels("wide"), opened, spread=spread, precision="int16") < ROUNDED
+
+
+def test_sums_of_integers_cannot_overflow(opened: Callable[..., Session]) -> None:
+    """All weights of one sign and one size, all pixels alike: the largest sums there can be."""
+    state = seeds.rosinality(CHANNELS["wide"])
+    for key, value in state.items():
+        if key.endswith("conv.weight") and value.shape[-1] == 3:
+            state[key] = torch.ones_like(value)
+        elif key.startswith("noises") or key.endswith("noise.weight"):
+            state[key] = torch.zeros_like(value)
+    state["input.input"] = torch.ones_like(state["input.input"])
+    assert difference(exported(state), opened, precision="int16") < ROUNDED
+
+
+def test_the_precision_is_named_and_checked(opened: Callable[..., Session]) -> None:
+    data = exported(seeds.rosinality())
+    assert opened(data, precision="int16").backend == "native CPU int16"
+    with pytest.raises(BackendError, match="precision float32 or int16, got 'bf16'"):
+        opened(data, precision="bf16")
 
 
 @pytest.mark.parametrize("clamp", [None, 256.0, 0.5], ids=["none", "usual", "felt"])
