@@ -74,6 +74,8 @@ def main() -> None:
             rows.append(Row(label, lambda i: session.run({"crop": crops[i : i + 1]})["codes"]))
 
         add("ours, ONNX Runtime float32", data, "onnxruntime")
+        for precision in ("float32", "int16") if "native" in usable_backends() else ():
+            add(f"ours, native {precision}", data, "native", precision=precision)
         if "openvino" in usable_backends():
             from doppelgan.runtime.backends.openvino import cpu_precisions
 

@@ -27,7 +27,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 
 @dataclass(frozen=True)
 class Node:
-    """One operation. ``attributes``: those that are an int, a float or a list of ints."""
+    """One operation. ``attributes``: those that are an int, a float, a text or a list of ints."""
 
     op: str
     inputs: tuple[str, ...]
@@ -167,6 +167,8 @@ def _attribute(data: memoryview) -> tuple[str, Any]:
             (content,) = struct.unpack("<f", value)
         elif number == 3:
             content = _signed(value)
+        elif number == 4:
+            content = _text(value)
         elif number == 8:
             many += _ints(value)
     return name, many or content

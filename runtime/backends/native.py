@@ -1,8 +1,8 @@
-"""The compiled StyleGAN2 synthesis of this package: one program instead of a graph.
+"""The compiled networks of this package: one program instead of a graph.
 
-Runs synthesis networks as ``doppelgan export`` writes them, on x86-64 with AVX2 and on aarch64, and refuses
-every other network. Convolutions are Winograd's; demodulation, noise, bias, activation, the next style and
-the RGB sum happen in the same pass over a feature map (``runtime/native/synthesis.h``).
+Runs synthesis networks and encoders of the pSp family as ``doppelgan export`` writes them, on x86-64 with
+AVX2 and on aarch64, and refuses every other network. Convolutions are Winograd's, and what follows one
+happens in the same pass over a map: ``runtime/native/synthesis.h``, ``runtime/native/encoder.h``.
 
 ``precision="int16"`` rounds both sides of the large layers' products to 16-bit integers, weights once, the
 transformed pixels of every tile as they come, each row to a scale of its own; sums are exact in 32 bits and
@@ -20,16 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import native
+from .. import encoder_graph, native, synthesis_graph
+from ..encoder_graph import Convolution, Doubling, EncoderNetwork
 from ..errors import BackendError
 from ..onnx_file import read_graph
-from ..synthesis_graph import Style, SynthesisNetwork, recognize
+from ..synthesis_graph import Style, SynthesisNetwork
 from .base import Array, TensorSpec, check_feeds, check_outputs
 
 
 def available() -> bool:
     """Whether the compiled module is there and serves this processor."""
-    return native.synthesis() is not None
+    return native.synthesis() is not None and native.encoder() is not None
 
 
 def precisions() -> tuple[str, ...]:
@@ -38,16 +39,22 @@ def precisions() -> tuple[str, ...]:
 
 
 class NativeSession:
-    """A synthesis network of fixed shapes, batch 1."""
+    """A network of fixed shapes, batch 1, one input and one output."""
 
     def __init__(
-        self, path: Path, network: SynthesisNetwork, compiled: Any, threads: int, precision: str
+        self,
+        path: Path,
+        given: TensorSpec,
+        made: TensorSpec,
+        compiled: Any,
+        threads: int,
+        precision: str,
     ) -> None:
         self._name = path.name
         self._compiled = compiled
         self._threads = threads
-        self.inputs = (TensorSpec(network.input, "float32", (1, network.rows, network.w_dim)),)
-        self.outputs = (TensorSpec(network.output, "float32", (1, 3, network.size, network.size)),)
+        self.inputs = (given,)
+        self.outputs = (made,)
         self.backend = "native CPU" if precision == "float32" else f"native CPU {precision}"
 
     def run(self, feeds: Mapping[str, Array], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
@@ -56,10 +63,15 @@ class NativeSession:
         feeds = check_feeds(self.inputs, feeds, self._name)
         out = out or {}
         check_outputs(self.outputs, out, self._name)
-        (codes,), (image,) = self.inputs, self.outputs
-        buffer = out[image.name] if image.name in out else np.empty(image.shape, image.dtype)
-        self._compiled.run(feeds[codes.name][0], buffer[0], self._threads)
-        return {image.name: buffer}
+        (given,), (made,) = self.inputs, self.outputs
+        buffer = out[made.name] if made.name in out else np.empty(made.shape, made.dtype)
+        self._compiled.run(feeds[given.name][0], buffer[0], self._threads)
+        return {made.name: buffer}
+
+    @property
+    def bytes(self) -> int:
+        """Memory of weights and feature maps; all of it after the first run."""
+        return 0 if self._compiled is None else int(self._compiled.bytes)
 
     def close(self) -> None:
         self._compiled = None
@@ -77,14 +89,28 @@ def open(  # noqa: A001 - the backends' common verb
         raise BackendError(f"native: expected the options threads, precision; got {sorted(options)}")
     if precision not in ("float32", "int16"):
         raise BackendError(f"native: expected the precision float32 or int16, got {precision!r}")
-    module = native.synthesis()
-    if module is None:
+    if not available():
         raise BackendError(
             "native: expected the compiled kernels and a processor with AVX2 and FMA, or aarch64; "
             "reinstall doppelgan with a C++17 compiler, or use another backend"
         )
-    network = recognize(read_graph(path), path.name)
-    compiled = module(
+    graph = read_graph(path)
+    threads = threads or os.cpu_count() or 1
+    if len(graph.inputs) == 1 and len(graph.inputs[0].shape) == 3:
+        synthesis = synthesis_graph.recognize(graph, path.name)
+        codes = TensorSpec(synthesis.input, "float32", (1, synthesis.rows, synthesis.w_dim))
+        image = TensorSpec(synthesis.output, "float32", (1, 3, synthesis.size, synthesis.size))
+        return NativeSession(
+            path, codes, image, _compiled_synthesis(synthesis, precision), threads, precision
+        )
+    encoder = encoder_graph.recognize(graph, path.name)
+    crop = TensorSpec(encoder.input, "float32", (1, encoder.planes, encoder.size, encoder.size))
+    codes = TensorSpec(encoder.output, "float32", (1, len(encoder.rows), encoder.w_dim))
+    return NativeSession(path, crop, codes, _compiled_encoder(encoder, precision), threads, precision)
+
+
+def _compiled_synthesis(network: SynthesisNetwork, precision: str) -> Any:
+    return native.synthesis()(
         network.w_dim,
         network.rows,
         network.constant,
@@ -116,7 +142,6 @@ def open(  # noqa: A001 - the backends' common verb
         ],
         precision,
     )
-    return NativeSession(path, network, compiled, threads or os.cpu_count() or 1, precision)
 
 
 def _style(style: Style) -> dict[str, Any]:
@@ -125,3 +150,53 @@ def _style(style: Style) -> dict[str, Any]:
 
 def _fir(fir: tuple[Array, Array] | None) -> dict[str, Array]:
     return {} if fir is None else {"fir_down": fir[0], "fir_across": fir[1]}
+
+
+def _compiled_encoder(network: EncoderNetwork, precision: str) -> Any:
+    return native.encoder()(
+        network.planes,
+        network.size,
+        network.w_dim,
+        list(network.maps),
+        [_step(step) for step in network.steps],
+        [
+            {
+                "source": row.source,
+                "base": -1 if row.base is None else row.base,
+                "bias": row.bias,
+                **_given(weight=row.weight),
+            }
+            for row in network.rows
+        ],
+        precision,
+    )
+
+
+def _step(step: encoder_graph.Step) -> dict[str, Any]:
+    ends = {"source": step.source, "target": step.target}
+    if isinstance(step, Doubling):
+        return {"kind": "double", **ends}
+    if not isinstance(step, Convolution):
+        return {
+            "kind": "gate",
+            "other": step.other,
+            "stride": step.stride,
+            "squeezed": step.squeeze.shape[0],
+            "gate1": step.squeeze,
+            "gate2": step.excite,
+            **ends,
+        }
+    return {
+        "kind": "conv",
+        "side": step.weight.shape[-1],
+        "stride": step.stride,
+        "weight": step.weight,
+        "bias": step.bias,
+        "slope": step.slope,
+        **_given(other=step.other, scale=step.scale, shift=step.shift),
+        **ends,
+    }
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}

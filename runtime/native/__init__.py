@@ -27,6 +27,7 @@ __all__ = [
     "THREADS",
     "Border",
     "NativeKernelsMissing",
+    "encoder",
     "paste",
     "soft_region",
     "stretch",
@@ -61,10 +62,19 @@ THREADS = min(4, os.cpu_count() or 1)  # of a kernel while no network computes; 
 
 def synthesis() -> Any:
     """The class that computes a StyleGAN2 synthesis network; None where it is missing or cannot run."""
+    return _network_class("Synthesis")
+
+
+def encoder() -> Any:
+    """The class that computes an encoder of the pSp family; None where it is missing or cannot run."""
+    return _network_class("Encoder")
+
+
+def _network_class(name: str) -> Any:
     module: Any = _kernels  # compiled by GCC or Clang only
-    if not hasattr(module, "Synthesis") or not module.synthesis_available():
+    if not hasattr(module, name) or not module.synthesis_available():
         return None
-    return module.Synthesis
+    return getattr(module, name)
 
 
 def warp_crop(

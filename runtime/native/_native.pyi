@@ -45,9 +45,25 @@ class Synthesis:
         constant: NDArray[np.float32],
         convolutions: Sequence[Mapping[str, Any]],
         rgbs: Sequence[Mapping[str, Any]],
+        precision: str = "float32",
     ) -> None: ...
     def run(self, codes: NDArray[np.float32], picture: NDArray[np.float32], threads: int = 1) -> None: ...
     @property
     def size(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+
+class Encoder:
+    def __init__(
+        self,
+        planes: int,
+        size: int,
+        w_dim: int,
+        maps: Sequence[tuple[int, int]],
+        steps: Sequence[Mapping[str, Any]],
+        rows: Sequence[Mapping[str, Any]],
+        precision: str = "float32",
+    ) -> None: ...
+    def run(self, crop: NDArray[np.float32], codes: NDArray[np.float32], threads: int = 1) -> None: ...
     @property
     def bytes(self) -> int: ...

@@ -24,8 +24,8 @@ MULTIVERSION void sum_rows(const uint8_t *const *RESTRICT rows, int count, int64
     }
 }
 
-// Means of BOX x BOX bytes that lie `step` apart from column to column, at every byte: the sums of a column and
-// of those beside it. Most are not needed, but all of them together cost less than single ones.
+// Means of BOX x BOX bytes that lie `step` apart from column to column, at every byte: the sums of a column
+// and of those beside it. Most are not needed, but all of them together cost less than single ones.
 template <int BOX>
 inline void means_at_every_byte(const uint16_t *RESTRICT sums, int64_t step, int64_t count,
                                 uint8_t *RESTRICT means) {

@@ -14,6 +14,7 @@
 namespace nb = nanobind;
 
 void bind_synthesis(nb::module_ &m);  // synthesis_module.cpp
+void bind_encoder(nb::module_ &m);    // encoder_module.cpp
 
 using Image = nb::ndarray<const uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
 using WritableImage = nb::ndarray<uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
@@ -108,5 +109,6 @@ NB_MODULE(_native, m) {
     m.def("_use_avx2", &doppelgan::use_avx2, nb::arg("wanted"));
 #if defined(WITH_SYNTHESIS)
     bind_synthesis(m);
+    bind_encoder(m);
 #endif
 }

@@ -35,9 +35,11 @@ void round_matrix(const float *floats, int64_t inputs, int64_t outputs, double l
         const double scale = sum > 0 ? std::min(LARGEST_INTEGER / largest, room / sum) : 1.0;
         scales[o] = static_cast<float>(1 / scale);
         const int64_t first = o / PANEL * PANEL, width = std::min(PANEL, outputs - first);
-        for (int64_t i = 0; i < inputs; ++i)
+        for (int64_t i = 0; i < inputs; ++i) {
+            const double scaled = weight(i) * scale;
             integers[first * inputs + (i / 2 * width + o - first) * 2 + i % 2] =
-                static_cast<int16_t>(std::lround(weight(i) * scale));
+                static_cast<int16_t>(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
+        }
     }
 }
 
@@ -49,14 +51,15 @@ Weights pack_matrices(int64_t count, int64_t inputs, int64_t outputs, Arithmetic
     const int64_t size = packed.inputs * packed.outputs;
     packed.floats.assign(static_cast<size_t>(count * size), 0.0f);
     std::vector<double> values(static_cast<size_t>(count));
-    for (int64_t o = 0; o < outputs; ++o)
-        for (int64_t i = 0; i < inputs; ++i) {
-            fill(o, i, values.data());
-            const size_t at = packed_at(o, i, 0, 1, packed.inputs, packed.outputs);
-            for (int64_t m = 0; m < count; ++m)
-                packed.floats[static_cast<size_t>(m * size) + at] =
-                    static_cast<float>(values[static_cast<size_t>(m)]);
-        }
+    for (int64_t first = 0; first < outputs; first += PANEL)  // a panel's values lie side by side
+        for (int64_t i = 0; i < inputs; ++i)
+            for (int64_t o = first; o < std::min(first + PANEL, outputs); ++o) {
+                fill(o, i, values.data());
+                const size_t at = packed_at(o, i, 0, 1, packed.inputs, packed.outputs);
+                for (int64_t m = 0; m < count; ++m)
+                    packed.floats[static_cast<size_t>(m * size) + at] =
+                        static_cast<float>(values[static_cast<size_t>(m)]);
+            }
     if (arithmetic == Arithmetic::float32) return packed;
     // As many bits for pixels as for weights, whose mean magnitude is about a quarter of the largest.
     const double limit = std::min(
@@ -67,7 +70,7 @@ Weights pack_matrices(int64_t count, int64_t inputs, int64_t outputs, Arithmetic
     for (int64_t m = 0; m < count; ++m)
         round_matrix(packed.floats.data() + m * size, packed.inputs, packed.outputs, limit,
                      packed.integers.data() + m * size, packed.scales.data() + m * packed.outputs);
-    packed.floats = {};
+    packed.floats = decltype(packed.floats)();  // and its memory with it
     return packed;
 }
 

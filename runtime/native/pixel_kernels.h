@@ -18,47 +18,35 @@ enum class Border { REFLECT, REPEAT, BLACK };
 const char *matrix_problem(const Affine &matrix, int64_t size);
 
 // Frame -> network input. The matrix maps crop pixels to frame pixels.
-void warp_crop(
-    const uint8_t *image,  // [height,width,3] BGR
-    int64_t height,
-    int64_t width,
-    const Affine &crop_to_frame,
-    float *out,            // [3,size,size] RGB, -1..1
-    int64_t size,
-    Border border,
-    int threads);
+void warp_crop(const uint8_t *image,  // [height,width,3] BGR
+               int64_t height, int64_t width, const Affine &crop_to_frame,
+               float *out,  // [3,size,size] RGB, -1..1
+               int64_t size, Border border, int threads);
 
 // Network output -> frame, in place. The matrix maps image pixels to frame pixels.
-void paste(
-    uint8_t *frame,        // [height,width,3] BGR
-    int64_t height,
-    int64_t width,
-    const float *image,    // [3,size,size] RGB, nominally -1..1
-    const float *mask,     // [size,size], 0..1, or nullptr for 1 everywhere
-    int64_t size,
-    const Affine &image_to_frame,
-    const float gain[3],   // RGB
-    const float offset[3], // RGB
-    int threads);
+void paste(uint8_t *frame,  // [height,width,3] BGR
+           int64_t height, int64_t width,
+           const float *image,  // [3,size,size] RGB, nominally -1..1
+           const float *mask,   // [size,size], 0..1, or nullptr for 1 everywhere
+           int64_t size, const Affine &image_to_frame,
+           const float gain[3],    // RGB
+           const float offset[3],  // RGB
+           int threads);
 
 // The whole frame from a small picture of it, interpolated from pixel to pixel.
-void stretch(
-    uint8_t *frame,        // [height,width,3], written
-    int64_t height,
-    int64_t width,
-    const uint8_t *small,  // [rows,columns,3]
-    int64_t rows,
-    int64_t columns,
-    int threads);
+void stretch(uint8_t *frame,  // [height,width,3], written
+             int64_t height, int64_t width,
+             const uint8_t *small,  // [rows,columns,3]
+             int64_t rows, int64_t columns, int threads);
 
 // A convex region with a soft edge.
 void soft_region(
-    float *out,            // [size,size], written, 0..1
+    float *out,  // [size,size], written, 0..1
     int64_t size,
-    const float *lines,    // [count,3] a, b, c: inside is where a * x + b * y <= c, (a, b) of length 1
+    const float *lines,  // [count,3] a, b, c: inside is where a * x + b * y <= c, (a, b) of length 1
     int64_t count,
-    const float *fade,     // [size]: factor of column and row
-    float width,           // px, from a line to where the edge ends, on either side
+    const float *fade,  // [size]: factor of column and row
+    float width,        // px, from a line to where the edge ends, on either side
     int threads);
 
 // Whether AVX2 serves from now on, where the processor has it; so it does unless told otherwise. For tests.

@@ -22,27 +22,19 @@ extern "C" {
 
 /* Frame -> network input. */
 DOPPELGAN_API int doppelgan_cuda_warp_crop(
-    const uint8_t *image,     /* [height,width,3] BGR, device */
-    int height,
-    int width,
-    size_t pitch,
-    const double matrix[6],   /* [2,3] crop pixels -> frame pixels, host */
-    float *out,               /* [3,size,size] RGB -1..1, device */
-    int size,
-    void *stream);
+    const uint8_t *image,                                        /* [height,width,3] BGR, device */
+    int height, int width, size_t pitch, const double matrix[6], /* [2,3] crop pixels -> frame pixels, host */
+    float *out,                                                  /* [3,size,size] RGB -1..1, device */
+    int size, void *stream);
 
 /* Network output -> frame, in place. */
 DOPPELGAN_API int doppelgan_cuda_paste(
-    uint8_t *frame,           /* [height,width,3] BGR, device */
-    int height,
-    int width,
-    size_t pitch,
-    const float *image,       /* [3,size,size] RGB, nominally -1..1, device */
-    const float *mask,        /* [size,size] 0..1, device, or NULL for 1 everywhere */
-    int size,
-    const double matrix[6],   /* [2,3] image pixels -> frame pixels, host */
-    const float gain[3],      /* RGB, host */
-    const float offset[3],    /* RGB, host */
+    uint8_t *frame,                                          /* [height,width,3] BGR, device */
+    int height, int width, size_t pitch, const float *image, /* [3,size,size] RGB, nominally -1..1, device */
+    const float *mask,                /* [size,size] 0..1, device, or NULL for 1 everywhere */
+    int size, const double matrix[6], /* [2,3] image pixels -> frame pixels, host */
+    const float gain[3],              /* RGB, host */
+    const float offset[3],            /* RGB, host */
     void *stream);
 
 /* What an error number means; never NULL. */

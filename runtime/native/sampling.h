@@ -29,8 +29,8 @@ struct Grid {
     Border border = Border::REFLECT;
 };
 
-// Where the pixels of a row are sampled, in fixed point: the samples of its first pixel, and the step from pixel
-// to pixel.
+// Where the pixels of a row are sampled, in fixed point: the samples of its first pixel, and the step from
+// pixel to pixel.
 struct Walk {
     int samples;  // per pixel; their results are added up
     int64_t x[MAX_SAMPLES], y[MAX_SAMPLES], dx, dy;
@@ -70,8 +70,7 @@ void fetch_inside(const Grid &grid, const Walk &w, int sample, int count, Neighb
     start(w, sample, out);
     int64_t x = w.x[sample], y = w.y[sample];
     for (int i = 0; i < count; ++i) {
-        const uint8_t *p =
-            grid.pixels + (y >> FRACTION_BITS) * grid.stride + (x >> FRACTION_BITS) * BYTES;
+        const uint8_t *p = grid.pixels + (y >> FRACTION_BITS) * grid.stride + (x >> FRACTION_BITS) * BYTES;
         uint64_t top, bottom;
         std::memcpy(&top, p, 8);
         std::memcpy(&bottom, p + grid.stride, 8);

@@ -1,8 +1,8 @@
 // crop_pixels and paste_pixels of sampling.h for processors with AVX2 and FMA, eight pixels at a time.
 //
-// A register holds the channels of two pixels, i and i + 4 of the eight, one in each half: no load gathers, and
-// the weights of a pair are one shuffle of all eight. Products of bytes and horizontal weights are exact in
-// 32-bit integers; horizontal weights have 15 bits (an error below 0.004 levels between black and white
+// A register holds the channels of two pixels, i and i + 4 of the eight, one in each half: no load gathers,
+// and the weights of a pair are one shuffle of all eight. Products of bytes and horizontal weights are exact
+// in 32-bit integers; horizontal weights have 15 bits (an error below 0.004 levels between black and white
 // neighbors), vertical ones 24.
 #pragma once
 
@@ -19,9 +19,7 @@ namespace doppelgan {
 namespace avx2 {
 namespace {
 
-inline bool available() {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
+inline bool available() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
 // Positions of eight pixels relative to the first one's pixel, and offsets into the grid, must fit 32 bits.
 inline bool fits(const Grid &grid, const Walk &w) {
@@ -32,7 +30,8 @@ inline bool fits(const Grid &grid, const Walk &w) {
 constexpr int64_t ROWS_AHEAD = 8;
 constexpr float UNIT = -1.0f / 32768;  // of the sums below
 
-// Horizontal weights as pairs of 16 bits for _mm256_madd_epi16: negative, because these hold -2^15 but not 2^15.
+// Horizontal weights as pairs of 16 bits for _mm256_madd_epi16: negative, because these hold -2^15 but not
+// 2^15.
 AVX2_INLINE __m256i horizontal_weights(__m256i fraction) {
     const __m256i right = _mm256_srli_epi32(
         _mm256_add_epi32(fraction, _mm256_set1_epi32(1 << (FRACTION_BITS - 16))), FRACTION_BITS - 15);
@@ -50,9 +49,8 @@ AVX2_INLINE __m256i load_pair(const uint8_t *first, const uint8_t *second) {
 // Left and right neighbor's bytes of each channel side by side, as 16 bits.
 template <int BYTES>
 AVX2_INLINE __m256i channels_side_by_side(__m256i pixels) {
-    const __m128i order = BYTES == 3
-                              ? _mm_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1)
-                              : _mm_setr_epi8(0, -1, 4, -1, 1, -1, 5, -1, 2, -1, 6, -1, 3, -1, 7, -1);
+    const __m128i order = BYTES == 3 ? _mm_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1)
+                                     : _mm_setr_epi8(0, -1, 4, -1, 1, -1, 5, -1, 2, -1, 6, -1, 3, -1, 7, -1);
     return _mm256_shuffle_epi8(pixels, _mm256_broadcastsi128_si256(order));
 }
 
@@ -93,7 +91,8 @@ AVX2_INLINE Eight sample_eight(const Grid &grid, int64_t x, int64_t y, __m256i x
     const uint8_t *p4 = p + static_cast<int32_t>(o45), *p5 = p + (o45 >> 32);
     const uint8_t *p6 = p + static_cast<int32_t>(o67), *p7 = p + (o67 >> 32);
 
-    // A frame comes from far away: ask for what the rows below will read. Past the frame's end that is harmless.
+    // A frame comes from far away: ask for what the rows below will read. Past the frame's end that is
+    // harmless.
     if (BYTES == 3)
         _mm_prefetch(reinterpret_cast<const char *>(reinterpret_cast<uintptr_t>(p) +
                                                     static_cast<uintptr_t>(ROWS_AHEAD * grid.stride)),

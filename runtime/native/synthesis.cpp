@@ -2,9 +2,7 @@
 #include "together.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <thread>
 
 namespace doppelgan {
 namespace {
@@ -19,8 +17,7 @@ constexpr int64_t FEW_TILES = 24;     // the same where weights are few: what a 
 constexpr int64_t BANDS_FROM = 32;    // pixels; up-sampling of larger maps is divided into bands of rows
 constexpr int64_t ROWS_AT_ONCE = 64;  // most rows in such a band
 constexpr size_t LARGE_MAP = size_t{24} << 20;  // bytes
-constexpr int SPINS = 2000;       // looks at the others before a waiting thread offers its processor
-constexpr int64_t RGB_ROWS = 32;  // rows of the RGB picture that a thread doubles at once
+constexpr int64_t RGB_ROWS = 32;                // rows of the RGB picture that a thread doubles at once
 
 // The 36 matrices' values for one 3x3 kernel, F(4x4, 3x3).
 void into_winograd(const double kernel[3][3], double *values) {
@@ -87,43 +84,6 @@ int64_t parts(int64_t work, int64_t most) { return (work + most - 1) / most; }
 bool worth(const Convolution &c) { return c.inputs * c.outputs >= 16 * (c.inputs + c.outputs); }
 
 }  // namespace
-
-// Threads that go through the network together: each part of a pass is taken by one of them, and nobody
-// begins the next pass before all parts of this one are done.
-class Synthesis::Team {
-  public:
-    explicit Team(int size) : size_(size), members_(size) {}
-
-    // For how many threads work is divided.
-    int size() const { return size_; }
-
-    // One member will not come; to be called while another has not begun.
-    void leave() { members_.fetch_sub(1); }
-
-    template <typename Function>
-    void pass(int64_t items, const Function &function) {
-        for (int64_t item; (item = next_.fetch_add(1, std::memory_order_relaxed)) < items;) function(item);
-        wait();
-    }
-
-  private:
-    void wait() {
-        const int64_t pass = passes_.load(std::memory_order_acquire);
-        if (waiting_.fetch_add(1, std::memory_order_acq_rel) + 1 == members_.load()) {
-            waiting_.store(0, std::memory_order_relaxed);
-            next_.store(0, std::memory_order_relaxed);
-            passes_.fetch_add(1, std::memory_order_release);
-            return;
-        }
-        // Parts take fractions of a millisecond: sleeping would cost more than it gives to others.
-        for (int spins = 0; passes_.load(std::memory_order_acquire) == pass; ++spins)
-            if (spins > SPINS) std::this_thread::yield();
-    }
-
-    const int size_;
-    std::atomic<int> members_;
-    std::atomic<int64_t> next_{0}, waiting_{0}, passes_{0};
-};
 
 Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
                      const std::vector<StyledLayer> &layers, const std::vector<RgbLayer> &rgbs,

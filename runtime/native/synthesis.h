@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "synthesis_kernels.h"
+#include "team.h"
 
 namespace doppelgan {
 
@@ -84,8 +85,6 @@ class Synthesis {
         int64_t rows, panels, scratch;  // parts along rows or tiles, parts along channels, floats
         int64_t items() const { return rows * panels; }
     };
-    class Team;
-
     Division division(const Layer &layer, int64_t threads) const;
     void compute(const Layer &layer, const Division &division, int64_t item, float *scratch) const;
     void compute_style(int64_t item, const float *codes);

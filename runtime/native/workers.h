@@ -28,7 +28,7 @@
 namespace doppelgan {
 
 class Workers {
-public:
+  public:
     using Work = void (*)(const void *context, int64_t band);
 
     // Those of the process. Never destroyed: they may sleep on while the process ends.
@@ -48,8 +48,8 @@ public:
         return *fresh;
     }
 
-    // work(context, band) for every band, on up to `threads` threads, the calling one included. Rethrows what a
-    // band has thrown.
+    // work(context, band) for every band, on up to `threads` threads, the calling one included. Rethrows what
+    // a band has thrown.
     void run(int bands, int threads, Work work, const void *context) {
         const std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
         if (!turn) {
@@ -65,7 +65,9 @@ public:
         offer_.store(offer.packed());
         // A helper counts itself asleep, then looks at the offer again: one of the two sees the other.
         if (const int asleep = asleep_.load()) {
-            { const std::lock_guard<std::mutex> lock(mutex_); }
+            {
+                const std::lock_guard<std::mutex> lock(mutex_);
+            }
             for (int i = 0; i < std::min(helpers, asleep); ++i) wake_.notify_one();
         }
 
@@ -78,7 +80,7 @@ public:
         if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     }
 
-private:
+  private:
     static constexpr int WATCH_US = 25;
     static constexpr int MOST_HELPERS = 63;
 
