@@ -142,8 +142,8 @@ def _candidates(
             else:
                 variants[precision] = made
     for backend in wanted:
-        if backend == "native":  # made for one kind of network
-            if generator:
+        if backend == "native":  # made for these kinds of networks
+            if worth:
                 yield _Candidate(backend, "float32", None)
                 if "int16" in precisions and "int16" in native.precisions():
                     yield _Candidate(backend, "int16", None, {"precision": "int16"})
@@ -213,8 +213,8 @@ def _measure_network(
             with _opened(bundle, name, candidate, splits[0]) as session:
                 drift = measure(reference, [session.run(one)[output] for one in feeds], image=image)
             require(name, candidate.precision, drift)
-            for threads in splits:
-                running.append((candidate, threads, drift, _open(bundle, name, candidate, threads)))
+            for threads, session in zip(splits, _open_all(bundle, name, candidate, splits), strict=True):
+                running.append((candidate, threads, drift, session))
         except (BackendError, ParityError) as error:
             row = Measurement(
                 name, candidate.backend, candidate.precision, 0, drift=drift, refused=str(error)
@@ -301,6 +301,14 @@ def time_interleaved(
             if turn >= WARM_UP_ROUNDS:
                 series.append(1e3 * elapsed)
     return times
+
+
+def _open_all(bundle: Bundle, name: str, candidate: _Candidate, splits: Sequence[int]) -> list[Session]:
+    """One session for each number of threads; native ones share their memory, which is gigabytes for e4e."""
+    first = _open(bundle, name, candidate, splits[0])
+    if isinstance(first, native.NativeSession):
+        return [first, *(first.with_threads(threads) for threads in splits[1:])]
+    return [first, *(_open(bundle, name, candidate, threads) for threads in splits[1:])]
 
 
 def _open(bundle: Bundle, name: str, candidate: _Candidate, threads: int) -> Session:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,12 @@ class NativeSession:
     def bytes(self) -> int:
         """Memory of weights and feature maps; all of it after the first run."""
         return 0 if self._compiled is None else int(self._compiled.bytes)
+
+    def with_threads(self, threads: int) -> NativeSession:
+        """The same network on other threads, in the same memory: one run at a time; each has its own close."""
+        other = copy(self)
+        other._threads = threads
+        return other
 
     def close(self) -> None:
         self._compiled = None

@@ -5,18 +5,7 @@ namespace {
 
 constexpr int64_t BORDER_CASES = 9;
 
-// The matrices' values for one 3x3 kernel, F(4x4, 3x3).
-void into_winograd(const double kernel[3][3], double *values) {
-    double across[3][6], line[6];
-    for (int y = 0; y < 3; ++y) three_into_winograd(kernel[y], across[y]);
-    for (int q = 0; q < 6; ++q) {
-        const double column[3] = {across[0][q], across[1][q], across[2][q]};
-        three_into_winograd(column, line);
-        for (int p = 0; p < 6; ++p) values[6 * p + q] = line[p];
-    }
-}
-
-// The same for stride 2, F(4x4, 2x2): odd pixels meet the first and the last tap, even ones the middle.
+// The matrices' values for one 3x3 kernel of stride 2, F(4x4, 2x2): odd pixels meet the first and the last tap, even ones the middle.
 void halving_into_winograd(const double kernel[3][3], double *values) {
     const auto two = [](double first, double last, double positions[5]) {
         const double taps[2] = {first, last};

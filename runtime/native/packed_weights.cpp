@@ -97,6 +97,16 @@ void three_into_winograd(const double g[3], double p[6]) {
     p[5] = g[2];
 }
 
+void into_winograd(const double kernel[3][3], double *values) {
+    double across[3][6], line[6];
+    for (int y = 0; y < 3; ++y) three_into_winograd(kernel[y], across[y]);
+    for (int q = 0; q < 6; ++q) {
+        const double column[3] = {across[0][q], across[1][q], across[2][q]};
+        three_into_winograd(column, line);
+        for (int p = 0; p < 6; ++p) values[6 * p + q] = line[p];
+    }
+}
+
 void two_into_winograd(const double g[2], double p[5]) {
     p[0] = g[0] / 2;
     p[1] = -(g[0] + g[1]) / 2;

@@ -59,4 +59,7 @@ Weights pack_taps(int64_t taps, int64_t inputs, int64_t outputs, const Fill &fil
 void three_into_winograd(const double taps[3], double positions[6]);
 void two_into_winograd(const double taps[2], double positions[5]);
 
+// The 36 matrices' values for one 3x3 kernel, F(4x4, 3x3).
+void into_winograd(const double kernel[3][3], double *values);
+
 }  // namespace doppelgan

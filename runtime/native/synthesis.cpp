@@ -19,18 +19,7 @@ constexpr int64_t ROWS_AT_ONCE = 64;  // most rows in such a band
 constexpr size_t LARGE_MAP = size_t{24} << 20;  // bytes
 constexpr int64_t RGB_ROWS = 32;                // rows of the RGB picture that a thread doubles at once
 
-// The 36 matrices' values for one 3x3 kernel, F(4x4, 3x3).
-void into_winograd(const double kernel[3][3], double *values) {
-    double across[3][6], line[6];
-    for (int y = 0; y < 3; ++y) three_into_winograd(kernel[y], across[y]);
-    for (int q = 0; q < 6; ++q) {
-        const double column[3] = {across[0][q], across[1][q], across[2][q]};
-        three_into_winograd(column, line);
-        for (int p = 0; p < 6; ++p) values[6 * p + q] = line[p];
-    }
-}
-
-// The same for a transposed one, F(4, 2). An even pixel sees tap 2 of the pixel before it and tap 0 of its
+// The matrices' values for one transposed 3x3 kernel, F(4, 2). An even pixel sees tap 2 of the pixel before it and tap 0 of its
 // own; an odd one sees tap 1.
 void up_into_winograd(const double kernel[3][3], double *values) {
     const auto evens = [](double before, double own, double positions[5]) {

@@ -14,6 +14,8 @@ from click.testing import CliRunner
 from doppelgan.runtime import autotune as autotune_module
 from doppelgan.runtime import compiled as compiled_module
 from doppelgan.runtime.autotune import autotune, usable_backends
+from doppelgan.runtime.backends import installed
+from doppelgan.runtime.backends import native as native_backend
 from doppelgan.runtime.bundle import Bundle, open_bundle
 from doppelgan.runtime.cli.compile import command, read_crops
 from doppelgan.runtime.compiled import Choice, Measurement, explain, find_compiled, read_record
@@ -68,8 +70,8 @@ def test_every_candidate_is_measured_and_the_fastest_kept(copy: Path) -> None:
     assert set(record.choices) == {"encoder", "synthesis", "synthesis-toon", "mapping"}
     for name, choice in record.choices.items():
         tried = [m for m in record.measurements if m.network == name]
-        # The native synthesis is asked for generators only, and these are flat colors, not StyleGAN2.
-        refused = {"native"}.intersection(backends) if name.startswith("synthesis") else set()
+        # The native programs are for generators and encoders, and these are neither StyleGAN2 nor pSp.
+        refused = {"native"}.intersection(backends) if name != "mapping" else set()
         assert {m.backend for m in tried if m.refused} == refused
         rows = [m for m in tried if not m.refused]
         assert {m.backend for m in rows} == set(backends) - {"native"}
@@ -77,6 +79,21 @@ def test_every_candidate_is_measured_and_the_fastest_kept(copy: Path) -> None:
         worth = [m for m in rows if "too little to load it" not in m.note]
         best = min(worth, key=lambda m: m.median_ms or np.inf)  # all are float32
         assert (choice.backend, choice.threads, choice.file) == (best.backend, best.threads, "")
+
+
+@pytest.mark.skipif(not installed("native"), reason="the compiled kernels are missing, or no AVX2")
+def test_the_native_synthesis_is_tried_in_what_the_processor_gains_from(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    with open_bundle("demo") as demo:
+        shutil.copytree(demo.path, folder, ignore=shutil.ignore_patterns("compiled"))
+    _, record = autotune(folder, backends=["native"], networks=["synthesis"], samples=2, rounds=3)
+    tried = {(m.precision, m.threads) for m in record.measurements}
+    cores = this_machine().cores
+    wanted = native_backend.precisions()
+    assert tried == {(p, t) for p in wanted for t in {1, max(1, cores // 2), cores}}
+    assert all(m.drift is not None and (m.drift.psnr_db or 0) > 45 for m in record.measurements)
+    (choice,) = record.choices.values()
+    assert choice.options == ({} if choice.precision == "float32" else {"precision": choice.precision})
 
 
 def test_a_cheaper_precision_has_to_win_clearly() -> None:

@@ -104,6 +104,16 @@ def test_sums_of_integers_cannot_overflow(opened: Callable[..., Session]) -> Non
     assert difference(exported(state), opened, precision="int16") < ROUNDED
 
 
+def test_one_memory_serves_several_numbers_of_threads(opened: Callable[..., Session]) -> None:
+    first = opened(of_channels("odd"), threads=1)
+    second = first.with_threads(3)
+    codes = np.ones(first.inputs[0].shape, np.float32)
+    expected = first.run({"codes": codes})["image"]
+    np.testing.assert_array_equal(second.run({"codes": codes})["image"], expected)
+    first.close()
+    np.testing.assert_array_equal(second.run({"codes": codes})["image"], expected)
+
+
 def test_the_precision_is_named_and_checked(opened: Callable[..., Session]) -> None:
     data = exported(seeds.rosinality())
     assert opened(data, precision="int16").backend == "native CPU int16"

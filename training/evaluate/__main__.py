@@ -29,7 +29,6 @@ from training.fit.features import FeatureCodec
 from training.fit.networks import load_generator
 from training.fit.regressor import load_regressor
 
-
 _FIRST_PERSON = 31_000_000
 """Of the people whose edits are judged: nobody that edits were made or tuned with (those from 20, 22 and 30 million on)."""
 
