@@ -75,7 +75,7 @@ class NativeSession:
         return 0 if self._compiled is None else int(self._compiled.bytes)
 
     def with_threads(self, threads: int) -> NativeSession:
-        """The same network on other threads, in the same memory: one run at a time; each has its own close."""
+        """The same network on other threads, in the same memory: one run at a time; close each."""
         other = copy(self)
         other._threads = threads
         return other
