@@ -2,9 +2,8 @@
 
     python -m training.make_bundle --trained DIR --trackers DIR --out engines/demo [--card FILE] [--clip FILE] [--overwrite]
 
-`--trained` holds generator-photo.pt, generator-toon.pt, encoder.pt and features.npz as `training.fit` leaves them, and
-directions.npz; `--trackers` detector.onnx and landmarks.onnx as `doppelgan.export.trackers` writes them. Without an encoder or
-trackers, those are left out; without directions.npz, labels alone say what an edit is.
+`--trained` holds generator-photo.pt, generator-toon.pt, encoder.pt and features.npz as `training.fit` leaves them; `--trackers`
+detector.onnx and landmarks.onnx as `doppelgan.export.trackers` writes them. Without an encoder or trackers, those are left out.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import onnx
 import onnxruntime
@@ -23,19 +21,17 @@ from doppelgan.export import Synthesis as ExportSynthesis
 from doppelgan.export import export_module, generator_weights, read_checkpoint
 from doppelgan.export.onnx_graph import run_torch
 from doppelgan.export.parity import compare_all
-from doppelgan.runtime.bundle import MANIFEST, BundleWriter, open_bundle
+from doppelgan.runtime.bundle import BundleWriter
 from doppelgan.runtime.edit import Direction
-from doppelgan.runtime.files import sha256_of
-from doppelgan.runtime.manifest import DataFile, EncoderInfo, Parity, write_manifest
+from doppelgan.runtime.manifest import EncoderInfo, Parity
 from doppelgan.runtime.manifest import Tensor as TensorInfo
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from training.fit.dials import Dial, first_dials, load_dials
-from training.fit.directions import ATTRIBUTES, codes_of, motion_basis, sampled_features
+from training.fit.directions import ATTRIBUTES, codes_of, find_directions, motion_basis, sampled_features
 from training.fit.encoder import EncoderToCodes, load_encoder
 from training.fit.features import FeatureCodec
-from training.fit.networks import Mapping, load_generator
+from training.fit.networks import load_generator
 
 _SAMPLES = 8  # that each network is compared with torch on
 _STORED_TOLERANCE = 2e-3  # float16 rounds a constant by at most 1 in 2048
@@ -110,8 +106,12 @@ def make_bundle(
             motion_basis=motion_basis(codec, mapping, features[:600]).numpy(),
             samples=w[100:116, None].expand(-1, n_styles, -1).numpy(),
         )
-        for label, dial in dials_for(trained, codec, mapping, features, n_styles).items():
-            bundle.add_direction(direction_of(label, dial))
+        directions, leaks = find_directions(codec, mapping, features)
+        for label, direction in directions.items():
+            worst = max(leaks[label], key=lambda other: abs(leaks[label][other]))
+            leak = leaks[label][worst]
+            note = f"also moves {worst} by {leak:+.2f}" if abs(leak) >= WORTH_A_NOTE else ""
+            bundle.add_direction(_direction(label, direction, n_styles, ATTRIBUTES[label].ends, note))
         if card is not None:
             bundle.add_file("card", "MODEL_CARD.md", card)
         if clip is not None:
@@ -119,56 +119,9 @@ def make_bundle(
     return out
 
 
-def dials_for(trained: Path, codec: FeatureCodec, mapping: Mapping, features: Tensor, n_styles: int) -> dict[str, Dial]:
-    """The refined dials beside the networks (`training.fit.refine`); without them, those that labels alone give."""
-    path = trained / "directions.npz"
-    if path.exists():
-        return load_dials(path, codec, mapping)
-    print(f"{path} is not there: directions come from labels alone (python -m training.fit.refine makes better ones)")
-    return first_dials(codec, mapping, features, n_styles)
-
-
-def direction_of(name: str, dial: Dial) -> Direction:
-    notes = ["sets it for everybody alike; leave it out to keep a person's own"] if dial.probe is not None else []
-    worst = max(dial.leak, key=lambda other: abs(dial.leak[other]), default=None)
-    if worst is not None and abs(dial.leak[worst]) >= WORTH_A_NOTE:
-        notes.append(f"also moves {worst} by {dial.leak[worst]:+.2f}")
-    probe = None if dial.probe is None else dial.probe.numpy()
-    return Direction(
-        name, offset=dial.offset.numpy(), range=(-1.0, 1.0), ends=ATTRIBUTES[name].ends, note="; ".join(notes),
-        probe=probe, origin=dial.origin,
-    )  # fmt: skip
-
-
-def replace_directions(trained: Path, bundle: Path, people: int = 3000) -> None:
-    """Give a bundle that is there already the directions beside `trained`'s networks, and touch nothing else of it.
-
-    Raises ValueError if its generator is not the one in `trained`.
-    """
-    codec = FeatureCodec.load(trained / "features.npz")
-    mapping, synthesis = load_generator(
-        torch.load(trained / "generator-photo.pt", map_location="cpu", weights_only=True)["g_ema"]
-    )
-    manifest = open_bundle(bundle, threads=1).manifest
-    digest = sha256_of(trained / "generator-photo.pt")
-    if digest not in {source.sha256 for source in manifest.sources}:
-        raise ValueError(
-            f"{bundle}: expected the bundle made from {trained}, got another; make it again without --directions-only"
-        )
-    features = torch.from_numpy(sampled_features(people))
-    directions = [direction_of(*item) for item in dials_for(trained, codec, mapping, features, synthesis.n_styles).items()]
-    arrays: dict[str, Any] = {}
-    for direction in directions:
-        arrays.update(direction.to_arrays())
-    unfinished = bundle / ".directions.npz"
-    with unfinished.open("wb") as file:
-        np.savez(file, **arrays)
-    stored = DataFile("directions.npz", sha256_of(unfinished))
-    changed = msgspec.structs.replace(
-        manifest, files=manifest.files | {"directions": stored}, directions={d.name: d.info for d in directions}
-    )
-    unfinished.replace(bundle / "directions.npz")
-    (bundle / MANIFEST).write_bytes(write_manifest(changed))
+def _direction(name: str, direction: Tensor, n_styles: int, ends: tuple[str, str], note: str) -> Direction:
+    offset = direction[None].expand(n_styles, -1).numpy().astype(np.float32)
+    return Direction(name, offset=np.ascontiguousarray(offset), range=(-1.0, 1.0), ends=ends, note=note)
 
 
 @torch.no_grad()
@@ -248,11 +201,7 @@ def main() -> None:
     parser.add_argument("--name", default="demo")
     parser.add_argument("--offset-scale", type=float, default=1.0)
     parser.add_argument("--overwrite", action="store_true")
-    parser.add_argument("--directions-only", action="store_true", help="--out is there: replace its directions, nothing else")
     arguments = parser.parse_args()
-    if arguments.directions_only:
-        replace_directions(arguments.trained, arguments.out)
-        return
     folder = make_bundle(
         arguments.trained, arguments.out, trackers=arguments.trackers, card=arguments.card, clip=arguments.clip,
         name=arguments.name, overwrite=arguments.overwrite, offset_scale=arguments.offset_scale,

@@ -24,18 +24,18 @@ pytest.importorskip("onnx")
 from doppelgan.runtime.bundle import open_bundle  # noqa: E402
 from doppelgan.runtime.encode import IdentityLock  # noqa: E402
 
-from training.fit import encoder, generator, refine, regressor, stub  # noqa: E402
+from training.fit import encoder, generator, regressor, stub  # noqa: E402
 from training.fit.clock import Budget  # noqa: E402
 from training.fit.config import PLANS  # noqa: E402
 from training.fit.data import _write_block  # noqa: E402
 from training.fit.directions import ATTRIBUTES  # noqa: E402
 from training.fit.run import measure_features, pack  # noqa: E402
-from training.make_bundle import make_bundle, replace_directions  # noqa: E402
+from training.make_bundle import make_bundle  # noqa: E402
 from training.render.dataset import Dataset  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = PLANS["smoke"]
-GENERATOR_S, ENCODER_S, REGRESSOR_S, DIRECTIONS_S = 12.0, 6.0, 2.0, 5.0
+GENERATOR_S, ENCODER_S, REGRESSOR_S = 12.0, 6.0, 2.0
 RENDER_S = 120.0  # at most; a person takes some seconds
 
 
@@ -55,7 +55,6 @@ def test_from_people_to_a_bundle_that_runs(tmp_path: Path) -> None:
     generator.run(PLAN, out, out / "cache", _budget(GENERATOR_S), cpu, 1)
     encoder.run(PLAN, out, out / "cache", None, _budget(ENCODER_S), cpu, 1)
     regressor.run(PLAN, out, out / "cache", _budget(REGRESSOR_S), cpu, 1)
-    refine.run(out, [data], out, DIRECTIONS_S)
     pack(out)
 
     folder = make_bundle(out / "pack", tmp_path / "bundle", name="smoke", people=300)
@@ -80,21 +79,6 @@ def test_from_people_to_a_bundle_that_runs(tmp_path: Path) -> None:
     for job in ("generator", "encoder", "regressor"):
         done = json.loads((out / f"log-{job}.jsonl").read_text().splitlines()[-1])
         assert done["step"] > 0, f"{job}: expected it to train, got {done}"
-    entries = [json.loads(line) for line in (out / "log-directions.jsonl").read_text().splitlines()]
-    steps = {entry["direction"]: entry["steps"] for entry in entries if "direction" in entry}
-    # Absolute ones are refined only where the reader sees them, which in seconds it does not learn to.
-    plain_ones = {label for label, attribute in ATTRIBUTES.items() if not attribute.absolute}
-    assert plain_ones <= set(steps), f"expected these edits to be refined, got {sorted(steps)}"
-    assert min(steps.values()) > 0
-    with np.load(out / "directions.npz") as stored:
-        for label, direction in bundle.directions.items():
-            np.testing.assert_array_equal(direction.offset, stored[label])
-    (out / "pack" / "directions.npz").unlink()
-    replace_directions(out / "pack", folder, people=300)
-    plain = (
-        open_bundle(folder, threads=1).directions["yaw"].offset
-    )  # opening checks the files against the manifest
-    assert (plain == plain[0]).all(), "labels alone move every row alike"
     for network in bundle.manifest.networks.values():
         assert [parity.samples for parity in network.parity] == [8, 8]
 

@@ -10,7 +10,6 @@ from typing import Any
 import cv2
 import numpy as np
 from doppelgan.runtime.bundle import Bundle
-from doppelgan.runtime.edit import apply_edits
 from doppelgan.runtime.encode import IdentityLock
 from doppelgan.runtime.expression import expression
 from doppelgan.runtime.pipeline import Pipeline
@@ -178,7 +177,7 @@ def edit_sheet(bundle: Bundle, path: Path) -> np.ndarray | None:
     columns = [np.concatenate([start, np.full_like(start, 24)]), column(codes, "as found")]
     for name, direction in bundle.directions.items():
         low, high = direction.range
-        columns += [column(apply_edits(codes, {direction: s}), f"{name} {s:+g}") for s in (low, high)]
+        columns += [column(codes + np.float32(s) * direction.offset, f"{name} {s:+g}") for s in (low, high)]
     width = 8
     columns += [np.full_like(columns[0], 24)] * (-len(columns) % width)
     return np.concatenate([np.concatenate(columns[i : i + width], 1) for i in range(0, len(columns), width)])

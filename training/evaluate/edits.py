@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from doppelgan.runtime.bundle import Bundle
-from doppelgan.runtime.edit import apply_edits
 
 from training.fit.directions import ATTRIBUTES, attribute_value
 from training.fit.features import FeatureCodec
@@ -48,7 +47,7 @@ def measure_edits(bundle: Bundle, judge: Judge, codes: Floats, population: torch
         curves = np.empty((len(codes), STEPS, len(names)))
         for i, code in enumerate(codes):
             curves[i] = judge(
-                np.concatenate([bundle.synthesize(apply_edits(code[None], {direction: float(s)})) for s in strengths])
+                np.concatenate([bundle.synthesize(code[None] + np.float32(s) * direction.offset) for s in strengths])
             )
         scaled = curves / spread
         steps = np.diff(scaled[:, :, k], axis=1)
@@ -102,7 +101,7 @@ def measure_curve(
             if name not in bundle.directions:
                 continue
             k = judge.names.index(name)
-            moved = judge(bundle.synthesize(apply_edits(codes, {bundle.directions[name]: 1.0}))) - start
+            moved = judge(bundle.synthesize(codes + bundle.directions[name].offset)) - start
             effects.append(float(moved[:, k].mean()))
             drags.append(float(np.abs(np.delete(moved, k, 1)).mean()) / max(abs(effects[-1]), 1e-3))
         curve.append(

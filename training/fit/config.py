@@ -71,7 +71,6 @@ class Plan:
     generator: GeneratorPlan = field(default_factory=GeneratorPlan)
     encoder: EncoderPlan = field(default_factory=EncoderPlan)
     generator_share: float = 0.78  # of the budget; the encoder goes on alone with the finished generator
-    directions_share: float = 0.1  # of the budget, at its end: the edit directions are refined
     start_people: int = 200
     wait_minutes: float = 5.0  # for the first people
     capacity: int = 20000

@@ -23,14 +23,12 @@ class Attribute:
     """An edit: raw feature values at its low and high end.
 
     A `switch` is off on most people, so +1 goes all the way from low to high (and -1 back); otherwise -1..1 spans low to high.
-    An `absolute` one is set and not added to: most people have no beard, and less than none cannot be drawn.
     """
 
     ends: tuple[str, str]
     low: Dictionary[str, float]
     high: Dictionary[str, float]
     switch: bool = False
-    absolute: bool = False
 
 
 def _both(unit: str, value: float) -> dict[str, float]:
@@ -81,36 +79,29 @@ ATTRIBUTES: dict[str, Attribute] = {
         _one_of("beard", _BEARD, "none"),
         {**_one_of("beard", _BEARD, "full"), "beard_length": 0.0, "beard_density": 0.6},
         switch=True,
-        absolute=True,
     ),
     "hair_length": Attribute(
         ("shorter", "longer"),
-        # Every other style alike: were it some, those with another, even a shorter one, would count as partly long.
-        {**_one_of("hair", _HAIR, _HAIR.replace(" long", "").replace(" ", "+")), "hair_length": -0.5, "hair_fringe": -1.0},
+        {**_one_of("hair", _HAIR, "side+forward"), "hair_length": -0.5, "hair_fringe": -1.0},
         {**_one_of("hair", _HAIR, "long"), "hair_length": 0.5, "hair_fringe": -1.0},
         switch=True,
-        absolute=True,
     ),
     "hair_color": Attribute(
         ("darker", "lighter"),
         {**_colour("hair_colour", 30, 25, 24), **_colour("brow_colour", 25, 20, 19)},
         {**_colour("hair_colour", 215, 180, 125), **_colour("brow_colour", 150, 120, 85)},
-        absolute=True,
     ),
     "grey": Attribute(
         ("colored", "grey"),
         {**_colour("hair_colour", 90, 58, 40), **_colour("brow_colour", 70, 46, 34)},
         {**_colour("hair_colour", 190, 189, 187), **_colour("brow_colour", 130, 129, 128)},
         switch=True,
-        absolute=True,
     ),
     "baldness": Attribute(
         ("hair", "bald"),
-        # Every style alike: were it some, people with another would count as partly bald.
-        _one_of("hair", _HAIR, "+".join(_HAIR.split()[1:])),
+        _one_of("hair", _HAIR, "side+forward+slick"),
         _one_of("hair", _HAIR, "bald"),
         switch=True,
-        absolute=True,
     ),
     "glasses": Attribute(
         ("without", "with"),
@@ -134,7 +125,7 @@ ATTRIBUTES: dict[str, Attribute] = {
 }
 
 # Pairs that are allowed to go together: the same thing from two sides.
-RELATED = {frozenset(pair) for pair in (("hair_color", "grey"), ("hair_length", "baldness"))}
+_RELATED = {frozenset(pair) for pair in (("hair_color", "grey"), ("hair_length", "baldness"))}
 
 
 def _edited(codec: FeatureCodec, features: Tensor, values: Dictionary[str, float]) -> Tensor:
@@ -171,7 +162,7 @@ def find_directions(
     w = codes_of(codec, mapping, features)
     mean = w.mean(0)
     values = torch.stack([attribute_value(codec, a, features) for a in known.values()], 1)
-    probes = ridge(w - mean, values - values.mean(0))  # [w_dim, attributes]: d(value) = d(w) @ probes
+    probes = _ridge(w - mean, values - values.mean(0))  # [w_dim, attributes]: d(value) = d(w) @ probes
     covariance = (w - mean).T @ (w - mean) / len(w)
 
     names = list(known)
@@ -186,7 +177,7 @@ def find_directions(
     )
     directions: dict[str, Tensor] = {}
     for i, name in enumerate(names):
-        rivals = [j for j, other in enumerate(names) if j != i and frozenset((name, other)) not in RELATED]
+        rivals = [j for j, other in enumerate(names) if j != i and frozenset((name, other)) not in _RELATED]
         # The smallest change, in spreads of W, that the probes of all others do not see.
         p = probes[:, rivals]
         step = covariance @ p
@@ -205,8 +196,7 @@ def find_directions(
     return directions, leaks
 
 
-def ridge(x: Tensor, y: Tensor, strength: float = 1e-3) -> Tensor:
-    """Ridge regression of y [n, m] on x [n, d], both about their means: [d, m]."""
+def _ridge(x: Tensor, y: Tensor, strength: float = 1e-3) -> Tensor:
     gram = x.T @ x / len(x)
     gram = gram + strength * gram.diagonal().mean() * torch.eye(len(gram), device=x.device)
     return torch.linalg.solve(gram, x.T @ y / len(x))

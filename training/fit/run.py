@@ -1,8 +1,7 @@
 """`python -m training.fit --data DIR --out DIR --minutes M`: everything, unattended, within the budget.
 
 Runs several processes: ingestion (decodes what the renderer has written so far), the generator's training, beside it the
-encoder's, and last a regressor's (the judge of edits, for the evaluation). When they are done, the edit directions are refined
-against the finished generators (`refine.py`; after `--only` that is a command of its own). Each saves its state every minute;
+encoder's, and last a regressor's (the judge of edits, for the evaluation). Each saves its state every minute;
 one that dies is started again and resumes; so does the whole command when
 it is repeated with the same `--out`. `OUT/pack` always holds the newest small files that are worth keeping.
 """
@@ -28,13 +27,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.fit import data, encoder, generator, refine, regressor
+from training.fit import data, encoder, generator, regressor
 from training.fit.clock import Budget
 from training.fit.config import PLANS, Plan
 from training.fit.features import FeatureCodec
 
 _RESTARTS = 4
-_DIRECTIONS = ("directions.npz", "reader.pt")
 # On CPUs a step allocates and frees gigabytes: kept by the process they need not be mapped again (a fifth of the time).
 _ALLOCATION = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 33),
@@ -68,8 +66,7 @@ def main() -> int:
     cache = arguments.cache or out / "cache"
     mesh = arguments.mesh
     print(f"plan {arguments.plan}, {arguments.minutes} minutes on {device}, mesh network {mesh}", flush=True)
-    share = plan.directions_share if arguments.only is None else 0.0
-    last = end - min(_CLOSING_SECONDS, 6 * arguments.minutes) - share * (end - began)
+    last = end - min(_CLOSING_SECONDS, 6 * arguments.minutes)
     half = last if arguments.only == "generator" else began + plan.generator_share * (last - began)
     jobs: dict[str, Callable[[], Process]] = {}
     workers = arguments.ingest_workers
@@ -81,12 +78,7 @@ def main() -> int:
         jobs["encoder"] = _job(_encoder, plan, out, cache, mesh, began, last, device, arguments.seed, arguments.start)
     if arguments.only is None:
         jobs["regressor"] = _job(_regressor, plan, out, cache, half, last, device, arguments.seed)
-    code = _watch(jobs, out, end)
-    if arguments.only is None and (out / "generator-toon.pt").exists():
-        torch.set_num_threads(os.cpu_count() or 1)
-        refine.run(out, arguments.data, out, max(60 * arguments.minutes * share, end - time.time()), arguments.seed)
-        pack(out)
-    return code
+    return _watch(jobs, out, end)
 
 
 def _parse() -> argparse.Namespace:
@@ -230,7 +222,7 @@ def pack(out: Path) -> None:
     try:
         folder = out / "pack"
         folder.mkdir(exist_ok=True)
-        for name in ("generator-photo.pt", "generator-toon.pt", "encoder.pt", "regressor.pt", "features.npz", *_DIRECTIONS):
+        for name in ("generator-photo.pt", "generator-toon.pt", "encoder.pt", "regressor.pt", "features.npz"):
             if (out / name).exists():
                 shutil.copyfile(out / name, folder / f".{name}")
                 (folder / f".{name}").replace(folder / name)
