@@ -16,11 +16,12 @@ from typing import Any, Final, NoReturn
 import numpy as np
 
 from .errors import BackendError
-from .onnx_file import Array, Graph, Node
+from .onnx_file import MALFORMED, Array, Graph, Node
 from .types import Floats
 
 PICTURE: Final = -1  # in place of a map: the crop
 ACTIVATIONS: Final = ("PRelu", "LeakyRelu", "Relu")
+MOST_VALUES: Final = 1 << 30  # of all maps together, or of the codes: sizes in a file cost it nothing
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,11 @@ class EncoderNetwork:
 
 def recognize(graph: Graph, name: str) -> EncoderNetwork:
     """Take the network apart. Raises BackendError, with the place, for any other. ``name``: for errors."""
-    return _Reader(graph, name).network()
+    reader = _Reader(graph, name)
+    try:
+        return reader.network()
+    except MALFORMED as error:
+        reader.refuse(f"nodes with the inputs and sizes of their kind ({error})")
 
 
 class _Reader:
@@ -104,7 +109,7 @@ class _Reader:
     def network(self) -> EncoderNetwork:
         graph = self._graph
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-            self._refuse("one input, a crop, and one output")
+            self.refuse("one input, a crop, and one output")
         crop, codes = graph.inputs[0], graph.outputs[0]
         shape = crop.shape
         if (
@@ -114,14 +119,16 @@ class _Reader:
             or shape[2] != shape[3]
             or min(shape) < 1
         ):
-            self._refuse(f"a crop float32 [1,C,S,S], got {crop}")
+            self.refuse(f"a crop float32 [1,C,S,S], got {crop}")
         if codes.dtype != "float32" or len(codes.shape) != 3 or codes.shape[0] != 1 or min(codes.shape) < 1:
-            self._refuse(f"codes float32 [1, rows, w_dim], got {codes}")
+            self.refuse(f"codes float32 [1, rows, w_dim], got {codes}")
+        if shape[1] * shape[2] ** 2 > MOST_VALUES or codes.shape[1] * codes.shape[2] > MOST_VALUES >> 8:
+            self.refuse(f"a crop and codes of usual sizes, got {crop} and {codes}")
         self._crop, self._size, self._planes = crop.name, shape[2], shape[1]
         rows = self._rows(codes.name, codes.shape[1], codes.shape[2])
         unknown = [node.op for node in graph.nodes if not self._seen.issuperset(node.outputs)]
         if unknown:
-            self._refuse(f"nothing else, got {', '.join(sorted(set(unknown)))}")
+            self.refuse(f"nothing else, got {', '.join(sorted(set(unknown)))}")
         return EncoderNetwork(
             input=crop.name,
             output=codes.name,
@@ -143,7 +150,7 @@ class _Reader:
         if self._is(name, "Expand"):
             node = self._node(name, "Expand")
             if list(self._constant(node.inputs[1])) not in ([1, count, w_dim], [1, count, 1]):
-                self._refuse(f"one code for all {count} rows")
+                self.refuse(f"one code for all {count} rows")
             source, weight, bias = self._product(self._unsqueezed(node.inputs[0]))
             return tuple(
                 Row(source, None if k else weight, _floats(bias + average[k]), 0 if k else None)
@@ -152,7 +159,7 @@ class _Reader:
         stack = self._node(name, "Concat")
         self._expect(stack, axis=1)
         if len(stack.inputs) != count:
-            self._refuse(f"{count} rows, got {len(stack.inputs)}")
+            self.refuse(f"{count} rows, got {len(stack.inputs)}")
         names = [self._unsqueezed(one) for one in stack.inputs]
         rows: list[Row] = []
         for k, one in enumerate(names):
@@ -160,7 +167,7 @@ class _Reader:
             if self._is(one, "Add"):
                 parts = self._node(one, "Add").inputs
                 if names[0] not in parts or k == 0:
-                    self._refuse("the first row's code as the one that others differ from")
+                    self.refuse("the first row's code as the one that others differ from")
                 base = 0
                 (one,) = parts[1:] if parts[0] == names[0] else parts[:1]
             source, weight, bias = self._product(one)
@@ -169,13 +176,13 @@ class _Reader:
                 total = total + self._product(names[0])[2]
             rows.append(Row(source, weight, _floats(total), base))
         if any(row.weight is None or row.weight.shape[0] != w_dim for row in rows):
-            self._refuse(f"rows of {w_dim} numbers")
+            self.refuse(f"rows of {w_dim} numbers")
         return tuple(rows)
 
     def _unsqueezed(self, name: str) -> str:
         node = self._node(name, "Unsqueeze")
         if list(self._constant(node.inputs[1])) != [1]:
-            self._refuse("rows of codes along axis 1")
+            self.refuse("rows of codes along axis 1")
         return node.inputs[0]
 
     def _product(self, name: str) -> tuple[int, Floats, Array]:
@@ -187,15 +194,17 @@ class _Reader:
             mean = self._node(gemm.inputs[0], "ReduceMean")
             self._expect(mean, keepdims=0)
             if list(self._constant(mean.inputs[1])) != [2, 3]:
-                self._refuse("the mean over a map's pixels")
+                self.refuse("the mean over a map's pixels")
             source = self._map(mean.inputs[0])
         else:
             flat = self._node(gemm.inputs[0], "Reshape")
             source = self._map(flat.inputs[0])
             if self._maps[source][0] != 1:
-                self._refuse(f"a matrix product of one pixel, got {self._maps[source][0]} by as many")
+                self.refuse(f"a matrix product of one pixel, got {self._maps[source][0]} by as many")
+        if source == PICTURE:
+            self.refuse("rows of the code made of a map, got the crop")
         if weight.ndim != 2 or weight.shape[1] != self._maps[source][1]:
-            self._refuse(f"a matrix for {self._maps[source][1]} channels, got {list(weight.shape)}")
+            self.refuse(f"a matrix for {self._maps[source][1]} channels, got {list(weight.shape)}")
         return source, _floats(weight), bias.astype(np.float64).reshape(-1)
 
     # Maps, from their results backwards.
@@ -220,6 +229,8 @@ class _Reader:
     def _new(self, name: str, side: int, channels: int) -> int:
         self._numbers[name] = len(self._maps)
         self._maps.append((side, channels))
+        if sum(size**2 * depth for size, depth in self._maps) > MOST_VALUES:
+            self.refuse(f"maps of at most {MOST_VALUES} values together")
         return self._numbers[name]
 
     def _convolution(self, result: str) -> None:
@@ -233,7 +244,7 @@ class _Reader:
             parts = self._node(name, "Add").inputs
             computed = [one for one in parts if self._is(one, "Conv")]
             if not computed:
-                self._refuse("a convolution and a map as the parts of a sum")
+                self.refuse("a convolution and a map as the parts of a sum")
             (added,) = parts[1:] if parts[0] == computed[0] else parts[:1]
             name, other = computed[0], self._map(added)
         node = self._node(name, "Conv")
@@ -241,7 +252,7 @@ class _Reader:
         side = weight.shape[-1] if weight.ndim == 4 else 0
         strides = node.attributes.get("strides", [1, 1])
         if weight.ndim != 4 or weight.shape[2] != side or strides not in ([1, 1], [2, 2]):
-            self._refuse(f"square kernels and stride 1 or 2, got {list(weight.shape)}, {strides}")
+            self.refuse(f"square kernels and stride 1 or 2, got {list(weight.shape)}, {strides}")
         self._expect(node, pads=[side // 2] * 4, group=1, dilations=[1, 1], auto_pad="NOTSET")
         stride, outputs, before = int(strides[0]), weight.shape[0], node.inputs[0]
         scale = shift = None
@@ -250,15 +261,15 @@ class _Reader:
         source = self._map(before)
         size, inputs = self._shape(source)
         if weight.shape[1] != inputs or (scale is not None and scale.size != inputs):
-            self._refuse(f"a kernel for {inputs} channels, got {list(weight.shape)}")
+            self.refuse(f"a kernel for {inputs} channels, got {list(weight.shape)}")
         if side not in (1, 3) and (side != 7 or source != PICTURE):
-            self._refuse(f"kernels of 1 or 3 pixels, or 7 on the crop, got {side}")
+            self.refuse(f"kernels of 1 or 3 pixels, or 7 on the crop, got {side}")
         if scale is not None and (stride != 1 or size < 2 or source == PICTURE):
-            self._refuse("normalization only before a convolution of stride 1")
+            self.refuse("normalization only before a convolution of stride 1")
         bias = self._constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(outputs)
         shape = (-(-size // stride), outputs)
         if other is not None and self._shape(other) != shape:
-            self._refuse(f"a sum of maps of one shape, got {self._shape(other)} and {shape}")
+            self.refuse(f"a sum of maps of one shape, got {self._shape(other)} and {shape}")
         target = self._new(result, *shape)
         slope = self._slope(activation, outputs)
         self._steps.append(
@@ -271,7 +282,7 @@ class _Reader:
         if node.op == "PRelu":
             slope = self._constant(node.inputs[1])
             if slope.size not in (1, channels) or slope.ndim < 3 or slope.shape[-2:] != (1, 1):
-                self._refuse(f"PReLU with one slope per channel, got {list(slope.shape)}")
+                self.refuse(f"PReLU with one slope per channel, got {list(slope.shape)}")
             return _floats(np.broadcast_to(slope.reshape(-1), (channels,)))
         value = node.attributes.get("alpha", 0.01) if node.op == "LeakyRelu" else 0.0
         return np.full(channels, value, np.float32)
@@ -279,6 +290,7 @@ class _Reader:
     def _normalization(self, name: str) -> tuple[str, Floats, Floats]:
         """What is normalized, and the scale and shift that do it."""
         node = self._node(name, "BatchNormalization")
+        self._expect(node, training_mode=0)
         gain, offset, mean, variance = (
             self._constant(one).astype(np.float64).reshape(-1) for one in node.inputs[1:5]
         )
@@ -294,13 +306,13 @@ class _Reader:
         squeeze, mean = self._small(self._node(inner, "Relu").inputs[0])
         measured = self._node(mean, "GlobalAveragePool").inputs[0]
         if measured != factors[1 - which]:
-            self._refuse("a gate that is computed from the map it multiplies")
+            self.refuse("a gate that is computed from the map it multiplies")
         source = self._map(measured)
         if source == PICTURE or self._made_by(source) is not Convolution:
-            self._refuse("a gate of a convolution's map")
+            self.refuse("a gate of a convolution's map")
         side, channels = self._shape(source)
         if squeeze.shape[1] != channels or excite.shape != squeeze.shape[::-1]:
-            self._refuse(f"a gate for {channels} channels, got {squeeze.shape} and {excite.shape}")
+            self.refuse(f"a gate for {channels} channels, got {squeeze.shape} and {excite.shape}")
         added, stride = parts[1 - first], 1
         if self._is(added, "MaxPool"):
             pool = self._node(added, "MaxPool")
@@ -309,7 +321,7 @@ class _Reader:
         other = self._map(added)
         size = self._shape(other)
         if other == PICTURE or (-(-size[0] // stride), size[1]) != (side, channels):
-            self._refuse(f"a shortcut of {side} by {side} pixels and {channels} channels")
+            self.refuse(f"a shortcut of {side} by {side} pixels and {channels} channels")
         self._steps.append(Gate(source, self._new(result, side, channels), other, stride, squeeze, excite))
 
     def _made_by(self, number: int) -> type[Step] | None:
@@ -321,7 +333,7 @@ class _Reader:
         weight = self._constant(node.inputs[1])
         self._expect(node, pads=[0, 0, 0, 0], strides=[1, 1], group=1, auto_pad="NOTSET")
         if weight.shape[2:] != (1, 1) or len(node.inputs) > 2:
-            self._refuse("squeeze and excitation by 1x1 convolutions without bias")
+            self.refuse("squeeze and excitation by 1x1 convolutions without bias")
         return _floats(weight[:, :, 0, 0]), node.inputs[0]
 
     def _doubling(self, result: str) -> None:
@@ -331,7 +343,7 @@ class _Reader:
         side, channels = self._shape(source)
         sizes = list(self._constant(node.inputs[3])) if len(node.inputs) > 3 else []
         if source == PICTURE or sizes != [1, channels, 2 * side, 2 * side]:
-            self._refuse(f"a map doubled to {2 * side} pixels, got {sizes}")
+            self.refuse(f"a map doubled to {2 * side} pixels, got {sizes}")
         self._steps.append(Doubling(source, self._new(result, 2 * side, channels)))
 
     # Nodes and constants.
@@ -342,7 +354,7 @@ class _Reader:
     def _node(self, name: str, op: str) -> Node:
         node = self._maker.get(name)
         if node is None or node.op != op:
-            self._refuse(f"{op} to make {name!r}, got {'an input' if node is None else node.op}")
+            self.refuse(f"{op} to make {name!r}, got {'an input' if node is None else node.op}")
         self._seen.update(node.outputs)
         return node
 
@@ -361,7 +373,7 @@ class _Reader:
     def _constant(self, name: str) -> Array:
         """A constant, or one that is stored in float16 and cast."""
         if not self._is_constant(name):
-            self._refuse(f"a constant {name!r}")
+            self.refuse(f"a constant {name!r}")
         if name in self._graph.constants:
             return self._graph.constants[name]
         return self._graph.constants[self._node(name, "Cast").inputs[0]].astype(np.float32)
@@ -372,9 +384,9 @@ class _Reader:
             if got is None:
                 got = DEFAULTS.get(key, wanted)
             if got != wanted and not (isinstance(wanted, float) and math.isclose(got, wanted)):
-                self._refuse(f"{node.op} with {key} {wanted}, got {got}")
+                self.refuse(f"{node.op} with {key} {wanted}, got {got}")
 
-    def _refuse(self, expected: str) -> NoReturn:
+    def refuse(self, expected: str) -> NoReturn:
         raise BackendError(
             f"{self._name}: expected an encoder as doppelgan exports it in float32: "
             f"{expected}; another backend may take it"
@@ -407,4 +419,5 @@ def _side_by_side(steps: Sequence[Step], maps: Sequence[tuple[int, int]]) -> tup
 
 
 def _floats(array: Array) -> Floats:
-    return np.ascontiguousarray(array, np.float32)
+    """Contiguous and aligned: in a file, which is read in place, constants begin at any byte."""
+    return np.require(array, np.float32, ["C", "A"])

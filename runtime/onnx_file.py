@@ -22,6 +22,17 @@ Array = NDArray[Any]
 
 # TensorProto.DataType -> NumPy
 _DTYPES: Final = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2", 11: "<f8"}
+# What following a graph raises whose nodes lack inputs, or whose constants or sizes do not fit.
+MALFORMED: Final = (
+    IndexError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+)
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 
 
@@ -63,7 +74,7 @@ def read_graph(path: Path) -> Graph:
     try:
         (graph,) = [value for number, value in _fields(memoryview(data)) if number == 7]  # ModelProto.graph
         return _graph(graph)
-    except (ValueError, IndexError, KeyError, TypeError, struct.error, UnicodeDecodeError) as error:
+    except (*MALFORMED, struct.error) as error:
         raise BackendError(
             f"{path}: expected an ONNX file, all in one; it cannot be read ({error}); export it again"
         ) from None

@@ -50,7 +50,8 @@ def read_private(kind: str, key: Sequence[str]) -> bytes | None:
             digest, data = opened.read(_DIGEST_BYTES), opened.read()
             if hashlib.sha256(data).digest() != digest:
                 return None
-            os.utime(file)
+            with contextlib.suppress(OSError):  # not on a read-only file system
+                os.utime(file)
             return data
     return None
 
@@ -80,7 +81,10 @@ def _folder(kind: str, create: bool = False) -> Iterator[int]:
     """Descriptor of the folder, which stays the same one whatever its path becomes. Raises OSError."""
     if not hasattr(os, "geteuid"):
         raise PermissionError("no POSIX permissions here")
-    path = user_cache() / kind
+    try:
+        path = user_cache() / kind
+    except RuntimeError as error:  # a user without a home
+        raise FileNotFoundError(str(error)) from None
     if create:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)

@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 import numpy as np
 
 from .errors import BackendError
-from .onnx_file import Array, Graph, Node
+from .onnx_file import MALFORMED, Array, Graph, Node
 from .types import Floats
 
 SLOPE: Final = 0.2  # of the leaky ReLU
@@ -71,7 +71,11 @@ class SynthesisNetwork:
 
 def recognize(graph: Graph, name: str) -> SynthesisNetwork:
     """Take the network apart. Raises BackendError, with the place, for any other. ``name``: for errors."""
-    return _Reader(graph, name).network()
+    reader = _Reader(graph, name)
+    try:
+        return reader.network()
+    except MALFORMED as error:
+        reader.refuse(f"nodes with the inputs and sizes of their kind ({error})")
 
 
 class _Reader:
@@ -85,12 +89,12 @@ class _Reader:
     def network(self) -> SynthesisNetwork:
         graph = self._graph
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-            self._refuse("one input and one output")
+            self.refuse("one input and one output")
         codes, image = graph.inputs[0], graph.outputs[0]
         if codes.dtype != "float32" or len(codes.shape) != 3 or codes.shape[0] != 1 or min(codes.shape) < 1:
-            self._refuse(f"codes float32 [1, rows, w_dim], got {codes}")
+            self.refuse(f"codes float32 [1, rows, w_dim], got {codes}")
         if image.dtype != "float32" or image.shape[:2] != (1, 3) or len(image.shape) != 4:
-            self._refuse(f"an image float32 [1,3,R,R], got {image}")
+            self.refuse(f"an image float32 [1,3,R,R], got {image}")
         rgbs: list[ToRGB] = []
         convs: list[StyledConv] = []
         picture: str | None = image.name
@@ -99,7 +103,7 @@ class _Reader:
             rgb, features, picture = self._rgb(picture)
             rgbs.append(rgb)
             if expected not in (None, features):
-                self._refuse("RGB of the last map of every resolution")
+                self.refuse("RGB of the last map of every resolution")
             conv, before = self._conv(features, up=False)
             convs.append(conv)
             if picture is not None:
@@ -113,15 +117,15 @@ class _Reader:
             rows=codes.shape[1],
             w_dim=codes.shape[2],
             size=image.shape[2],
-            constant=constant.reshape(constant.shape[-3:]),
+            constant=_floats(constant.reshape(constant.shape[-3:])),
             convs=tuple(reversed(convs)),
             rgbs=tuple(reversed(rgbs)),
         )
         unknown = [node.op for node in graph.nodes if not self._seen.issuperset(node.outputs)]
         if unknown:
-            self._refuse(f"nothing else, got {', '.join(sorted(set(unknown)))}")
+            self.refuse(f"nothing else, got {', '.join(sorted(set(unknown)))}")
         if image.shape[2:] != (4 << (len(rgbs) - 1),) * 2:
-            self._refuse(f"{4 << (len(rgbs) - 1)} pixels, got {list(image.shape[2:])}")
+            self.refuse(f"{4 << (len(rgbs) - 1)} pixels, got {list(image.shape[2:])}")
         return network
 
     # A layer, from its result backwards.
@@ -155,7 +159,7 @@ class _Reader:
         result, clamp = self._clamp(result)
         activation = self._node(result, "LeakyRelu")
         if not math.isclose(activation.attributes.get("alpha", 0.01), SLOPE, rel_tol=1e-6):
-            self._refuse(f"leaky ReLU of {SLOPE}, got {activation.attributes.get('alpha')}")
+            self.refuse(f"leaky ReLU of {SLOPE}, got {activation.attributes.get('alpha')}")
         noisy, bias = self._constant_operand(self._node(activation.inputs[0], "Add"))
         scaled, noise = self._constant_operand(self._node(noisy, "Add"))
         filtered, demodulation = self._node(scaled, "Mul").inputs
@@ -173,11 +177,11 @@ class _Reader:
             self._expect(conv, pads=[1, 1, 1, 1], strides=[1, 1], group=1)
         weight = self._constant(conv.inputs[1])
         if weight.shape[2:] != (3, 3) or len(conv.inputs) > 2:
-            self._refuse(f"3x3 convolutions without bias, got {list(weight.shape)}")
+            self.refuse(f"3x3 convolutions without bias, got {list(weight.shape)}")
         features, style = self._node(conv.inputs[0], "Mul").inputs
         name = self._node(style, "Unsqueeze").inputs[0]
         if name != sums:
-            self._refuse("demodulation by the style that scales the activations")
+            self.refuse("demodulation by the style that scales the activations")
         layer = StyledConv(
             style=self._style(name),
             weight=_floats(weight),
@@ -197,7 +201,7 @@ class _Reader:
         node = self._node(name, "Clip")
         low, high = (float(self._constant(bound).reshape(())) for bound in node.inputs[1:3])
         if not 0 < high == -low:
-            self._refuse(f"a symmetric clamp, got {low} to {high}")
+            self.refuse(f"a symmetric clamp, got {low} to {high}")
         return node.inputs[0], high
 
     def _demodulation(self, name: str) -> tuple[str, Array, Array]:
@@ -207,7 +211,7 @@ class _Reader:
         self._expect(gemm, transB=1)
         square = self._node(gemm.inputs[0], "Mul")
         if square.inputs[0] != square.inputs[1]:
-            self._refuse("a squared style")
+            self.refuse("a squared style")
         return square.inputs[0], self._constant(gemm.inputs[1]), self._constant(gemm.inputs[2])
 
     def _style(self, name: str) -> Style:
@@ -223,7 +227,7 @@ class _Reader:
         self._expect(gemm, transB=1)
         gather = self._node(gemm.inputs[0], "Gather")
         if gather.inputs[0] != self._graph.inputs[0].name or gather.attributes.get("axis") != 1:
-            self._refuse("styles made of rows of the code")
+            self.refuse("styles made of rows of the code")
         row = int(self._constant(gather.inputs[1]).reshape(()))
         weight, bias = self._constant(gemm.inputs[1]), self._constant(gemm.inputs[2])
         return Style(row, _floats(weight[part]), _floats(bias[part]))
@@ -232,11 +236,11 @@ class _Reader:
         """[C,1,4,4], the same for all channels and an outer product -> its factors, down and across."""
         kernel = taps[0, 0].astype(np.float64)
         if kernel.shape != (4, 4) or not (taps == taps[:1]).all():
-            self._refuse("a FIR of 4x4, the same for all channels")
+            self.refuse("a FIR of 4x4, the same for all channels")
         down = kernel.sum(axis=1)
         across = kernel.sum(axis=0) / max(down.sum(), 1e-12)
         if not np.allclose(np.outer(down, across), kernel, rtol=0, atol=1e-6):
-            self._refuse("a FIR that is an outer product")
+            self.refuse("a FIR that is an outer product")
         return down.astype(np.float32), across.astype(np.float32)
 
     # Nodes and constants.
@@ -247,7 +251,7 @@ class _Reader:
     def _node(self, name: str, op: str) -> Node:
         node = self._maker.get(name)
         if node is None or node.op != op:
-            self._refuse(f"{op} to make {name!r}, got {'an input' if node is None else node.op}")
+            self.refuse(f"{op} to make {name!r}, got {'an input' if node is None else node.op}")
         self._seen.update(node.outputs)
         return node
 
@@ -266,7 +270,7 @@ class _Reader:
     def _constant(self, name: str) -> Array:
         """A constant, or one that is stored in float16 and cast."""
         if not self._is_constant(name):
-            self._refuse(f"a constant {name!r}")
+            self.refuse(f"a constant {name!r}")
         if name in self._graph.constants:
             return self._graph.constants[name]
         return self._graph.constants[self._node(name, "Cast").inputs[0]].astype(np.float32)
@@ -275,9 +279,9 @@ class _Reader:
         for key, wanted in attributes.items():
             got = node.attributes.get(key, wanted if key in ("group", "output_padding") else None)
             if got != wanted and not (got is None and not any(np.atleast_1d(wanted))):
-                self._refuse(f"{node.op} with {key} {wanted}, got {got}")
+                self.refuse(f"{node.op} with {key} {wanted}, got {got}")
 
-    def _refuse(self, expected: str) -> NoReturn:
+    def refuse(self, expected: str) -> NoReturn:
         raise BackendError(
             f"{self._name}: expected a StyleGAN2 synthesis network as doppelgan exports it in float32: "
             f"{expected}; another backend may take it"
@@ -285,4 +289,5 @@ class _Reader:
 
 
 def _floats(array: Array) -> Floats:
-    return np.ascontiguousarray(array, np.float32)
+    """Contiguous and aligned: in a file, which is read in place, constants begin at any byte."""
+    return np.require(array, np.float32, ["C", "A"])

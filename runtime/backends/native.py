@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from ..errors import BackendError
 from ..onnx_file import read_graph
 from ..synthesis_graph import Style, SynthesisNetwork
 from .base import Array, TensorSpec, check_feeds, check_outputs
+
+_Network = TypeVar("_Network")
 
 
 def available() -> bool:
@@ -107,13 +109,27 @@ def open(  # noqa: A001 - the backends' common verb
         synthesis = synthesis_graph.recognize(graph, path.name)
         codes = TensorSpec(synthesis.input, "float32", (1, synthesis.rows, synthesis.w_dim))
         image = TensorSpec(synthesis.output, "float32", (1, 3, synthesis.size, synthesis.size))
-        return NativeSession(
-            path, codes, image, _compiled_synthesis(synthesis, precision), threads, precision
-        )
+        compiled = _compiled(path, _compiled_synthesis, synthesis, precision)
+        return NativeSession(path, codes, image, compiled, threads, precision)
     encoder = encoder_graph.recognize(graph, path.name)
     crop = TensorSpec(encoder.input, "float32", (1, encoder.planes, encoder.size, encoder.size))
     codes = TensorSpec(encoder.output, "float32", (1, len(encoder.rows), encoder.w_dim))
-    return NativeSession(path, crop, codes, _compiled_encoder(encoder, precision), threads, precision)
+    compiled = _compiled(path, _compiled_encoder, encoder, precision)
+    return NativeSession(path, crop, codes, compiled, threads, precision)
+
+
+def _compiled(path: Path, build: Callable[[_Network, str], Any], network: _Network, precision: str) -> Any:
+    try:
+        return build(network, precision)
+    except (ValueError, TypeError) as error:  # an array of another size than its layer's
+        raise BackendError(
+            f"{path.name}: expected layers whose arrays fit each other: {error}; another backend may take it"
+        ) from None
+    except MemoryError:
+        raise BackendError(
+            f"{path.name}: expected memory for its weights and feature maps, got too little; "
+            "use another backend or a smaller network"
+        ) from None
 
 
 def _compiled_synthesis(network: SynthesisNetwork, precision: str) -> Any:

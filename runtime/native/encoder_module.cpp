@@ -42,9 +42,11 @@ class Builder {
   public:
     Builder(int64_t planes, int64_t size, const std::vector<std::pair<int64_t, int64_t>> &maps)
         : planes_(planes), size_(size), made_(maps.size(), Made::nothing) {
-        require(planes > 0 && size > 0 && size <= MOST_PIXELS, "a crop has planes and pixels");
+        require(planes > 0 && planes <= MOST_CHANNELS && size > 0 && size <= MOST_PIXELS,
+                "a crop has planes and pixels");
         for (const auto &[side, channels] : maps) {
-            require(side > 0 && side <= MOST_PIXELS && channels > 0, "maps have pixels and channels");
+            require(side > 0 && side <= MOST_PIXELS && channels > 0 && channels <= MOST_CHANNELS,
+                    "maps have pixels and channels");
             shapes.push_back({side, channels});
         }
     }
@@ -89,7 +91,7 @@ class Builder {
     std::vector<doppelgan::MapShape> shapes;
 
   private:
-    static constexpr int64_t MOST_PIXELS = 1 << 14;
+    static constexpr int64_t MOST_PIXELS = 1 << 14, MOST_CHANNELS = 1 << 20;  // no product overflows
     enum class Made { nothing, convolved, other };
 
     const doppelgan::MapShape &of(int map) const { return shapes[static_cast<size_t>(map)]; }

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdlib>
 #include <new>
 #include <vector>
 
@@ -26,16 +25,22 @@ struct LargePages {
     LargePages(const LargePages<U> &) {}
 
     T *allocate(size_t count) {
-        const size_t alignment = count * sizeof(T) < LARGE_PAGE ? CACHE_LINE : LARGE_PAGE;
+        const size_t alignment = alignment_of(count);
         const size_t bytes = (count * sizeof(T) + alignment - 1) / alignment * alignment;
-        void *memory = std::aligned_alloc(alignment, bytes);
-        if (memory == nullptr) throw std::bad_alloc();
+        // Not std::aligned_alloc: Windows has none, and macOS only from 10.15 on.
+        void *memory = ::operator new(bytes, std::align_val_t{alignment});
 #if defined(__linux__)
         if (alignment == LARGE_PAGE) madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: refused is as before
 #endif
         return static_cast<T *>(memory);
     }
-    void deallocate(T *memory, size_t) { std::free(memory); }
+    void deallocate(T *memory, size_t count) {
+        ::operator delete(memory, std::align_val_t{alignment_of(count)});
+    }
+
+    static size_t alignment_of(size_t count) {
+        return count * sizeof(T) < LARGE_PAGE ? CACHE_LINE : LARGE_PAGE;
+    }
 
     friend bool operator==(const LargePages &, const LargePages &) { return true; }
     friend bool operator!=(const LargePages &, const LargePages &) { return false; }

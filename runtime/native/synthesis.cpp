@@ -9,7 +9,6 @@ namespace {
 
 constexpr int64_t WINOGRAD_FROM = 16;  // pixels; smaller maps have too few tiles to share the larger weights
 constexpr int64_t UP_WINOGRAD_FROM = 16;  // pixels, before they are doubled
-constexpr int64_t INTEGERS_FROM = 48;     // output channels
 constexpr int64_t UP_PANELS_UNTIL =
     64;  // pixels; up-sampling Winograd layers of larger maps are divided into bands
 constexpr int64_t TILES_AT_ONCE = 48;  // most tiles that share a pass over the weights

@@ -13,10 +13,11 @@ import torch
 from doppelgan.export.encoders import CROP_SIZE, Encoder
 from doppelgan.export.onnx_graph import to_onnx
 from doppelgan.export.tensors import TensorTable
-from doppelgan.runtime import native
+from doppelgan.runtime import encoder_graph, native
 from doppelgan.runtime.backends import Session, installed, open_session
 from doppelgan.runtime.errors import BackendError
-from onnx import helper
+from doppelgan.runtime.onnx_file import read_graph
+from onnx import helper, numpy_helper
 
 from ..export import seeds
 
@@ -162,9 +163,51 @@ def normalize_what_is_halved(graph: onnx.GraphProto) -> None:
     strided.input[0] = "normalized"
 
 
+def normalize_by_the_crop_itself(graph: onnx.GraphProto) -> None:
+    node_of(graph, "BatchNormalization").attribute.append(helper.make_attribute("training_mode", 1))
+
+
+def leave_out_the_bias(graph: onnx.GraphProto) -> None:
+    del node_of(graph, "Gemm").input[2]
+
+
+def make_a_circle(graph: onnx.GraphProto) -> None:
+    node_of(graph, "BatchNormalization").input[0] = node_of(graph, "Add").output[0]
+
+
+def shorten_a_bias(graph: onnx.GraphProto) -> None:
+    name = next(node.input[2] for node in graph.node if node.op_type == "Conv" and len(node.input) > 2)
+    bias = next(one for one in graph.initializer if one.name == name)
+    bias.CopyFrom(numpy_helper.from_array(np.zeros(1, np.float32), name))
+
+
+def read_the_crop(graph: onnx.GraphProto) -> None:
+    graph.node.insert(
+        0, helper.make_node("ReduceMean", ["crop", "axes_of_pixels"], ["mean_of_the_crop"], keepdims=0)
+    )
+    graph.initializer.append(numpy_helper.from_array(np.array([2, 3]), "axes_of_pixels"))
+    node_of(graph, "Gemm").input[0] = "mean_of_the_crop"
+
+
+def claim_a_huge_crop(graph: onnx.GraphProto) -> None:
+    for axis in (2, 3):
+        graph.input[0].type.tensor_type.shape.dim[axis].dim_value = 1 << 14
+
+
+def claim_many_rows(graph: onnx.GraphProto) -> None:
+    graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1 << 40
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (normalize_by_the_crop_itself, "training_mode"),
+        (leave_out_the_bias, "inputs and sizes of their kind"),
+        (make_a_circle, "inputs and sizes of their kind"),
+        (shorten_a_bias, "bias: expected .* values, got 1"),
+        (read_the_crop, "got the crop"),
+        (claim_a_huge_crop, "values together"),
+        (claim_many_rows, "usual sizes"),
         (add_a_node, "nothing else, got Neg"),
         (gate_by_another_map, "computed from the map it multiplies"),
         (keep_other_corners, "coordinate_transformation_mode"),
@@ -183,6 +226,19 @@ def test_what_it_would_compute_wrongly_it_refuses(
     change(model.graph)
     with pytest.raises(BackendError, match=words):
         opened(model.SerializeToString())
+
+
+def test_constants_that_begin_at_any_byte_are_aligned_for_the_kernels(tmp_path: Path) -> None:
+    """Unaligned floats are undefined behavior in C++, whatever a processor says to them."""
+    for shift in range(4):
+        model = onnx.load_from_string(exported("Encoder4Editing"))
+        model.producer_name = "x" * (1 + shift)
+        path = tmp_path / "encoder.onnx"
+        path.write_bytes(model.SerializeToString())
+        network = encoder_graph.recognize(read_graph(path), path.name)
+        for part in (*network.steps, *network.rows):
+            for name, value in vars(part).items():
+                assert not isinstance(value, np.ndarray) or value.flags.aligned, name
 
 
 def test_other_encoders_and_precisions_are_refused(tiny_bundle: Path, opened: Callable[..., Session]) -> None:
@@ -235,6 +291,8 @@ def test_arrays_of_the_wrong_size_never_reach_the_kernels() -> None:
         build([(4, 8)], [conv | {"weight": ones}], [row])
     with pytest.raises(ValueError, match="bias: expected 2 values, got 8"):
         build([(4, 8)], [conv], [row | {"bias": ones}])
+    with pytest.raises(ValueError, match="maps have pixels and channels"):
+        build([(4, 1 << 60)], [conv], [row])
     with pytest.raises(ValueError, match="a map of that size"):
         build([(5, 8)], [conv], [row])
     with pytest.raises(ValueError, match="made before"):
