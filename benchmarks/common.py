@@ -15,7 +15,7 @@ from doppelgan.runtime.drift import Drift, measure
 from doppelgan.runtime.machine import load_average, this_machine, versions
 from numpy.typing import NDArray
 
-PAUSE_S = 0.01  # idle workers of one engine must not slow the next
+PAUSE_S = 0.25  # idle workers of one engine must not slow the next; OpenMP's may spin for 200 ms
 
 Run = Callable[[int], NDArray[Any]]  # number of the sample -> result
 
