@@ -79,7 +79,7 @@ def _backends() -> list[Row]:
     own = installed("native")
     return [
         ("ONNX Runtime", True, f"{onnxruntime.__version__}: {', '.join(providers)}"),
-        ("native synthesis", own, "" if own else "needs a C++17 compiler, and AVX2 or aarch64"),
+        ("native synthesis and encoders", own, "" if own else "needs a C++17 compiler, and AVX2 or aarch64"),
         ("OpenVINO", _has("openvino"), _version("openvino") or 'pip install "doppelgan[openvino]"'),
         ("TensorRT", tensorrt, "importable" if tensorrt else "JetPack brings it; docs/jetson.md"),
     ]
