@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import numpy as np
 
-from .errors import BackendError
+from .graph_reader import GraphReader, aligned_floats
 from .onnx_file import MALFORMED, Array, Graph, Node
 from .types import Floats
 
@@ -95,13 +95,13 @@ def recognize(graph: Graph, name: str) -> EncoderNetwork:
         reader.refuse(f"nodes with the inputs and sizes of their kind ({error})")
 
 
-class _Reader:
+class _Reader(GraphReader):
     """Follows the graph from its output to its input, node by node."""
 
+    kind = "an encoder"
+
     def __init__(self, graph: Graph, name: str) -> None:
-        self._graph, self._name = graph, name
-        self._maker = {output: node for node in graph.nodes for output in node.outputs}
-        self._seen: set[str] = set()
+        super().__init__(graph, name)
         self._numbers: dict[str, int] = {}  # maps by the name of their result
         self._maps: list[tuple[int, int]] = []
         self._steps: list[Step] = []
@@ -153,7 +153,7 @@ class _Reader:
                 self.refuse(f"one code for all {count} rows")
             source, weight, bias = self._product(self._unsqueezed(node.inputs[0]))
             return tuple(
-                Row(source, None if k else weight, _floats(bias + average[k]), 0 if k else None)
+                Row(source, None if k else weight, aligned_floats(bias + average[k]), 0 if k else None)
                 for k in range(count)
             )
         stack = self._node(name, "Concat")
@@ -174,7 +174,7 @@ class _Reader:
             total = bias + average[k]
             if base is not None:
                 total = total + self._product(names[0])[2]
-            rows.append(Row(source, weight, _floats(total), base))
+            rows.append(Row(source, weight, aligned_floats(total), base))
         if any(row.weight is None or row.weight.shape[0] != w_dim for row in rows):
             self.refuse(f"rows of {w_dim} numbers")
         return tuple(rows)
@@ -205,7 +205,7 @@ class _Reader:
             self.refuse("rows of the code made of a map, got the crop")
         if weight.ndim != 2 or weight.shape[1] != self._maps[source][1]:
             self.refuse(f"a matrix for {self._maps[source][1]} channels, got {list(weight.shape)}")
-        return source, _floats(weight), bias.astype(np.float64).reshape(-1)
+        return source, aligned_floats(weight), bias.astype(np.float64).reshape(-1)
 
     # Maps, from their results backwards.
 
@@ -273,7 +273,17 @@ class _Reader:
         target = self._new(result, *shape)
         slope = self._slope(activation, outputs)
         self._steps.append(
-            Convolution(source, target, other, stride, _floats(weight), _floats(bias), slope, scale, shift)
+            Convolution(
+                source,
+                target,
+                other,
+                stride,
+                aligned_floats(weight),
+                aligned_floats(bias),
+                slope,
+                scale,
+                shift,
+            )
         )
 
     def _slope(self, node: Node | None, channels: int) -> Floats:
@@ -283,7 +293,7 @@ class _Reader:
             slope = self._constant(node.inputs[1])
             if slope.size not in (1, channels) or slope.ndim < 3 or slope.shape[-2:] != (1, 1):
                 self.refuse(f"PReLU with one slope per channel, got {list(slope.shape)}")
-            return _floats(np.broadcast_to(slope.reshape(-1), (channels,)))
+            return aligned_floats(np.broadcast_to(slope.reshape(-1), (channels,)))
         value = node.attributes.get("alpha", 0.01) if node.op == "LeakyRelu" else 0.0
         return np.full(channels, value, np.float32)
 
@@ -295,7 +305,7 @@ class _Reader:
             self._constant(one).astype(np.float64).reshape(-1) for one in node.inputs[1:5]
         )
         scale = gain / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
-        return node.inputs[0], _floats(scale), _floats(offset - mean * scale)
+        return node.inputs[0], aligned_floats(scale), aligned_floats(offset - mean * scale)
 
     def _gate(self, result: str) -> None:
         parts = self._node(result, "Add").inputs
@@ -334,7 +344,7 @@ class _Reader:
         self._expect(node, pads=[0, 0, 0, 0], strides=[1, 1], group=1, auto_pad="NOTSET")
         if weight.shape[2:] != (1, 1) or len(node.inputs) > 2:
             self.refuse("squeeze and excitation by 1x1 convolutions without bias")
-        return _floats(weight[:, :, 0, 0]), node.inputs[0]
+        return aligned_floats(weight[:, :, 0, 0]), node.inputs[0]
 
     def _doubling(self, result: str) -> None:
         node = self._node(result, "Resize")
@@ -346,38 +356,6 @@ class _Reader:
             self.refuse(f"a map doubled to {2 * side} pixels, got {sizes}")
         self._steps.append(Doubling(source, self._new(result, 2 * side, channels)))
 
-    # Nodes and constants.
-
-    def _is(self, name: str, op: str) -> bool:
-        return name in self._maker and self._maker[name].op == op
-
-    def _node(self, name: str, op: str) -> Node:
-        node = self._maker.get(name)
-        if node is None or node.op != op:
-            self.refuse(f"{op} to make {name!r}, got {'an input' if node is None else node.op}")
-        self._seen.update(node.outputs)
-        return node
-
-    def _constant_operand(self, node: Node) -> tuple[str, Array]:
-        """Of a node with two operands: the one that is computed, and the one that is constant."""
-        first, second = node.inputs
-        if self._is_constant(second):
-            return first, self._constant(second)
-        return second, self._constant(first)
-
-    def _is_constant(self, name: str) -> bool:
-        return name in self._graph.constants or (
-            self._is(name, "Cast") and self._maker[name].inputs[0] in self._graph.constants
-        )
-
-    def _constant(self, name: str) -> Array:
-        """A constant, or one that is stored in float16 and cast."""
-        if not self._is_constant(name):
-            self.refuse(f"a constant {name!r}")
-        if name in self._graph.constants:
-            return self._graph.constants[name]
-        return self._graph.constants[self._node(name, "Cast").inputs[0]].astype(np.float32)
-
     def _expect(self, node: Node, **attributes: Any) -> None:
         for key, wanted in attributes.items():
             got = node.attributes.get(key)
@@ -385,12 +363,6 @@ class _Reader:
                 got = DEFAULTS.get(key, wanted)
             if got != wanted and not (isinstance(wanted, float) and math.isclose(got, wanted)):
                 self.refuse(f"{node.op} with {key} {wanted}, got {got}")
-
-    def refuse(self, expected: str) -> NoReturn:
-        raise BackendError(
-            f"{self._name}: expected an encoder as doppelgan exports it in float32: "
-            f"{expected}; another backend may take it"
-        )
 
 
 # What an attribute is where it is missing, if that is not what is wanted here anyway.
@@ -416,8 +388,3 @@ def _side_by_side(steps: Sequence[Step], maps: Sequence[tuple[int, int]]) -> tup
         return depth[step.target], type(step).__name__, shape, maps[step.target], step.source, step.target
 
     return tuple(sorted(steps, key=place))
-
-
-def _floats(array: Array) -> Floats:
-    """Contiguous and aligned: in a file, which is read in place, constants begin at any byte."""
-    return np.require(array, np.float32, ["C", "A"])

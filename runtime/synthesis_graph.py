@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import numpy as np
 
-from .errors import BackendError
+from .graph_reader import GraphReader, aligned_floats
 from .onnx_file import MALFORMED, Array, Graph, Node
 from .types import Floats
 
@@ -78,13 +78,10 @@ def recognize(graph: Graph, name: str) -> SynthesisNetwork:
         reader.refuse(f"nodes with the inputs and sizes of their kind ({error})")
 
 
-class _Reader:
+class _Reader(GraphReader):
     """Follows the graph from its output to its input, node by node."""
 
-    def __init__(self, graph: Graph, name: str) -> None:
-        self._graph, self._name = graph, name
-        self._maker = {output: node for node in graph.nodes for output in node.outputs}
-        self._seen: set[str] = set()
+    kind = "a StyleGAN2 synthesis network"
 
     def network(self) -> SynthesisNetwork:
         graph = self._graph
@@ -117,7 +114,7 @@ class _Reader:
             rows=codes.shape[1],
             w_dim=codes.shape[2],
             size=image.shape[2],
-            constant=_floats(constant.reshape(constant.shape[-3:])),
+            constant=aligned_floats(constant.reshape(constant.shape[-3:])),
             convs=tuple(reversed(convs)),
             rgbs=tuple(reversed(rgbs)),
         )
@@ -147,8 +144,8 @@ class _Reader:
         features = self._node(matmul.inputs[1], "Reshape").inputs[0]
         layer = ToRGB(
             style=self._style(self._node(style, "Unsqueeze").inputs[0]),
-            weight=_floats(weight.reshape(weight.shape[-2:])),
-            bias=_floats(bias.reshape(-1)),
+            weight=aligned_floats(weight.reshape(weight.shape[-2:])),
+            bias=aligned_floats(bias.reshape(-1)),
             fir=fir,
             clamp=clamp,
         )
@@ -184,11 +181,11 @@ class _Reader:
             self.refuse("demodulation by the style that scales the activations")
         layer = StyledConv(
             style=self._style(name),
-            weight=_floats(weight),
-            demod=_floats(demod),
-            eps=_floats(eps.reshape(-1)),
-            noise=_floats(noise.reshape(noise.shape[-2:])),
-            bias=_floats(bias.reshape(-1)),
+            weight=aligned_floats(weight),
+            demod=aligned_floats(demod),
+            eps=aligned_floats(eps.reshape(-1)),
+            noise=aligned_floats(noise.reshape(noise.shape[-2:])),
+            bias=aligned_floats(bias.reshape(-1)),
             fir=fir,
             clamp=clamp,
         )
@@ -230,7 +227,7 @@ class _Reader:
             self.refuse("styles made of rows of the code")
         row = int(self._constant(gather.inputs[1]).reshape(()))
         weight, bias = self._constant(gemm.inputs[1]), self._constant(gemm.inputs[2])
-        return Style(row, _floats(weight[part]), _floats(bias[part]))
+        return Style(row, aligned_floats(weight[part]), aligned_floats(bias[part]))
 
     def _fir(self, taps: Array) -> tuple[Floats, Floats]:
         """[C,1,4,4], the same for all channels and an outer product -> its factors, down and across."""
@@ -243,51 +240,8 @@ class _Reader:
             self.refuse("a FIR that is an outer product")
         return down.astype(np.float32), across.astype(np.float32)
 
-    # Nodes and constants.
-
-    def _is(self, name: str, op: str) -> bool:
-        return name in self._maker and self._maker[name].op == op
-
-    def _node(self, name: str, op: str) -> Node:
-        node = self._maker.get(name)
-        if node is None or node.op != op:
-            self.refuse(f"{op} to make {name!r}, got {'an input' if node is None else node.op}")
-        self._seen.update(node.outputs)
-        return node
-
-    def _constant_operand(self, node: Node) -> tuple[str, Array]:
-        """Of a node with two operands: the one that is computed, and the one that is constant."""
-        first, second = node.inputs
-        if self._is_constant(second):
-            return first, self._constant(second)
-        return second, self._constant(first)
-
-    def _is_constant(self, name: str) -> bool:
-        return name in self._graph.constants or (
-            self._is(name, "Cast") and self._maker[name].inputs[0] in self._graph.constants
-        )
-
-    def _constant(self, name: str) -> Array:
-        """A constant, or one that is stored in float16 and cast."""
-        if not self._is_constant(name):
-            self.refuse(f"a constant {name!r}")
-        if name in self._graph.constants:
-            return self._graph.constants[name]
-        return self._graph.constants[self._node(name, "Cast").inputs[0]].astype(np.float32)
-
     def _expect(self, node: Node, **attributes: Any) -> None:
         for key, wanted in attributes.items():
             got = node.attributes.get(key, wanted if key in ("group", "output_padding") else None)
             if got != wanted and not (got is None and not any(np.atleast_1d(wanted))):
                 self.refuse(f"{node.op} with {key} {wanted}, got {got}")
-
-    def refuse(self, expected: str) -> NoReturn:
-        raise BackendError(
-            f"{self._name}: expected a StyleGAN2 synthesis network as doppelgan exports it in float32: "
-            f"{expected}; another backend may take it"
-        )
-
-
-def _floats(array: Array) -> Floats:
-    """Contiguous and aligned: in a file, which is read in place, constants begin at any byte."""
-    return np.require(array, np.float32, ["C", "A"])
