@@ -22,6 +22,11 @@ class Budget:
         return min(1.0, max(0.0, self._reached + (1 - self._reached) * max(0.0, here)))
 
     @property
+    def seconds(self) -> float:
+        """The whole span."""
+        return self.end - self.start
+
+    @property
     def used(self) -> float:
         return self.fraction
 

@@ -12,12 +12,14 @@ class Stage:
     start: float
     size: int
     batch: int
+    between: tuple[int, int] | None = None  # size and batch of every second step: many people are rendered small
 
 
 @dataclass(frozen=True)
 class GeneratorPlan:
-    w_dim: int = 256  # also z_dim
-    mapping_layers: int = 2
+    w_dim: int = 512  # also z_dim
+    mapping_layers: int = 4
+    mapping_share: float = 0.08  # of the time, the mapping network learns by itself first (`mapping.py`)
     feature_noise: float = 0.3  # added to the weighted features at first, fading to 15 % of it
     channels: tuple[int, ...] = (192, 192, 160, 96, 48, 24, 8)  # at 4, 8 ... 256: 0.55 G multiply-adds
     judge_channels: tuple[int, ...] = (256, 256, 192, 128, 64, 32, 16)  # the discriminators', likewise
@@ -88,14 +90,15 @@ PLANS["refine"] = replace(
     generator=replace(
         PLANS["demo"].generator,
         feature_noise=0.02,
-        stages=(Stage(0.0, 32, 16), Stage(0.22, 64, 16), Stage(0.5, 128, 8), Stage(0.65, 256, 8)),
+        mapping_share=0.1,
+        stages=(Stage(0.0, 32, 16), Stage(0.3, 64, 16), Stage(0.6, 256, 8, between=(64, 16))),
         faces=2,
         structure_strength=0.15,
         rare=1.0,
         adversary_from=2.0,
-        lr=2.5e-3,
-        mapping_rate=60.0,
-        decay_from=0.5,
+        lr=4e-3,
+        mapping_rate=120.0,
+        decay_from=0.4,
         ema_images=1000.0,
     ),
     encoder=replace(

@@ -51,6 +51,7 @@ def ingest(data: Path, cache: Path, size: int, mesh: Path | None, part: int = 0,
         except Exception:
             path.unlink(missing_ok=True)
     while not orphaned():
+        began = time.monotonic()
         try:
             people = Dataset(data)
         except Exception as error:
@@ -66,8 +67,8 @@ def ingest(data: Path, cache: Path, size: int, mesh: Path | None, part: int = 0,
             except Exception:
                 traceback.print_exc()
         people.close()
-        if not new:
-            time.sleep(3)
+        if not new:  # opening many shards costs: look again after twenty times as long
+            time.sleep(max(3.0, 20 * (time.monotonic() - began)))
 
 
 def _write_block(people: Any, rows: list[int], size: int, finder: Any, cache: Path) -> None:
@@ -186,6 +187,10 @@ class People:
             chances = odds(self.features[torch.from_numpy(rows).to(self.device)]).double().cpu().numpy()
             chances /= chances.sum()
         return torch.from_numpy(np.random.choice(rows, n, replace=len(rows) < n, p=chances)).to(self.device)
+
+    def everyone(self, held_out: bool = False) -> Tensor:
+        """Row numbers of all people of any size who are trained on, or of all who are not."""
+        return torch.from_numpy(np.flatnonzero(self._seen != held_out)).to(self.device)
 
     def judged(self, most: int) -> Tensor:
         """Row numbers of the held-out people."""

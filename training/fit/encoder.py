@@ -155,9 +155,12 @@ class Trainer:
     def start_from(self, path: Path) -> None:
         """Begin with the encoder of an earlier run."""
         state = load_encoder(path).state_dict()
-        self.encoder.load_state_dict(state)
-        self.average.load_state_dict(state)
-        self.log(event="started", at=str(path))
+        mine = self.encoder.state_dict()
+        # Offsets speak of a generator's own codes: those of other codes begin at zero again.
+        kept = {name: value for name, value in state.items() if value.shape == mine[name].shape}
+        for network in (self.encoder, self.average):
+            network.load_state_dict({**mine, **kept})
+        self.log(event="started", at=str(path), afresh=sorted(set(mine) - set(kept)))
 
     def take_generator(self) -> bool:
         """Load the newest generator, if there is one; True once there is any."""

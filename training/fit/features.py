@@ -120,6 +120,12 @@ class FeatureCodec(torch.nn.Module):
         known = self.coordinates(standardized)
         return torch.nn.functional.pad(known, (0, self.z_dim - self.count))
 
+    def widened(self, z_dim: int) -> FeatureCodec:
+        """The same features with room for more slack, or less."""
+        codec = FeatureCodec(self.names, self.groups, z_dim)
+        codec.load_state_dict(self.state_dict())
+        return codec
+
     def description(self) -> dict[str, object]:
         return {"names": list(self.names), "groups": self.groups, "z_dim": self.z_dim}
 

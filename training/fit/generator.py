@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.fit import mapping
 from training.fit.clock import Budget, orphaned
 from training.fit.config import GeneratorPlan, Plan, Stage
 from training.fit.data import People, batch, picture
@@ -131,16 +132,27 @@ class Trainer:
         self.log(event="resumed", step=self.step, images=self.images, fraction=budget.fraction)
         return True
 
-    def start_from(self, folder: Path) -> None:
-        """Begin with the networks of an earlier run (its generator-photo.pt and generator-toon.pt)."""
-        for look in LOOKS:
-            mapping, synthesis = load_generator(
-                torch.load(folder / f"generator-{look}.pt", map_location="cpu", weights_only=True)["g_ema"]
-            )
-            self.model.look(look).load_state_dict(synthesis.state_dict())
-        self.model.mapping.load_folded(mapping.state_dict())
+    def start(self, folder: Path | None, seconds: float) -> None:
+        """Before the first step: the mapping network learns by itself, from the networks of an earlier run if there are any."""
+        earlier: Mapping | None = None
+        looks: dict[str, Synthesis] = {}
+        if folder is not None:
+            for look in LOOKS:
+                state = torch.load(folder / f"generator-{look}.pt", map_location=self.device, weights_only=True)["g_ema"]
+                earlier, looks[look] = (network.to(self.device) for network in load_generator(state))
+            assert earlier is not None
+            if earlier.shape == self.model.mapping.shape:
+                self.model.mapping.load_folded(earlier.state_dict())
+        old_from_new = None
+        if seconds > 0:
+            old_from_new = mapping.learn(self.model.mapping, self.codec, self.people, seconds, earlier, self.log)
+        for look, synthesis in looks.items():
+            if old_from_new is not None:
+                mapping.take_over(self.model.look(look), synthesis, old_from_new)
+            else:
+                self.model.look(look).load_state_dict(synthesis.state_dict())
         self.average.load_state_dict(self.model.state_dict())
-        self.log(event="started", at=str(folder))
+        self.log(event="started", at=str(folder), **self.judge(64))
 
     def save(self, budget: Budget, final: bool = False) -> None:
         save_tensors(self.out / "state-generator.pt", self.state(budget))
@@ -170,32 +182,33 @@ class Trainer:
         mine = self.mine
         self.model.mapping.noise = mine.feature_noise * (1 - 0.85 * fraction)
         stage = [s for s in mine.stages if s.start <= fraction][-1]
-        adversary = fraction >= mine.adversary_from and stage.size == self.plan.size
+        size, count = stage.between if stage.between and self.step % 2 else (stage.size, stage.batch)
+        adversary = fraction >= mine.adversary_from and size == self.plan.size
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * _decay(fraction, mine.decay_from) * (mine.adversary_rate if adversary else 1.0)
         for group in self.judge_optimizer.param_groups:
             group["lr"] = mine.judge_lr * _decay(fraction, mine.decay_from)
 
-        rows = self.people.draw(stage.batch, stage.size, self.rarity.odds if mine.rare else None)
-        people = batch(self.people, rows, stage.size)
+        rows = self.people.draw(count, size, self.rarity.odds if mine.rare else None)
+        people = batch(self.people, rows, size)
         people = self.backgrounds.some(self.mirror.some(people, mine.mirrored), mine.other_background)
         z = self.codec.z(self.codec.standardize(people.features))
         if adversary:
-            self._judge_step(z, {"photo": people.photo, "toon": people.toon}, stage)
-        self._generator_step(z, people, stage, adversary)
-        self._update_average(stage.batch)
+            self._judge_step(z, {"photo": people.photo, "toon": people.toon}, size)
+        self._generator_step(z, people, size, adversary)
+        self._update_average(count)
         self.step += 1
-        self.images += stage.batch
+        self.images += count
         self.last_stage = stage
         return stage
 
-    def _generator_step(self, z: Tensor, people: Batch, stage: Stage, adversary: bool) -> None:
+    def _generator_step(self, z: Tensor, people: Batch, size: int, adversary: bool) -> None:
         mine = self.mine
         invented = int(len(z) * mine.invented) if adversary else 0
         if invented:  # people nobody rendered: only the discriminators have an opinion
             z = torch.cat([z, self.random_z(invented)])
         codes = self.model.codes(z)
-        weight = attention(people.mesh, people.found, stage.size, mine.attention, self.rarity.glasses(people.features))
+        weight = attention(people.mesh, people.found, size, mine.attention, self.rarity.glasses(people.features))
         self.optimizer.zero_grad(set_to_none=True)
         self.judges.requires_grad_(False)
         # Each look goes back as far as the codes by itself, so that the two can run side by side.
@@ -260,13 +273,13 @@ class Trainer:
         ratio = float(a / (b + 1e-8))
         return min(10.0, ratio) if math.isfinite(ratio) else 0.0
 
-    def _judge_step(self, z: Tensor, real: dict[str, Tensor], stage: Stage) -> None:
+    def _judge_step(self, z: Tensor, real: dict[str, Tensor], size: int) -> None:
         mine = self.mine
         invented = int(len(z) * mine.invented)
         fake_z = torch.cat([z[: len(z) - invented], self.random_z(invented)]) if invented else z
         with torch.no_grad():
             codes = self.model.codes(fake_z)
-            made = {look: self.model.look(look)(codes, stage.size, self.dtype) for look in LOOKS}
+            made = {look: self.model.look(look)(codes, size, self.dtype) for look in LOOKS}
         self.judge_optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for look in LOOKS:
@@ -374,8 +387,8 @@ def run(
     people = People(cache, plan.size, codec.count, plan.capacity, plan.held_out, device)
     people.wait(plan.start_people, plan.wait_minutes)
     trainer = Trainer(plan, codec, people, out, mesh, device, log)
-    if not trainer.resume(out / "state-generator.pt", budget) and start is not None:
-        trainer.start_from(start)
+    if not trainer.resume(out / "state-generator.pt", budget):
+        trainer.start(start, plan.generator.mapping_share * budget.seconds)
     log(event="start", people=people.count, held_out=len(people.test), fraction=budget.fraction)
 
     began, images, reported, saved = time.monotonic(), trainer.images, time.monotonic(), time.monotonic()

@@ -70,6 +70,16 @@ class Mapping(nn.Sequential):
         super().__init__(PixelNorm(), *(MappingLayer(width) for _ in range(layers)))
         self.register_buffer("conditioning", conditioning, persistent=False)
         self.noise = noise
+        self.width = width
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Width and number of layers."""
+        return self.width, len(self.layers)
+
+    @property
+    def layers(self) -> list[MappingLayer]:
+        return [layer for layer in self if isinstance(layer, MappingLayer)]
 
     def forward(self, z: Tensor) -> Tensor:
         return self.skip_norm(self[0](z))
@@ -80,7 +90,7 @@ class Mapping(nn.Sequential):
             z = z @ self.conditioning.T
         if self.noise and self.training:
             z = z + self.noise * torch.randn_like(z)
-        for layer in list(self)[1:]:
+        for layer in self.layers:
             z = layer(z)
         return z
 

@@ -56,7 +56,7 @@ def main() -> int:
     end = began + 60 * arguments.minutes
     codec_path = out / "features.npz"
     if not codec_path.exists() and arguments.start is not None:
-        shutil.copyfile(arguments.start / "features.npz", codec_path)
+        FeatureCodec.load(arguments.start / "features.npz").widened(plan.generator.w_dim).save(codec_path)
     if not codec_path.exists():
         codec = measure_features(arguments.data[0], plan)
         codec.save(codec_path)

@@ -1,0 +1,82 @@
+"""The mapping network learns by itself, and an earlier generator goes on under its codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("PIL")
+
+from training.fit import mapping, stub  # noqa: E402
+from training.fit.data import People, _write_block  # noqa: E402
+from training.fit.features import FeatureCodec  # noqa: E402
+from training.fit.networks import Mapping, Synthesis  # noqa: E402
+from training.render import features, sampling  # noqa: E402
+from training.render.dataset import Dataset  # noqa: E402
+
+
+def pool(folder: Path, count: int) -> tuple[People, FeatureCodec]:
+    stub.write(folder / "people", count, 16)
+    people = Dataset(folder / "people")
+    (folder / "cache").mkdir()
+    _write_block(people, list(range(len(people))), 16, None, folder / "cache")
+    found = People(folder / "cache", 16, people.features.shape[1], count, 20, torch.device("cpu"))
+    found.refresh()
+    drawn = np.stack([features.encode(sampling.sample_person(10_000_000 + i)) for i in range(300)])
+    return found, FeatureCodec(features.FEATURES, features.GROUPS, 256).fit(drawn)
+
+
+def test_held_out_people_are_told_from_their_features(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    people, codec = pool(tmp_path, 400)
+    network = Mapping(256, 2, codec.conditioning(), noise=0.02)
+    known = mapping.Components(people, codec, torch.device("cpu"))
+    others = people.everyone(held_out=True)
+    average = known.psnr(torch.zeros(len(others), known.values.shape[1]), people, others)
+    said: list[dict[str, object]] = []
+    assert mapping.learn(network, codec, people, 3.0, report=lambda **event: said.append(event)) is None
+    reached = said[-1]["psnr_16"]
+    assert isinstance(reached, float)
+    assert reached > average + 1.5, f"strangers' pictures: {reached:.1f} dB, by the average {average:.1f}"
+    assert network.noise == 0.02
+
+
+def test_the_people_are_all_small_ones_too_and_mirrored(tmp_path: Path) -> None:
+    people, codec = pool(tmp_path, 60)
+    known = mapping.Components(people, codec, torch.device("cpu"))
+    assert len(known.features) == 2 * 57  # 19, 39 and 59 are held out
+    yaw = known.features[:, codec.column("yaw")]
+    assert torch.allclose(yaw[:57], -yaw[57:])
+    rows = people.everyone()
+    exact = known.psnr(known.values[:57], people, rows)
+    assert exact > known.psnr(known.values[:57].flip(0), people, rows) + 3
+
+
+def test_an_earlier_generator_draws_the_same_for_the_new_codes() -> None:
+    torch.manual_seed(1)
+    earlier, new = Synthesis((8, 8, 4), 6), Synthesis((8, 8, 4), 10)
+    codes = torch.randn(50, 10)
+    matrix, offset = torch.randn(10, 6), torch.randn(6)
+    old = codes @ matrix + offset
+    old_from_new = mapping.Linear.solve(codes, old, strength=0)
+    mapping.take_over(new, earlier, old_from_new)
+    with torch.no_grad():
+        again = new(codes[:4, None].expand(-1, new.n_styles, -1))
+        before = earlier(old[:4, None].expand(-1, earlier.n_styles, -1))
+    assert torch.allclose(again, before, atol=1e-4 * float(before.abs().max()))
+
+
+def test_codes_of_a_narrower_mapping_are_found_again() -> None:
+    torch.manual_seed(2)
+    x = torch.randn(40, 5)
+    codec = FeatureCodec([f"f{i}" for i in range(5)], {}, 8).fit(x.numpy())
+    narrow = Mapping(8, 2, codec.conditioning())
+    plain = Mapping(8, 2)
+    plain.load_state_dict(narrow.folded_state())
+    with torch.no_grad():
+        expected = narrow.skip_norm(codec.quiet_z(codec.standardize(x)))
+        found = mapping.earlier_codes(plain, codec.widened(16), x)
+    assert torch.allclose(found, expected, atol=1e-5)

@@ -1,0 +1,174 @@
+"""Teaches the mapping network by itself, before the synthesis: w should tell, linearly, what a small picture shows.
+
+Mapping is a regression: features in, codes out. Learned through the synthesis it is slow, since every step costs two pictures.
+Here its target are principal components of the small pictures of both looks (people before gray, and their coverage), which a
+plain linear layer reads from w: thousands of steps a minute. Pose, hair mass and shading, two thirds of a generator's error,
+are decided at this size.
+
+A generator that is there already goes on: what it calls w is regressed as well, and its modulations are rewritten for the new w.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.fit.data import People, batch
+from training.fit.features import FeatureCodec
+from training.fit.networks import Mapping, ModulatedConv, Synthesis
+from training.fit.variants import Backgrounds, Mirror
+
+SIZE = 32  # pixels
+_COMPONENTS = 400
+_RATE = 3e-3
+_DECAY = 0.3
+_BATCH = 128
+_OLD_SHARE = 0.1  # of the loss, for the codes of an earlier mapping network
+
+
+class Components:
+    """Principal components of small pictures, and how they go with features; each person twice, as in a mirror too."""
+
+    def __init__(self, people: People, codec: FeatureCodec, device: torch.device, size: int = SIZE) -> None:
+        self.size = min(size, people.size)
+        self._backgrounds = Backgrounds(codec, device)
+        self._mirror = Mirror(codec, device)
+        features, pictures = self._read(people, people.everyone())
+        self.features = features
+        self.mean = pictures.mean(0)
+        most = min(_COMPONENTS, *pictures.shape)
+        _, _, self.basis = torch.svd_lowrank(pictures - self.mean, q=most, niter=2)
+        self.values = (pictures - self.mean) @ self.basis
+        self.scale = self.values.std(0).mean()
+
+    def _read(self, people: People, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw features [2n, F] and people before gray with their coverage [2n, 8 * size * size]."""
+        features, pictures = [], []
+        for part in rows.split(256):
+            seen = batch(people, part, self.size)
+            for one in (self._mirror.some(seen, 0.0), self._mirror.some(seen, 1.0)):
+                background = self._backgrounds.gradient(one.features, self.size)
+                looks = [(one.photo, one.photo_alpha), (one.toon, one.toon_alpha)]
+                layers = [layer for picture, alpha in looks for layer in (picture - background * (1 - alpha), alpha)]
+                features.append(one.features)
+                pictures.append(torch.cat(layers, 1).flatten(1))
+        return torch.cat(features), torch.cat(pictures)
+
+    def psnr(self, values: Tensor, people: People, rows: Tensor) -> float:
+        """dB of the photo look that these components [n, k] give, before the people's own backgrounds."""
+        layers = (values @ self.basis.T + self.mean).reshape(len(rows), 8, self.size, self.size)
+        real = batch(people, rows, self.size)
+        made = layers[:, :3] + self._backgrounds.gradient(real.features, self.size) * (1 - layers[:, 3:4])
+        error = (made.clamp(-1, 1) - real.photo).square().mean((1, 2, 3))
+        return float((10 * torch.log10(4 / error.clamp(min=1e-10))).mean())
+
+
+def learn(
+    mapping: Mapping,
+    codec: FeatureCodec,
+    people: People,
+    seconds: float,
+    earlier: Mapping | None = None,
+    report: Callable[..., None] = lambda **_: None,
+) -> Linear | None:
+    """Trains `mapping` for that many seconds; returns how the codes of the `earlier` network are read from the new ones."""
+    device = next(mapping.parameters()).device
+    known = Components(people, codec, device)
+    told = codec.quiet_z(codec.standardize(known.features))
+    old, old_scale = None, torch.ones((), device=device)
+    if earlier is not None:
+        with torch.no_grad():
+            old = earlier_codes(earlier, codec, known.features)
+            old_scale = (old - old.mean(0)).square().mean().sqrt()
+            old_mean = old.mean(0)
+    width = mapping.width
+    read = nn.Linear(width, known.values.shape[1] + (0 if old is None else old.shape[1])).to(device)
+    optimizer = torch.optim.AdamW(_groups(mapping, read), betas=(0.9, 0.999))
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    noise, mapping.noise = mapping.noise, 0.0
+    began, steps, said = time.monotonic(), 0, time.monotonic()
+    while (fraction := (time.monotonic() - began) / max(seconds, 1e-3)) < 1:
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * (0.5 * (1 + math.cos(math.pi * fraction)) + 1e-3)
+        rows = torch.randint(len(told), (_BATCH,), device=device)
+        answer = read(mapping.skip_norm(told[rows]))
+        count = known.values.shape[1]
+        loss = F.mse_loss(answer[:, :count], known.values[rows] / known.scale)
+        if old is not None:
+            loss = loss + _OLD_SHARE * F.mse_loss(answer[:, count:], (old[rows] - old_mean) / old_scale)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        steps += 1
+        if time.monotonic() - said > 20:
+            said = time.monotonic()
+            figures = _judge(mapping, codec, known, read, people)
+            report(event="mapping", step=steps, fraction=fraction, loss=loss.detach(), **figures)
+    mapping.noise = noise
+    report(event="mapping learned", step=steps, people=len(told) // 2, **_judge(mapping, codec, known, read, people))
+    if earlier is None:
+        return None
+    with torch.no_grad():
+        return Linear.solve(mapping.skip_norm(told), earlier_codes(earlier, codec, known.features))
+
+
+@torch.no_grad()
+def _judge(mapping: Mapping, codec: FeatureCodec, known: Components, read: nn.Linear, people: People) -> dict[str, float]:
+    rows = people.everyone(held_out=True)[:400]
+    if not len(rows):
+        return {}
+    w = mapping.skip_norm(codec.quiet_z(codec.standardize(people.features[rows])))
+    return {f"psnr_{known.size}": known.psnr(read(w)[:, : known.values.shape[1]] * known.scale, people, rows)}
+
+
+def _groups(mapping: Mapping, read: nn.Linear) -> list[dict[str, object]]:
+    """Rates for what the layers compute with: equalized weights are stored much larger than they act."""
+    groups: list[dict[str, object]] = [{"params": list(read.parameters()), "lr": _RATE, "weight_decay": _DECAY}]
+    for layer in mapping.layers:
+        for parameter, gain in ((layer.weight, layer.gain), (layer.bias, layer.lr_mul)):
+            groups.append({"params": [parameter], "lr": _RATE / gain, "weight_decay": _DECAY * gain})
+    return groups
+
+
+@torch.no_grad()
+def earlier_codes(mapping: Mapping, codec: FeatureCodec, features: Tensor) -> Tensor:
+    """w of raw features [n, F] by a mapping network of any width that was trained with the same features."""
+    known = codec.coordinates(codec.standardize(features))
+    return mapping.skip_norm(F.pad(known, (0, mapping.width - codec.count)))
+
+
+class Linear:
+    """y = x @ matrix + offset."""
+
+    def __init__(self, matrix: Tensor, offset: Tensor) -> None:
+        self.matrix, self.offset = matrix, offset
+
+    @classmethod
+    def solve(cls, x: Tensor, y: Tensor, strength: float = 1e-4) -> Linear:
+        """Ridge regression of y [n, b] on x [n, a]."""
+        mean_x, mean_y = x.mean(0), y.mean(0)
+        centered = (x - mean_x).double()
+        gram = centered.T @ centered / len(x)
+        gram = gram + strength * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        matrix = torch.linalg.solve(gram, centered.T @ (y - mean_y).double() / len(x)).float()
+        return cls(matrix, mean_y - mean_x @ matrix)
+
+
+@torch.no_grad()
+def take_over(synthesis: Synthesis, earlier: Synthesis, old_from_new: Linear) -> None:
+    """`synthesis` becomes `earlier` for codes from which the earlier codes are read by `old_from_new`."""
+    state = earlier.state_dict()
+    before = dict(earlier.named_modules())
+    for name, module in synthesis.named_modules():
+        if not isinstance(module, ModulatedConv):
+            continue
+        new, old = module.modulation, before[name].modulation
+        acting = old.weight * old.gain  # styles = acting @ w + bias
+        state[f"{name}.modulation.weight"] = acting @ old_from_new.matrix.T / new.gain
+        state[f"{name}.modulation.bias"] = old.bias + acting @ old_from_new.offset / new.lr_mul
+    synthesis.load_state_dict(state)
