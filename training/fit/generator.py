@@ -143,6 +143,11 @@ class Trainer:
             assert earlier is not None
             if earlier.shape == self.model.mapping.shape:
                 self.model.mapping.load_folded(earlier.state_dict())
+            elif not seconds:
+                raise ValueError(
+                    f"{folder}: its mapping network has (width, layers) {earlier.shape}, the plan {self.model.mapping.shape}; "
+                    "expected the same, or a plan with a mapping_share, in which the new one learns the old one's codes"
+                )
         old_from_new = None
         if seconds > 0:
             old_from_new = mapping.learn(self.model.mapping, self.codec, self.people, seconds, earlier, self.log)
