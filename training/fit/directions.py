@@ -162,7 +162,7 @@ def find_directions(
     w = codes_of(codec, mapping, features)
     mean = w.mean(0)
     values = torch.stack([attribute_value(codec, a, features) for a in known.values()], 1)
-    probes = _ridge(w - mean, values - values.mean(0))  # [w_dim, attributes]: d(value) = d(w) @ probes
+    probes = ridge(w - mean, values - values.mean(0))  # [w_dim, attributes]: d(value) = d(w) @ probes
     covariance = (w - mean).T @ (w - mean) / len(w)
 
     names = list(known)
@@ -196,7 +196,8 @@ def find_directions(
     return directions, leaks
 
 
-def _ridge(x: Tensor, y: Tensor, strength: float = 1e-3) -> Tensor:
+def ridge(x: Tensor, y: Tensor, strength: float = 1e-3) -> Tensor:
+    """Matrix [a, b] that reads centered y [n, b] from centered x [n, a]."""
     gram = x.T @ x / len(x)
     gram = gram + strength * gram.diagonal().mean() * torch.eye(len(gram), device=x.device)
     return torch.linalg.solve(gram, x.T @ y / len(x))

@@ -124,7 +124,7 @@ class FeatureCodec(torch.nn.Module):
         """The same features with room for more slack, or less."""
         codec = FeatureCodec(self.names, self.groups, z_dim)
         codec.load_state_dict(self.state_dict())
-        return codec
+        return codec.to(self.mean.device)
 
     def description(self) -> dict[str, object]:
         return {"names": list(self.names), "groups": self.groups, "z_dim": self.z_dim}

@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.fit.data import People, batch
+from training.fit.directions import codes_of, ridge
 from training.fit.features import FeatureCodec
 from training.fit.networks import Mapping, ModulatedConv, Synthesis
 from training.fit.variants import Backgrounds, Mirror
@@ -80,27 +80,27 @@ def learn(
     device = next(mapping.parameters()).device
     known = Components(people, codec, device)
     told = codec.quiet_z(codec.standardize(known.features))
-    old, old_scale = None, torch.ones((), device=device)
-    if earlier is not None:
-        with torch.no_grad():
-            old = earlier_codes(earlier, codec, known.features)
-            old_scale = (old - old.mean(0)).square().mean().sqrt()
-            old_mean = old.mean(0)
-    width = mapping.width
-    read = nn.Linear(width, known.values.shape[1] + (0 if old is None else old.shape[1])).to(device)
-    optimizer = torch.optim.AdamW(_groups(mapping, read), betas=(0.9, 0.999))
+    targets, shares = [known.values / known.scale], [1.0]
+    old = None if earlier is None else earlier_codes(earlier, codec, known.features)
+    if old is not None:
+        centered = old - old.mean(0)
+        targets.append(centered / centered.square().mean().sqrt())
+        shares.append(_OLD_SHARE)
+    wanted = torch.cat(targets, 1)
+    weight = torch.cat(
+        [target.new_full((target.shape[1],), share / target.shape[1]) for target, share in zip(targets, shares, strict=True)]
+    )
+    read = nn.Linear(mapping.width, wanted.shape[1]).to(device)
+    optimizer = torch.optim.AdamW(_groups(mapping, read))
     peaks = [group["lr"] for group in optimizer.param_groups]
     noise, mapping.noise = mapping.noise, 0.0
-    began, steps, said = time.monotonic(), 0, time.monotonic()
+    began = said = time.monotonic()
+    steps = 0
     while (fraction := (time.monotonic() - began) / max(seconds, 1e-3)) < 1:
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * (0.5 * (1 + math.cos(math.pi * fraction)) + 1e-3)
         rows = torch.randint(len(told), (_BATCH,), device=device)
-        answer = read(mapping.skip_norm(told[rows]))
-        count = known.values.shape[1]
-        loss = F.mse_loss(answer[:, :count], known.values[rows] / known.scale)
-        if old is not None:
-            loss = loss + _OLD_SHARE * F.mse_loss(answer[:, count:], (old[rows] - old_mean) / old_scale)
+        loss = ((read(mapping.skip_norm(told[rows])) - wanted[rows]).square() @ weight).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -111,10 +111,10 @@ def learn(
             report(event="mapping", step=steps, fraction=fraction, loss=loss.detach(), **figures)
     mapping.noise = noise
     report(event="mapping learned", step=steps, people=len(told) // 2, **_judge(mapping, codec, known, read, people))
-    if earlier is None:
+    if old is None:
         return None
     with torch.no_grad():
-        return Linear.solve(mapping.skip_norm(told), earlier_codes(earlier, codec, known.features))
+        return Linear.solve(mapping.skip_norm(told), old)
 
 
 @torch.no_grad()
@@ -122,8 +122,8 @@ def _judge(mapping: Mapping, codec: FeatureCodec, known: Components, read: nn.Li
     rows = people.everyone(held_out=True)[:400]
     if not len(rows):
         return {}
-    w = mapping.skip_norm(codec.quiet_z(codec.standardize(people.features[rows])))
-    return {f"psnr_{known.size}": known.psnr(read(w)[:, : known.values.shape[1]] * known.scale, people, rows)}
+    told = read(codes_of(codec, mapping, people.features[rows]))[:, : known.values.shape[1]]
+    return {f"psnr_{known.size}": known.psnr(told * known.scale, people, rows)}
 
 
 def _groups(mapping: Mapping, read: nn.Linear) -> list[dict[str, object]]:
@@ -135,11 +135,9 @@ def _groups(mapping: Mapping, read: nn.Linear) -> list[dict[str, object]]:
     return groups
 
 
-@torch.no_grad()
 def earlier_codes(mapping: Mapping, codec: FeatureCodec, features: Tensor) -> Tensor:
     """w of raw features [n, F] by a mapping network of any width that was trained with the same features."""
-    known = codec.coordinates(codec.standardize(features))
-    return mapping.skip_norm(F.pad(known, (0, mapping.width - codec.count)))
+    return codes_of(codec.widened(mapping.width), mapping, features)
 
 
 class Linear:
@@ -152,10 +150,7 @@ class Linear:
     def solve(cls, x: Tensor, y: Tensor, strength: float = 1e-4) -> Linear:
         """Ridge regression of y [n, b] on x [n, a]."""
         mean_x, mean_y = x.mean(0), y.mean(0)
-        centered = (x - mean_x).double()
-        gram = centered.T @ centered / len(x)
-        gram = gram + strength * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-        matrix = torch.linalg.solve(gram, centered.T @ (y - mean_y).double() / len(x)).float()
+        matrix = ridge((x - mean_x).double(), (y - mean_y).double(), strength).float()
         return cls(matrix, mean_y - mean_x @ matrix)
 
 
