@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import augment, losses, mesh, stub, variants  # noqa: E402
+from training.fit import augment, encoder, losses, mesh, stub, variants  # noqa: E402
 from training.fit.clock import Budget  # noqa: E402
-from training.fit.data import People, _write_block, picture  # noqa: E402
+from training.fit.config import PLANS  # noqa: E402
+from training.fit.data import People, _write_block, enlarged, picture, resize  # noqa: E402
 from training.fit.features import FeatureCodec  # noqa: E402
+from training.fit.report import Log  # noqa: E402
+from training.fit.run import measure_features  # noqa: E402
 from training.render import features, sampling  # noqa: E402
 from training.render.dataset import Dataset  # noqa: E402
 
@@ -109,6 +113,43 @@ def test_small_renders_teach_small_stages_only(tmp_path: Path) -> None:
     shown = picture(pool.natural, torch.tensor([first]), 16)[0].permute(1, 2, 0).numpy()
     wanted = again.natural(int(np.flatnonzero(again.indices == number)[0])) / 127.5 - 1
     assert np.allclose(shown, wanted, atol=1e-5)
+
+
+def test_an_encoder_sees_people_of_every_size_smoothly_enlarged(tmp_path: Path) -> None:
+    plan = replace(PLANS["smoke"], held_out=4)
+    stub.write(tmp_path / "small", 8, 16)
+    stub.write(tmp_path / "whole", 16, 32, first=64)
+    (tmp_path / "cache").mkdir()
+    for folder in ("small", "whole"):
+        people = Dataset(tmp_path / folder)
+        _write_block(people, list(range(len(people))), 32, None, tmp_path / "cache")
+    codec = measure_features(tmp_path / "small", plan)
+    pool = People(tmp_path / "cache", 32, codec.count, 30, plan.held_out, torch.device("cpu"))
+    pool.refresh()
+    trainer = encoder.Trainer(plan, codec, pool, tmp_path, None, torch.device("cpu"), Log(tmp_path / "log"))
+    eligible = trainer.eligible()
+    assert {size: len(rows) for size, rows in eligible.items()} == {16: 6, 32: 12}
+    parts = trainer._features_batch(eligible)
+    assert [part["crop"].shape[2:] for part in parts] == [(32, 32), (32, 32)]
+    trainer.train_step(0.0, eligible)
+    # Repeated pixels would be told from any camera's at once.
+    stored = pool.natural[eligible[16]].float()
+    repeated = (stored[:, ::2] - stored[:, 1::2]).abs().mean()
+    smooth = trainer.renders(6, eligible[16])["real"]
+    assert repeated == 0
+    assert (smooth[:, :, ::2] - smooth[:, :, 1::2]).abs().mean() > 0.01
+
+
+def test_a_small_picture_is_enlarged_from_its_own_pixels() -> None:
+    own = np.add.outer(np.arange(0, 240, 30), [0, 4, 9]).astype(np.uint8)[None].repeat(8, 0)
+    stored = resize(own, 32)
+    assert (enlarged(stored, 32) == stored).all()
+    smooth = enlarged(stored, 8)
+    assert smooth.shape == (32, 32, 3)
+    assert np.abs(resize(smooth, 8).astype(int) - own).max() < 6
+    assert (
+        np.abs(np.diff(smooth.astype(int), axis=1)).max() < np.abs(np.diff(stored.astype(int), axis=1)).max()
+    )
 
 
 def test_stub_speaks_the_renderers_format(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ class GeneratorPlan:
 @dataclass(frozen=True)
 class EncoderPlan:
     batch: int = 96
+    features_batch: int = 96  # while only features are compared
+    other_background: float = 0.55  # part of the people before something else
     attention: float = 4.0  # how much more eyes, brows and mouth count in the difference of pictures
     widths: tuple[int, ...] = (24, 48, 96, 128, 160)
     depths: tuple[int, ...] = (0, 1, 2, 2, 1)

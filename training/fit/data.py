@@ -24,7 +24,7 @@ from training.fit.mesh import USUAL_REGION, region_of
 from training.fit.variants import Batch
 
 BLOCK = 64
-_FACES_FROM = 128  # pixels; smaller pictures show the tracker no face
+_FACES_FROM = 64  # pixels; enlarged from there, a mesh is two thirds of a pixel at 256 px from what the tracker finds there
 _PICTURES = ("natural", "toon", "natural_alpha", "toon_alpha")
 
 
@@ -33,6 +33,13 @@ def resize(picture: np.ndarray, size: int) -> np.ndarray:
     if picture.shape[0] == size:
         return picture
     return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BOX))
+
+
+def enlarged(picture: np.ndarray, own: int) -> np.ndarray:
+    """A picture that was rendered at `own` pixels and repeated to its present size, smooth instead."""
+    if own >= picture.shape[0]:
+        return picture
+    return np.asarray(Image.fromarray(resize(picture, own)).resize(picture.shape[:2], Image.Resampling.BICUBIC))
 
 
 def ingest(data: Path, cache: Path, size: int, mesh: Path | None, part: int = 0, parts: int = 1) -> None:
@@ -91,7 +98,9 @@ def _write_block(people: Any, rows: list[int], size: int, finder: Any, cache: Pa
     # Without a network, or in a small picture, there is no mesh, and its score is -1.
     block["mesh"], block["score"] = np.zeros((count, 468, 3), np.float32), np.full(count, -1, np.float32)
     if finder is not None and min(kept["size"]) >= _FACES_FROM:
-        block["mesh"], block["score"] = finder(block["natural"])
+        block["mesh"], block["score"] = finder(
+            np.stack([enlarged(*one) for one in zip(block["natural"], kept["size"], strict=True)])
+        )
     name = f"block-{int(block['index'][0]):07d}-{count:03d}"
     unfinished = cache / f".{name}.tmp"
     with unfinished.open("wb") as file:
@@ -107,6 +116,7 @@ class People:
     score           float32 [capacity], of the mesh: below 0 there is none
 
     People rendered smaller than `size` are drawn for stages of their size only: they teach cheaply what belongs where.
+    The size that each was rendered at is in `sizes`.
     """
 
     def __init__(self, cache: Path, size: int, features: int, capacity: int, held_out: int, device: torch.device) -> None:
@@ -130,7 +140,7 @@ class People:
         self._seen = np.zeros(0, bool)
         self._taken: set[str] = set()
         self._numbers: list[int] = []
-        self._sizes = np.zeros(0, np.int64)
+        self.sizes = np.zeros(0, np.int64)
 
     def refresh(self) -> int:
         """Take up new blocks; returns how many people there are."""
@@ -161,9 +171,9 @@ class People:
         ):
             target[where] = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
         self._numbers += [int(i) for i in block["index"][fresh]]
-        self._sizes = np.append(self._sizes, block["size"][fresh])
+        self.sizes = np.append(self.sizes, block["size"][fresh])
         self.count = len(self._numbers)
-        numbers, whole = np.array(self._numbers), self._sizes >= self.size
+        numbers, whole = np.array(self._numbers), self.sizes >= self.size
         test = numbers % self.held_out == self.held_out - 1
         self.train, self.test, self._seen = np.flatnonzero(~test & whole), np.flatnonzero(test & whole), ~test
 
@@ -181,7 +191,7 @@ class People:
 
     def draw(self, n: int, size: int, odds: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Row numbers of n random people to train on at `size` pixels; `odds` [n] of features [n, F]: how often each is drawn."""
-        rows = np.flatnonzero(self._seen & (self._sizes >= size))
+        rows = np.flatnonzero(self._seen & (self.sizes >= size))
         chances = None
         if odds is not None:
             chances = odds(self.features[torch.from_numpy(rows).to(self.device)]).double().cpu().numpy()
@@ -200,13 +210,13 @@ class People:
 def picture(stored: Tensor, rows: Tensor, size: int | None = None) -> Tensor:
     """uint8 [.., h, w, 3] -> float32 [n, 3, size, size] in -1..1, averaged down."""
     chosen = stored[rows].permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
-    return chosen if size is None else _averaged_down(chosen, size)
+    return chosen if size is None else averaged_down(chosen, size)
 
 
 def batch(people: People, rows: Tensor, size: int) -> Batch:
     """These people at `size` pixels."""
     covers = {
-        name: _averaged_down(stored[rows][:, None].float() / 255, size)
+        name: averaged_down(stored[rows][:, None].float() / 255, size)
         for name, stored in (("photo_alpha", people.alpha), ("toon_alpha", people.toon_alpha))
     }
     mesh, score = people.mesh[rows], people.score[rows]
@@ -224,7 +234,8 @@ def batch(people: People, rows: Tensor, size: int) -> Batch:
     )
 
 
-def _averaged_down(pictures: Tensor, size: int) -> Tensor:
+def averaged_down(pictures: Tensor, size: int) -> Tensor:
+    """[n, c, h, w] averaged to [n, c, size, size]; a smaller picture stays as it is."""
     return torch.nn.functional.avg_pool2d(pictures, pictures.shape[-1] // size) if size < pictures.shape[-1] else pictures
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from training.fit import augment
 from training.fit.clock import Budget, orphaned
 from training.fit.config import Plan
-from training.fit.data import People, picture
+from training.fit.data import People, averaged_down, picture
 from training.fit.features import FeatureCodec
 from training.fit.generator import _decay, _keep_finite
 from training.fit.losses import ms_ssim, psnr, pyramid_l1
@@ -95,13 +95,13 @@ class Trainer:
         self.weight = self._feature_weights()
 
     def _feature_weights(self) -> Tensor:
-        """What is seen clearly and must follow counts more; the background will hardly be shown."""
+        """What is seen clearly and must follow counts more; clothing will hardly be shown."""
         weight = torch.ones(self.codec.count)
         for group, factor in (
-            ("background", 0.3),
-            ("clothing", 0.3),
-            ("light", 0.6),
-            ("identity", 0.7),
+            ("background", 1.0),
+            ("clothing", 0.5),
+            ("light", 1.0),
+            ("identity", 0.8),
             ("pose", 4.0),
             ("gaze", 3.0),
         ):
@@ -182,16 +182,18 @@ class Trainer:
 
     # -- batches -------------------------------------------------------------------------------------------------------
 
-    def eligible(self) -> np.ndarray:
-        """Rows to train on: those whose mesh was found (or all, without a mesh network)."""
+    def eligible(self) -> dict[int, np.ndarray]:
+        """Rows to train on by the size they were rendered at: those whose mesh was found (or all, without a mesh network)."""
         score = self.people.score[: self.people.count].cpu().numpy()
-        rows = self.people.train
+        rows = self.people.everyone().cpu().numpy()
         good = rows[(score[rows] > 0.5) | (score[rows] < 0)]
-        return good if len(good) else rows
+        chosen = good if len(good) else rows
+        sizes = self.people.sizes[chosen]
+        return {int(size): chosen[sizes == size] for size in np.unique(sizes)}
 
     def crops(self, pictures: Tensor, mesh: Tensor, jitter: bool) -> tuple[Tensor, Tensor]:
         """As the live pipeline would crop these pictures, give or take; landmarks in crop pixels."""
-        n, size = len(pictures), pictures.shape[-1]
+        n = len(pictures)
         found = mesh.abs().sum((1, 2)) > 0
         whole = torch.eye(2, 3, device=self.device).expand(n, 2, 3)
         safe = torch.where(found[:, None, None], mesh, torch.rand_like(mesh))
@@ -202,21 +204,25 @@ class Trainer:
         if jitter:
             moved = augment.jitter_mesh(moved)
         moved = torch.where(found[:, None, None], moved, mesh)
-        return crop, _crop_pixels(moved, size)
+        return crop, _crop_pixels(moved, self.plan.size)
 
     @torch.no_grad()
     def renders(self, n: int, eligible: np.ndarray) -> dict[str, Tensor]:
+        """n of the eligible people, all rendered at one size; small ones are enlarged as a small face in a big frame is."""
         rows = torch.from_numpy(np.random.choice(eligible, n)).to(self.device)
-        real = picture(self.people.natural, rows)
-        alpha = self.people.alpha[rows][:, None].float() / 255
-        replaced = torch.rand(n, 1, 1, 1, device=self.device) < 0.55
+        own = int(self.people.sizes[eligible[0]])
+        # Twice its own size is all that a small picture needs while it goes through the camera.
+        work = min(self.plan.size, 2 * own)
+        real = _resized(picture(self.people.natural, rows, own), work)
+        alpha = _resized(averaged_down(self.people.alpha[rows][:, None].float() / 255, own), work)
+        replaced = torch.rand(n, 1, 1, 1, device=self.device) < self.mine.other_background
         seen = torch.where(replaced, real * alpha + augment.backgrounds(real) * (1 - alpha), real)
         crop, landmarks = self.crops(seen, self.people.mesh[rows], jitter=True)
         counts = torch.where(replaced, alpha, torch.ones_like(alpha))
         return {
-            "crop": augment.camera(crop), "landmarks": landmarks, "real": real, "counts": counts, "mesh": self.people.mesh[rows],
-            "target": self.codec.standardize(self.people.features[rows]), "replaced": replaced.flatten(),
-            "found": self.people.score[rows] > 0.5,
+            "crop": _resized(augment.camera(crop), self.plan.size), "landmarks": landmarks, "real": real, "counts": counts,
+            "mesh": self.people.mesh[rows], "target": self.codec.standardize(self.people.features[rows]),
+            "replaced": replaced.flatten(), "found": self.people.score[rows] > 0.5,
         }  # fmt: skip
 
     @torch.no_grad()
@@ -244,15 +250,12 @@ class Trainer:
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
-    def train_step(self, fraction: float, eligible: np.ndarray) -> None:
+    def train_step(self, fraction: float, eligible: dict[int, np.ndarray]) -> None:
         mine = self.mine
         pictures = fraction >= mine.features_only and self.photo is not None
-        n = mine.batch
-        invented = int(n * mine.invented) if pictures and self.meshes is not None else 0
-        batch = self.renders(n - invented, eligible)
-        if invented:
-            more = self.inventions(invented, eligible)
-            batch = {name: torch.cat([values, more[name]]) for name, values in batch.items()}
+        parts = self._pictures_batch(eligible) if pictures else self._features_batch(eligible)
+        batch = {name: torch.cat([part[name] for part in parts]) for name in (parts[0].keys() & parts[-1].keys())}
+        n = len(batch["crop"])
         for group in self.optimizer.param_groups:
             group["lr"] = mine.lr * _decay(fraction, mine.decay_from) * min(1.0, (self.step + 1) / 200)
 
@@ -270,6 +273,23 @@ class Trainer:
         self._update_average(n)
         self.step += 1
         self.images += n
+
+    def _features_batch(self, eligible: dict[int, np.ndarray]) -> list[dict[str, Tensor]]:
+        """People of every size, as many of each size in every batch: normalization should not tell sizes apart."""
+        n = self.mine.features_batch
+        shares = {
+            size: round(n * len(rows) ** 0.5 / sum(len(r) ** 0.5 for r in eligible.values())) for size, rows in eligible.items()
+        }
+        parts = [self.renders(max(1, count), eligible[size]) for size, count in shares.items()]
+        return [{name: values for name, values in part.items() if name not in ("real", "counts")} for part in parts]
+
+    def _pictures_batch(self, eligible: dict[int, np.ndarray]) -> list[dict[str, Tensor]]:
+        """People rendered at full size, some of them by the generator."""
+        mine = self.mine
+        whole = eligible[max(eligible)]
+        invented = int(mine.batch * mine.invented) if self.meshes is not None else 0
+        parts = [self.renders(mine.batch - invented, whole)]
+        return [*parts, self.inventions(invented, whole)] if invented else parts
 
     def _feature_loss(self, estimate: Tensor, batch: dict[str, Tensor]) -> Tensor:
         wrong = F.smooth_l1_loss(estimate, batch["target"], reduction="none", beta=1.0) * self.weight
@@ -367,6 +387,13 @@ class Trainer:
         save_sheet(path, lines, cell=min(self.plan.size, 128))
 
 
+def _resized(pictures: Tensor, size: int) -> Tensor:
+    """Enlarged smoothly; a larger picture stays as it is."""
+    if pictures.shape[-1] >= size:
+        return pictures
+    return F.interpolate(pictures, size=(size, size), mode="bicubic", align_corners=False).clamp(-1, 1)
+
+
 def _crop_pixels(mesh: Tensor, size: int) -> Tensor:
     """Units of the picture -> pixels with their centers at integers."""
     shift = torch.tensor([0.5, 0.5, 0.0], device=mesh.device)
@@ -397,11 +424,16 @@ def run(
     elif start is not None:
         trainer.start_from(start / "encoder.pt")
     else:
-        rows = torch.from_numpy(eligible[:4000]).to(device)
+        rows = torch.from_numpy(eligible[max(eligible)][:4000]).to(device)
         statistics = _crop_pixels(people.mesh[rows], plan.size)
         trainer.encoder.set_landmark_statistics(statistics)
         trainer.average.set_landmark_statistics(statistics)
-    log(event="start", people=people.count, eligible=len(eligible), fraction=budget.fraction)
+    log(
+        event="start",
+        people=people.count,
+        eligible={str(size): len(rows) for size, rows in eligible.items()},
+        fraction=budget.fraction,
+    )
 
     began, images, reported, saved = time.monotonic(), trainer.images, time.monotonic(), time.monotonic()
     refreshed = time.monotonic()
