@@ -1,12 +1,15 @@
 """Edits of W+ codes: named directions, truncation, the W+ to W dial, and mixing of two people.
 
-A :class:`Direction` is one slider. Two kinds:
+A :class:`Direction` is one slider. Three kinds:
 
 ``offset``     ``codes + strength * offset``; strength 0 changes nothing (InterFaceGAN, SeFa, our own)
 ``component``  moves the code's *coordinate* on a principal component to the strength, in sigmas:
                ``codes + (strength - coordinate) * step`` on some rows (GANSpace). The coordinate is
                that of row 0, for every row, as in the encoders that made this kind of edit known.
                Strength 0 therefore moves the person to the average; leave the name out to change nothing.
+``bounded``    an offset that stops where people end: the code's coordinate along it (as above, read from
+               row 0, in strengths) plus the strength stays within bounds, so that a shaven face cannot
+               be shaven further. A code that is beyond a bound already stays where it is.
 
 Several edits at once are measured on the code as it came in and summed, so that their order is
 irrelevant. Nothing here changes an array in place.
@@ -66,6 +69,7 @@ class Direction:
     note: str = ""
     probe: Floats | None = field(default=None, repr=False)  # [w_dim]: coordinate = codes[0] @ probe - origin
     origin: float = 0.0  # mean @ probe
+    bounds: tuple[float, float] | None = None  # coordinates that an edit stays within; needs a probe
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -99,6 +103,13 @@ class Direction:
             object.__setattr__(self, "probe", probe)
         if not math.isfinite(self.origin):
             raise EditError(f"direction {self.name!r}: expected a finite origin, got {self.origin}")
+        if self.bounds is not None:
+            least, most = self.bounds
+            if self.probe is None or not (math.isfinite(least) and math.isfinite(most) and least < most):
+                what = f"{least}..{most}" + (" without a probe" if self.probe is None else "")
+                raise EditError(
+                    f"direction {self.name!r}: expected a probe and bounds low < high, got {what}"
+                )
 
     @classmethod
     def component(
@@ -121,8 +132,10 @@ class Direction:
                    origin=origin, **settings)  # fmt: skip
 
     @property
-    def kind(self) -> Literal["offset", "component"]:
-        return "offset" if self.probe is None else "component"
+    def kind(self) -> Literal["offset", "component", "bounded"]:
+        if self.probe is None:
+            return "offset"
+        return "component" if self.bounds is None else "bounded"
 
     @property
     def limit(self) -> float:
@@ -135,11 +148,15 @@ class Direction:
         return DirectionInfo(self.kind, self.range, self.unit, self.ends, self.rows, self.note)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Arrays for a bundle's ``directions.npz``: NAME, and for a component NAME.probe, NAME.origin."""
+        """Arrays for a bundle's ``directions.npz``: NAME, with a probe NAME.probe and NAME.origin, and if it
+        is bounded NAME.bounds [2].
+        """
         arrays: dict[str, NDArray[Any]] = {self.name: self.offset}
         if self.probe is not None:
             arrays[f"{self.name}.probe"] = self.probe
             arrays[f"{self.name}.origin"] = np.array(self.origin)
+        if self.bounds is not None:
+            arrays[f"{self.name}.bounds"] = np.array(self.bounds)
         return arrays
 
     @classmethod
@@ -147,8 +164,12 @@ class Direction:
         cls, name: str, info: DirectionInfo, arrays: Mapping[str, NDArray[Any]], n_styles: int, w_dim: int
     ) -> Direction:
         """Inverse of ``info`` and :meth:`to_arrays`. Raises EditError on missing or misshapen arrays."""
-        probes = {f"{name}.probe": (w_dim,), f"{name}.origin": ()} if info.kind == "component" else {}
-        for key, shape in {name: (n_styles, w_dim), **probes}.items():
+        extra: dict[str, tuple[int, ...]] = {}
+        if info.kind != "offset":
+            extra = {f"{name}.probe": (w_dim,), f"{name}.origin": ()}
+        if info.kind == "bounded":
+            extra[f"{name}.bounds"] = (2,)
+        for key, shape in {name: (n_styles, w_dim), **extra}.items():
             if key not in arrays or arrays[key].shape != shape:
                 got = list(arrays[key].shape) if key in arrays else "none"
                 raise EditError(
@@ -156,16 +177,30 @@ class Direction:
                     "export the bundle again"
                 )
         settings: dict[str, Any] = {}
-        if probes:
+        if extra:
             settings = {"probe": arrays[f"{name}.probe"], "origin": float(arrays[f"{name}.origin"])}
+        if info.kind == "bounded":
+            least, most = arrays[f"{name}.bounds"]
+            settings["bounds"] = (float(least), float(most))
         return cls(name, arrays[name], info.range, info.unit, info.ends, info.rows, info.note, **settings)
 
     def coordinate(self, codes: Floats) -> NDArray[np.float64]:
-        """Where codes [N, n_styles, w_dim] are on a component, in sigmas: float64 [N]."""
+        """Where codes [N, n_styles, w_dim] are: float64 [N], of a component in sigmas, else in strengths."""
         if self.probe is None:
-            raise EditError(f"direction {self.name!r}: expected a component, got an offset")
+            raise EditError(f"direction {self.name!r}: expected a component or bounds, got an offset")
         found: NDArray[np.float64] = codes[:, 0].astype(np.float64) @ self.probe - self.origin
         return found
+
+    def move(self, codes: Floats, strength: float) -> NDArray[np.float64]:
+        """How many times the offset is added to each of codes [N, n_styles, w_dim]: float64 [N]."""
+        if self.probe is None:
+            return np.full(len(codes), float(strength))
+        at = self.coordinate(codes)
+        if self.bounds is None:
+            return strength - at
+        least, most = self.bounds
+        moved: NDArray[np.float64] = np.clip(at + strength, np.minimum(at, least), np.maximum(at, most)) - at
+        return moved
 
 
 class Editor:
@@ -192,6 +227,7 @@ class Editor:
         self._offset: Floats | None = None  # [n_styles * w_dim]
         self._probes: Floats | None = None  # [w_dim, components]
         self._steps: Floats | None = None  # [components, n_styles * w_dim], negative
+        self._bounded: list[tuple[Direction, float]] = []
 
     def check(self, edits: Mapping[str, float]) -> None:
         """Raise EditError for an unknown name or a strength beyond three times its range."""
@@ -212,7 +248,7 @@ class Editor:
         for name, strength in edits.items():
             direction = self.directions[name]
             low, high = direction.range
-            if not low <= strength <= high:
+            if not low <= strength <= high and direction.bounds is None:
                 said.append(f"{name}={strength:g} is outside {low:g}..{high:g}: expect artifacts")
             if direction.note:
                 said.append(f"{name}: {direction.note}")
@@ -235,12 +271,16 @@ class Editor:
             edited += self._offset
         if self._probes is not None and self._steps is not None:
             edited += (codes[:, 0] @ self._probes) @ self._steps
+        for direction, strength in self._bounded:
+            edited += np.outer(direction.move(codes, strength), direction.offset).astype(np.float32)
         return edited.reshape(codes.shape)
 
     def _prepare(self, edits: Mapping[str, float]) -> None:
-        """All edits as one affine map: ``codes + offset + (codes[:, 0] @ probes) @ steps``."""
+        """Affine edits as one map, ``codes + offset + (codes[:, 0] @ probes) @ steps``; the bounded apart."""
         self.check(edits)
-        chosen = [(self.directions[name], strength) for name, strength in edits.items()]
+        every = [(self.directions[name], strength) for name, strength in edits.items()]
+        self._bounded = [(d, s) for d, s in every if d.bounds is not None and s]
+        chosen = [(d, s) for d, s in every if d.bounds is None]
         total = np.zeros(self._shape)
         for direction, strength in chosen:
             total += (strength + direction.origin) * direction.offset.astype(np.float64)
@@ -262,12 +302,11 @@ class Editor:
 
 
 def apply_edits(codes: Floats, edits: Mapping[Direction, float]) -> Floats:
-    """Slow reference of :meth:`Editor.apply`: the two formulas as written, one edit after the other."""
+    """Slow reference of :meth:`Editor.apply`: the formulas as written, one edit after the other."""
     edited = codes.astype(np.float64)
     for direction, strength in edits.items():
         for n, code in enumerate(codes):
-            move = strength if direction.probe is None else strength - direction.coordinate(code[None])[0]
-            edited[n] += move * direction.offset
+            edited[n] += direction.move(code[None], strength)[0] * direction.offset
     return edited.astype(np.float32)
 
 
@@ -392,12 +431,12 @@ def orthogonalize(
     ``order``: Gram-Schmidt; the first stays as it is, each next loses its part along those before.
     ``others``: each loses its part along the span of all *original* others. Lengths and ranges stay, so a
     strength keeps its size. Rows are kept: what a direction did not touch, it still does not touch, and
-    where row ranges differ the result is orthogonal as far as that allows. Raises EditError for components
-    and for directions that are a blend of others.
+    where row ranges differ the result is orthogonal as far as that allows. Raises EditError for directions
+    with a probe (components, bounded) and for directions that are a blend of others.
     """
     for direction in directions:
         if direction.kind != "offset":
-            raise EditError(f"direction {direction.name!r}: expected an offset, got a component")
+            raise EditError(f"direction {direction.name!r}: expected an offset, got kind {direction.kind}")
     originals = [d.offset.astype(np.float64).ravel() for d in directions]
     cleaned: list[NDArray[np.float64]] = []
     made = []

@@ -28,7 +28,7 @@ from doppelgan.runtime.manifest import Tensor as TensorInfo
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from training.fit.directions import ATTRIBUTES, codes_of, find_directions, motion_basis, sampled_features
+from training.fit.directions import ATTRIBUTES, Found, codes_of, find_directions, motion_basis, sampled_features
 from training.fit.encoder import EncoderToCodes, load_encoder
 from training.fit.features import FeatureCodec
 from training.fit.networks import load_generator
@@ -106,12 +106,10 @@ def make_bundle(
             motion_basis=motion_basis(codec, mapping, features[:600]).numpy(),
             samples=w[100:116, None].expand(-1, n_styles, -1).numpy(),
         )
-        directions, leaks = find_directions(codec, mapping, features)
-        for label, direction in directions.items():
-            worst = max(leaks[label], key=lambda other: abs(leaks[label][other]))
-            leak = leaks[label][worst]
+        for label, found in find_directions(codec, mapping, features).items():
+            worst, leak = max(found.leak.items(), key=lambda one: abs(one[1]))
             note = f"also moves {worst} by {leak:+.2f}" if abs(leak) >= WORTH_A_NOTE else ""
-            bundle.add_direction(_direction(label, direction, n_styles, ATTRIBUTES[label].ends, note))
+            bundle.add_direction(_direction(label, found, n_styles, ATTRIBUTES[label].ends, note))
         if card is not None:
             bundle.add_file("card", "MODEL_CARD.md", card)
         if clip is not None:
@@ -119,9 +117,11 @@ def make_bundle(
     return out
 
 
-def _direction(name: str, direction: Tensor, n_styles: int, ends: tuple[str, str], note: str) -> Direction:
-    offset = direction[None].expand(n_styles, -1).numpy().astype(np.float32)
-    return Direction(name, offset=np.ascontiguousarray(offset), range=(-1.0, 1.0), ends=ends, note=note)
+def _direction(name: str, found: Found, n_styles: int, ends: tuple[str, str], note: str) -> Direction:
+    return Direction(
+        name, offset=np.ascontiguousarray(found.offset[None].expand(n_styles, -1).numpy(), np.float32), range=(-1.0, 1.0),
+        ends=ends, note=note, probe=found.probe.numpy(), origin=found.origin, bounds=found.bounds,
+    )  # fmt: skip
 
 
 @torch.no_grad()

@@ -71,6 +71,33 @@ def test_a_component_moves_the_coordinate_of_row_0_to_the_strength() -> None:
     assert edited[0, :, 0].tolist() == [1, 4, 20, 30]
 
 
+@pytest.mark.parametrize(
+    ("at", "strength", "moves"),
+    [
+        (0.0, 1.0, 1.0),
+        (0.5, 1.0, 0.6),
+        (0.0, -1.0, -0.1),
+        (-0.4, -1.0, 0.0),
+        (-0.4, 1.0, 1.0),
+        (1.3, 0.5, 0.0),
+        (1.3, -0.5, -0.5),
+    ],
+)
+def test_a_bounded_edit_stops_where_people_end(at: float, strength: float, moves: float) -> None:
+    # Coordinates are half of row 0's first number, from 1 on. Some codes are beyond the bounds already.
+    direction = Direction(
+        "beard", np.ones((N, W), np.float32), probe=np.eye(W)[0] / 2, origin=0.5, bounds=(-0.1, 1.1)
+    )
+    codes = np.zeros((1, N, W), np.float32)
+    codes[0, 0, 0] = 2 * at + 1
+    assert direction.kind == "bounded"
+    assert direction.coordinate(codes) == pytest.approx([at])
+    editor = Editor([direction], np.zeros((N, W), np.float32))
+    edited = editor.apply(codes, {"beard": strength})
+    assert (edited - codes)[0, 2, 3] == pytest.approx(moves, abs=1e-6)
+    assert editor.remarks({"beard": 2.0}) == []
+
+
 @pytest.mark.parametrize("batch", [1, 5])
 def test_fast_path_equals_reference(rng: np.random.Generator, batch: int) -> None:
     axes = np.linalg.qr(rng.standard_normal((W, W)))[0]
@@ -80,10 +107,17 @@ def test_fast_path_equals_reference(rng: np.random.Generator, batch: int) -> Non
         )
         for i in range(2)
     ]
+    directions.append(offset("d", rng, probe=axes[2], origin=0.3, bounds=(-0.5, 0.6)))
     editor = Editor(directions, np.zeros((N, W), np.float32))
     codes = rng.standard_normal((batch, N, W)).astype(np.float32)
     before = codes.copy()
-    for edits in ({}, {"a": 0.5}, {"c1": -2.0}, {"b": -1.0, "c0": 3.0, "a": 1.0, "c1": 0.0}, {"a": 0.0}):
+    for edits in (
+        {},
+        {"a": 0.5},
+        {"c1": -2.0},
+        {"b": -1.0, "c0": 3.0, "a": 1.0, "c1": 0.0, "d": 1.0},
+        {"a": 0.0},
+    ):
         expected = apply_edits(codes, {editor.directions[name]: value for name, value in edits.items()})
         edited = editor.apply(codes, edits)
         np.testing.assert_allclose(edited, expected, atol=2e-5)
@@ -141,6 +175,8 @@ def test_codes_of_another_shape_are_refused(rng: np.random.Generator, shape: tup
         ({"range": (1, 1)}, "low < high"),
         ({"rows": (2, N + 1)}, "first < last"),
         ({"probe": np.ones(W + 1)}, "probe"),
+        ({"bounds": (0.0, 1.0)}, "without a probe"),
+        ({"bounds": (1.0, 0.0), "probe": np.ones(W)}, "bounds low < high"),
     ],
 )
 def test_a_direction_checks_itself(settings: dict[str, Any], says: str) -> None:
@@ -152,11 +188,13 @@ def test_a_direction_survives_the_bundle(rng: np.random.Generator) -> None:
     component = Direction.component(
         "c", np.eye(W)[2], np.arange(W), 2.0, N, rows=(1, 2), range=(-9, 9), unit="s"
     )
-    for made in (offset("a", rng, ends=("x", "y"), note="n"), component):
+    bounded = offset("b", rng, probe=np.ones(W), origin=2.0, bounds=(-0.1, 1.1))
+    for made in (offset("a", rng, ends=("x", "y"), note="n"), component, bounded):
         again = Direction.from_arrays(made.name, made.info, made.to_arrays(), N, W)
         assert again.info == made.info
         assert (again.offset == made.offset).all()
         assert again.origin == made.origin
+        assert again.bounds == made.bounds
     with pytest.raises(EditError, match=r"c.probe.*got none"):
         Direction.from_arrays("c", component.info, {"c": component.offset}, N, W)
 

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 from doppelgan.runtime.bundle import Bundle
+from doppelgan.runtime.edit import Editor
 from doppelgan.runtime.encode import IdentityLock
 from doppelgan.runtime.expression import expression
 from doppelgan.runtime.pipeline import Pipeline
@@ -175,9 +176,10 @@ def edit_sheet(bundle: Bundle, path: Path) -> np.ndarray | None:
 
     start = cv2.resize(_bgr(person.crop.pixels[0]), (128, 128), interpolation=cv2.INTER_AREA)
     columns = [np.concatenate([start, np.full_like(start, 24)]), column(codes, "as found")]
+    editor = Editor(bundle.directions, bundle.latent_avg)
     for name, direction in bundle.directions.items():
         low, high = direction.range
-        columns += [column(codes + np.float32(s) * direction.offset, f"{name} {s:+g}") for s in (low, high)]
+        columns += [column(editor.apply(codes, {name: s}), f"{name} {s:+g}") for s in (low, high)]
     width = 8
     columns += [np.full_like(columns[0], 24)] * (-len(columns) % width)
     return np.concatenate([np.concatenate(columns[i : i + width], 1) for i in range(0, len(columns), width)])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from doppelgan.runtime.bundle import Bundle
+from doppelgan.runtime.edit import Editor
 
 from training.fit.directions import ATTRIBUTES, attribute_value
 from training.fit.features import FeatureCodec
@@ -36,6 +37,7 @@ class Judge:
 def measure_edits(bundle: Bundle, judge: Judge, codes: Floats, population: torch.Tensor) -> dict[str, Any]:
     """codes [n, n_styles, w_dim]; population: raw features of many people, for natural spreads."""
     names = judge.names
+    editor = Editor(bundle.directions, bundle.latent_avg)
     spread = judge.values(population).std(0) + 1e-6
     result: dict[str, Any] = {}
     monotone_all: list[float] = []
@@ -46,9 +48,7 @@ def measure_edits(bundle: Bundle, judge: Judge, codes: Floats, population: torch
         strengths = np.linspace(low, high, STEPS)
         curves = np.empty((len(codes), STEPS, len(names)))
         for i, code in enumerate(codes):
-            curves[i] = judge(
-                np.concatenate([bundle.synthesize(code[None] + np.float32(s) * direction.offset) for s in strengths])
-            )
+            curves[i] = judge(np.concatenate([bundle.synthesize(editor.apply(code[None], {name: float(s)})) for s in strengths]))
         scaled = curves / spread
         steps = np.diff(scaled[:, :, k], axis=1)
         monotone = float((steps > -_SLACK).all(1).mean())
@@ -87,7 +87,7 @@ def measure_curve(
     """
     from training.fit.losses import psnr
 
-    average = bundle.latent_avg[None]
+    average, editor = bundle.latent_avg[None], Editor(bundle.directions, bundle.latent_avg)
     points = [("plus", s, in_w + np.float32(s) * offsets) for s in (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)]
     full = in_w + offsets
     points += [("truncation", t, average + np.float32(t) * (full - average)) for t in (0.3, 0.5, 0.7, 0.85, 1.15, 1.3)]
@@ -101,7 +101,7 @@ def measure_curve(
             if name not in bundle.directions:
                 continue
             k = judge.names.index(name)
-            moved = judge(bundle.synthesize(codes + bundle.directions[name].offset)) - start
+            moved = judge(bundle.synthesize(editor.apply(codes, {name: 1.0}))) - start
             effects.append(float(moved[:, k].mean()))
             drags.append(float(np.abs(np.delete(moved, k, 1)).mean()) / max(abs(effects[-1]), 1e-3))
         curve.append(

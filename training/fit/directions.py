@@ -124,6 +124,8 @@ ATTRIBUTES: dict[str, Attribute] = {
     "pitch": Attribute(("up", "down"), {"pitch": -0.5}, {"pitch": 0.5}),
 }
 
+_BEYOND = 0.1  # how far past its ends an attribute may be set
+
 # Pairs that are allowed to go together: the same thing from two sides.
 _RELATED = {frozenset(pair) for pair in (("hair_color", "grey"), ("hair_length", "baldness"))}
 
@@ -150,14 +152,20 @@ def attribute_value(codec: FeatureCodec, attribute: Attribute, features: Tensor)
     return (features[:, columns] - low) @ span / span.square().sum()
 
 
-@torch.no_grad()
-def find_directions(
-    codec: FeatureCodec, mapping: Mapping, features: Tensor
-) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
-    """Directions [w_dim] by name, scaled for -1..1, and the leak that probes on W see in each.
+@dataclass(frozen=True)
+class Found:
+    """A direction in W: what strength 1 adds, and where a code is along it (`w @ probe - origin`, in strengths)."""
 
-    features: raw vectors [n, F] of a few thousand people.
-    """
+    offset: Tensor  # [w_dim], scaled for -1..1
+    probe: Tensor  # [w_dim]
+    origin: float
+    bounds: tuple[float, float]  # the coordinates between which people look natural
+    leak: Dictionary[str, float]  # what probes of the other attributes see of it
+
+
+@torch.no_grad()
+def find_directions(codec: FeatureCodec, mapping: Mapping, features: Tensor) -> dict[str, Found]:
+    """Directions by name. features: raw vectors [n, F] of a few thousand people."""
     known = {name: a for name, a in ATTRIBUTES.items() if {*a.low, *a.high} <= set(codec.names)}
     w = codes_of(codec, mapping, features)
     mean = w.mean(0)
@@ -175,7 +183,7 @@ def find_directions(
             for a in known.values()
         ]
     )
-    directions: dict[str, Tensor] = {}
+    directions: dict[str, Found] = {}
     for i, name in enumerate(names):
         rivals = [j for j, other in enumerate(names) if j != i and frozenset((name, other)) not in _RELATED]
         # The smallest change, in spreads of W, that the probes of all others do not see.
@@ -184,16 +192,18 @@ def find_directions(
         d = raw[i] - step @ torch.linalg.solve(p.T @ step + 1e-6 * torch.eye(len(rivals), device=w.device), p.T @ raw[i])
         gain = (raw[i] @ probes[:, i]) / (d @ probes[:, i]).clamp(min=1e-6)
         d = d * gain.clamp(0.7, 1.5)
-        directions[name] = d if known[name].switch else d / 2
-    leaks = {
-        name: {
-            other: float(directions[name] @ probes[:, j] / (directions[name] @ probes[:, i]))
-            for j, other in enumerate(names)
-            if j != i
-        }
-        for i, name in enumerate(names)
-    }
-    return directions, leaks
+        offset = d if known[name].switch else d / 2
+        # Values are read in units of what one strength changes: least = 0 and most = 1 of the attribute.
+        unit = offset @ probes[:, i]
+        zero = float((mean @ probes[:, i] - values[:, i].mean()) / unit)
+        directions[name] = Found(
+            offset=offset,
+            probe=probes[:, i] / unit,
+            origin=zero,
+            bounds=(-_BEYOND / float(unit), (1 + _BEYOND) / float(unit)),
+            leak={other: float(offset @ probes[:, j] / unit) for j, other in enumerate(names) if j != i},
+        )
+    return directions
 
 
 def ridge(x: Tensor, y: Tensor, strength: float = 1e-3) -> Tensor:
@@ -207,17 +217,20 @@ def ridge(x: Tensor, y: Tensor, strength: float = 1e-3) -> Tensor:
 def motion_basis(codec: FeatureCodec, mapping: Mapping, features: Tensor, kept: float = 0.98, most: int = 64) -> Tensor:
     """Orthonormal rows [k, w_dim] that span how W changes with pose, expression and gaze.
 
-    Every motion feature of every person is moved by its own spread; the leading directions of the changes are kept.
+    Every motion feature of every person is moved by its own spread, and the leading directions of the changes are kept: a
+    brow counts as much as a turn of the head, which moves the code a hundred times further.
     """
     spread = features.std(0)
     w = codes_of(codec, mapping, features)
-    changes = []
+    second = torch.zeros(w.shape[1], w.shape[1], device=w.device)
     for column in codec.columns("motion"):
+        changes = []
         for sign in (-1, 1):
             moved = features.clone()
             moved[:, column] += sign * spread[column]
             changes.append(codes_of(codec, mapping, moved) - w)
-    second = sum((c.T @ c for c in changes), torch.zeros(w.shape[1], w.shape[1], device=w.device))
+        both = torch.cat(changes)
+        second += both.T @ both / both.square().sum().clamp(min=1e-12)
     variance, vectors = torch.linalg.eigh(second)
     share = variance.flip(0).cumsum(0) / variance.sum()
     k = min(most, int((share < kept).sum()) + 1)
