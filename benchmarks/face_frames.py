@@ -108,10 +108,20 @@ class Together(Pipeline):
             feeds: Feeds = {"crop": np.concatenate([crop.pixels for crop in crops])}
             if self._encoder.takes_landmarks:
                 feeds["landmarks"] = np.stack([crop.landmarks for crop in crops])
-            codes = list(self._encode_all.run(feeds)["codes"][:, None])
+            locks = [person.lock for person in people if person.lock is not None]
+            for lock in locks:
+                lock.advance(self._time_s)
+            if locks:
+                feeds |= {
+                    name: np.concatenate([lock.feeds()[name] for lock in locks]) for name in locks[0].feeds()
+                }
+            answer = self._encode_all.run(feeds)
+            for i, lock in enumerate(locks):
+                lock.keep(answer["appearance"][i : i + 1])
+            codes = list(answer["codes"][:, None])
             for i, person in enumerate(people):
-                for steady in (person.lock, person.smoother):
-                    codes[i] = codes[i] if steady is None else steady(codes[i], self._time_s)
+                if person.smoother is not None:
+                    codes[i] = person.smoother(codes[i], self._time_s)
         with self.clock.stage("edit"):
             drawn = [truncate(code, self.bundle.latent_avg, self.truncation) for code in codes]
             joined = np.concatenate([self._editor.apply(code, self.edits) for code in drawn])

@@ -2,7 +2,7 @@
 
 ``Encoder``        one pass (pSp, e4e, ours), or ReStyle's loop of residues
 ``LatentSmoother`` one-euro filter on codes: calm when still, quick when moving
-``IdentityLock``   the part of a code that pose and expression do not explain is averaged over time
+``IdentityLock``   what the encoder reads of appearance is averaged over time, what moves is not
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Encoder:
 
     def __init__(
         self,
-        session: Session,
+        session: Session,  # tensors as in `manifest.py`
         info: EncoderInfo,
         latent_avg: Floats,  # [n_styles, w_dim]
         generator: Session | None = None,  # needed by ReStyle
@@ -36,14 +36,28 @@ class Encoder:
         self._generator = generator
         self._landmarks = landmarks
         self.crop_size = session.inputs[0].shape[2]
-        self.takes_landmarks = any(spec.name == "landmarks" for spec in session.inputs)
+        shapes = {spec.name: spec.shape for spec in session.inputs}
+        self.takes_landmarks = "landmarks" in shapes
+        self.appearance_size = shapes["memory"][-1] if "memory" in shapes else 0  # 0: it has no memory
         self._average_picture: Floats | None = None  # pooled picture of the average code, made once
 
-    def __call__(self, crops: Floats, *, steps: int | None = None, landmarks: Floats | None = None) -> Floats:
-        return self.trajectory(crops, steps=steps, landmarks=landmarks)[-1]
+    def __call__(
+        self,
+        crops: Floats,
+        *,
+        steps: int | None = None,
+        landmarks: Floats | None = None,
+        lock: IdentityLock | None = None,  # of one face, advanced to its time; for encoders with a memory
+    ) -> Floats:
+        return self.trajectory(crops, steps=steps, landmarks=landmarks, lock=lock)[-1]
 
     def trajectory(
-        self, crops: Floats, *, steps: int | None = None, landmarks: Floats | None = None
+        self,
+        crops: Floats,
+        *,
+        steps: int | None = None,
+        landmarks: Floats | None = None,
+        lock: IdentityLock | None = None,
     ) -> list[Floats]:
         """Codes after each step of the loop; one entry for a one-pass encoder."""
         size = self.crop_size
@@ -56,17 +70,24 @@ class Encoder:
         if self.takes_landmarks and landmarks is None:
             landmarks = self._find_landmarks(crops)
         runs = [
-            self._one(crops[i : i + 1], None if landmarks is None else landmarks[i : i + 1], steps)
+            self._one(crops[i : i + 1], None if landmarks is None else landmarks[i : i + 1], steps, lock)
             for i in range(len(crops))
         ]
         return [np.concatenate(step) for step in zip(*runs, strict=True)]
 
-    def _one(self, crop: Floats, landmarks: Floats | None, steps: int | None) -> list[Floats]:
+    def _one(
+        self, crop: Floats, landmarks: Floats | None, steps: int | None, lock: IdentityLock | None
+    ) -> list[Floats]:
         if self._info.loop == "one-pass":
             feeds = {"crop": crop}
             if self.takes_landmarks and landmarks is not None:
                 feeds["landmarks"] = np.ascontiguousarray(landmarks, np.float32)
-            return [self._session.run(feeds)["codes"]]
+            if self.appearance_size:
+                feeds |= (lock or IdentityLock(self.appearance_size)).feeds()
+            answer = self._session.run(feeds)
+            if lock is not None:
+                lock.keep(answer["appearance"])
+            return [answer["codes"]]
         codes = self._average
         trajectory = []
         for _ in range(steps or self._info.steps):
@@ -140,43 +161,37 @@ class LatentSmoother:
 
 
 class IdentityLock:
-    """Keep who it is, let through what moves.
+    """Keep who it is, let through what moves: one face's appearance, averaged over ``memory_s`` seconds.
 
-    A code's offset from the average splits into its part inside ``motion_basis`` (pose, expression,
-    gaze: passed on at once) and the rest (appearance: averaged over ``memory_s`` seconds of the face).
+    An encoder with a memory reads appearance and motion apart. It takes ``trust`` times the appearance in
+    ``memory`` and the rest from the crop, and answers with the mixture, which is remembered: a running mean
+    of the whole time at first, an exponential one after that. Pose, expression and gaze never pass through.
     """
 
-    def __init__(self, motion_basis: Floats, latent_avg: Floats, memory_s: float = 20.0) -> None:
-        if motion_basis.ndim != 2 or motion_basis.shape[1] != latent_avg.shape[1]:
-            raise ValueError(
-                f"motion_basis: expected float32 [k,{latent_avg.shape[1]}], got {list(motion_basis.shape)}"
-            )
-        self._basis = motion_basis
-        self._average = latent_avg
+    def __init__(self, appearance_size: int, memory_s: float = 20.0) -> None:
+        if appearance_size < 1:
+            raise ValueError(f"appearance_size: expected 1 or more, got {appearance_size}: no memory to lock")
+        self.memory: Floats = np.zeros((1, appearance_size), np.float32)
+        self.trust = 0.0  # of the next code in the memory, 0..1
         self._memory_s = memory_s
-        self._appearance: Floats | None = None
         self._seen_s = 0.0
-        self._time_s = 0.0
+        self._time_s: float | None = None
 
-    def __call__(self, codes: Floats, time_s: float) -> Floats:
-        """codes [1, n_styles, w_dim] -> codes with steady appearance."""
-        motion, appearance = self.split(codes)
-        if self._appearance is None:
-            self._appearance = appearance
-        else:
+    def advance(self, time_s: float) -> None:
+        """The next code is of ``time_s``."""
+        if self._time_s is not None:
             step_s = max(time_s - self._time_s, 1e-3)
             self._seen_s = min(self._seen_s + step_s, self._memory_s)
-            weight = np.float32(step_s / max(self._seen_s, step_s))
-            self._appearance = self._appearance + weight * (appearance - self._appearance)
+            self.trust = 1 - step_s / max(self._seen_s + step_s, 2 * step_s)
         self._time_s = time_s
-        steady: Floats = self._average + motion + self._appearance
-        return steady
 
-    def split(self, codes: Floats) -> tuple[Floats, Floats]:
-        """(motion, appearance) parts of ``codes`` as offsets from the average code."""
-        offset: Floats = codes - self._average
-        motion: Floats = np.matmul(offset @ self._basis.T, self._basis)
-        return motion, offset - motion
+    def feeds(self) -> dict[str, Floats]:
+        """``memory`` [1,a] and ``trust`` [1,1] for the encoder."""
+        return {"memory": self.memory, "trust": np.full((1, 1), self.trust, np.float32)}
+
+    def keep(self, appearance: Floats) -> None:
+        """Remember the encoder's answer [1,a]."""
+        self.memory = np.array(appearance, np.float32)
 
 
 def _weight(cutoff_hz: float, step_s: float) -> float:

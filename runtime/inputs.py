@@ -48,6 +48,11 @@ def sample_inputs(
         points = session.inputs[names.index("landmarks")].shape
         for one in feeds:
             one["landmarks"] = _landmarks(bundle, one["crop"][0, :3], points)
+    for name in ("memory", "trust"):  # nothing is remembered of unrelated pictures
+        if name in names:
+            shape = session.inputs[names.index(name)].shape
+            for one in feeds:
+                one[name] = np.zeros(shape, np.float32)
     return feeds
 
 

@@ -32,6 +32,8 @@ network                inputs                                                   
 ``encoder``            ``crop`` [1,3,S,S] RGB -1..1 (ReStyle: [1,6,S,S]) and    ``codes`` [1,n,w], the
                        optionally ``landmarks`` [1,468,3] in crop pixels        average already added
                                                                                 (ReStyle: a residue)
+                       with a memory also ``memory`` [1,a], what is known of    ``appearance`` [1,a] that
+                       appearance, and ``trust`` [1,1], its share, 0..1         ``codes`` were made of
 ``mapping``            ``z`` [1,z_dim] standard normal                          ``w`` [1,w_dim]
 ``synthesis*``         ``codes`` [1,n_styles,w_dim]                             ``image`` [1,3,R,R] RGB,
                                                                                 -1..1, not clipped
@@ -40,7 +42,7 @@ network                inputs                                                   
 =====================  =======================================================  ======================
 
 ``latent.npz`` holds float32 arrays: ``latent_avg`` [n_styles,w_dim]; optionally ``w_std`` [w_dim], the
-spread of W; ``motion_basis`` [k,w_dim], orthonormal rows that span what pose and expression change;
+spread of W; ``appearance_std`` [a], how much the encoder's ``appearance`` differs between people;
 ``samples`` [m,n_styles,w_dim], codes of invented people.
 """
 
@@ -190,6 +192,10 @@ def _check(manifest: Manifest, where: str) -> None:
         crop = (1, channels, manifest.crop_size, manifest.crop_size)
         _expect(where, "encoder", network.inputs, "crop", crop)
         _expect(where, "encoder", network.outputs, "codes", code)
+        memory = {t.name: t.shape for t in network.inputs}.get("memory")
+        if memory is not None:
+            _expect(where, "encoder", network.inputs, "trust", (1, 1))
+            _expect(where, "encoder", network.outputs, "appearance", memory)
     if "mapping" in manifest.networks:
         _expect(where, "mapping", manifest.networks["mapping"].inputs, "z", (1, manifest.z_dim))
         _expect(where, "mapping", manifest.networks["mapping"].outputs, "w", (1, manifest.w_dim))

@@ -55,7 +55,7 @@ class Pipeline:
         truncation: float = 1.0,  # 1: the person as inverted; toward 0: the average face
         steps: int | None = None,  # of the ReStyle loop
         smoothing: bool = True,  # landmarks and codes over time; off for unrelated pictures
-        identity_lock: bool = True,  # steady appearance over time, where the bundle has a motion basis
+        identity_lock: bool = True,  # steady appearance over time, where the encoder has a memory
         when_lost: Lost | None = None,  # no face: show the frame, hold the last result, or blank it
     ) -> None:
         self.bundle = bundle
@@ -67,8 +67,8 @@ class Pipeline:
         # A replaced frame shows no real face; losing track for a moment must not show it either.
         self.when_lost: Lost = when_lost or ("hold" if composite == "replace" else "frame")
         self._smoothing = smoothing
-        self._identity_lock = identity_lock and smoothing and "motion_basis" in bundle.latent
         self._encoder = bundle.encoder
+        self._identity_lock = identity_lock and smoothing and self._encoder.appearance_size > 0
         self._editor = Editor(bundle.directions, bundle.latent_avg)
         self._tracker = Tracker(
             bundle.session("detector"),
@@ -160,19 +160,19 @@ class Pipeline:
 
     def _encode(self, crop: Crop, person: Person) -> Floats:
         landmarks = crop.landmarks[None] if self._encoder.takes_landmarks else None
-        codes = self._encoder(crop.pixels, steps=self.steps, landmarks=landmarks)
         if person.lock is not None:
-            codes = person.lock(codes, self._time_s)
+            person.lock.advance(self._time_s)
+        codes = self._encoder(crop.pixels, steps=self.steps, landmarks=landmarks, lock=person.lock)
         if person.smoother is not None:
             codes = person.smoother(codes, self._time_s)
         return codes
 
     def _new_person(self) -> Person:
-        latent, average = self.bundle.latent, self.bundle.latent_avg
+        spread = self.bundle.latent.get("w_std", 1.0)
         return Person(
             compositor=Compositor(self.composite),
-            smoother=LatentSmoother(latent.get("w_std", 1.0)) if self._smoothing else None,
-            lock=IdentityLock(latent["motion_basis"], average) if self._identity_lock else None,
+            smoother=LatentSmoother(spread) if self._smoothing else None,
+            lock=IdentityLock(self._encoder.appearance_size) if self._identity_lock else None,
         )
 
     def _lost(self, frame: Image) -> Image:

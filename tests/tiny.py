@@ -56,6 +56,34 @@ def encoder(channels: int = 3) -> bytes:
     )
 
 
+def remembering_encoder() -> bytes:
+    """With a memory of one number: appearance is the crop's mean red, motion its mean green, which passes."""
+    pick = np.zeros((2, STYLES * W_DIM), np.float32)
+    pick[0, ::W_DIM] = pick[1, 1::W_DIM] = 1
+    return model(
+        [
+            helper.make_node("GlobalAveragePool", ["crop"], ["mean"]),
+            helper.make_node("Flatten", ["mean"], ["flat"]),
+            helper.make_node("Gather", ["flat", "red"], ["read"], axis=1),
+            helper.make_node("Gather", ["flat", "green"], ["motion"], axis=1),
+            helper.make_node("Sub", ["memory", "read"], ["known"]),
+            helper.make_node("Mul", ["known", "trust"], ["trusted"]),
+            helper.make_node("Add", ["read", "trusted"], ["appearance"]),
+            helper.make_node("Concat", ["appearance", "motion"], ["both"], axis=1),
+            helper.make_node("MatMul", ["both", "pick"], ["line"]),
+            helper.make_node("Reshape", ["line", "shape"], ["codes"]),
+        ],
+        {"crop": [1, 3, SIZE, SIZE], "memory": [1, 1], "trust": [1, 1]},
+        {"codes": [1, STYLES, W_DIM], "appearance": [1, 1]},
+        {
+            "red": np.array([0], np.int64),
+            "green": np.array([1], np.int64),
+            "pick": pick,
+            "shape": np.array([1, STYLES, W_DIM], np.int64),
+        },
+    )
+
+
 def residual_encoder() -> bytes:
     """ReStyle's interface: half of the difference between the crop's and the picture's mean color."""
     spread = np.zeros((6, STYLES * W_DIM), np.float32)
@@ -118,7 +146,7 @@ def directions() -> list[Direction]:
     return made
 
 
-def write_bundle(path: Path, *, restyle: bool = False, toon: bool = True) -> Path:
+def write_bundle(path: Path, *, restyle: bool = False, remembers: bool = False, toon: bool = True) -> Path:
     """A whole bundle (without trackers) at ``path``."""
     crop = Tensor("crop", "float32", (1, 6 if restyle else 3, SIZE, SIZE))
     codes = Tensor("codes", "float32", (1, STYLES, W_DIM))
@@ -128,7 +156,14 @@ def write_bundle(path: Path, *, restyle: bool = False, toon: bool = True) -> Pat
     )
     with writer as bundle:
         network = residual_encoder() if restyle else encoder()
-        bundle.add_network("encoder", network, (crop,), (codes,))
+        inputs, outputs = (crop,), (codes,)
+        if remembers:
+            network = remembering_encoder()
+            memory, trust, appearance = (
+                Tensor(name, "float32", (1, 1)) for name in ("memory", "trust", "appearance")
+            )
+            inputs, outputs = (crop, memory, trust), (codes, appearance)
+        bundle.add_network("encoder", network, inputs, outputs)
         loop = EncoderInfo("tiny", "restyle", 5) if restyle else EncoderInfo("tiny")
         bundle.add_encoder(loop, SIZE)
         parity = Parity("made -> made", 0.0, 0.0, 1e-4, 120.0)
@@ -140,9 +175,7 @@ def write_bundle(path: Path, *, restyle: bool = False, toon: bool = True) -> Pat
         bundle.add_network(
             "mapping", mapping(), (Tensor("z", "float32", (1, Z_DIM)),), (Tensor("w", "float32", (1, W_DIM)),)
         )
-        bundle.add_latent(
-            latent_avg=np.zeros((STYLES, W_DIM)), w_std=np.ones(W_DIM), motion_basis=np.eye(W_DIM)[:1]
-        )
+        bundle.add_latent(latent_avg=np.zeros((STYLES, W_DIM)), w_std=np.ones(W_DIM))
         for direction in directions():
             bundle.add_direction(direction)
     return path

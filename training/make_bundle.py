@@ -9,6 +9,7 @@ detector.onnx and landmarks.onnx as `doppelgan.export.trackers` writes them. Wit
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from doppelgan.runtime.manifest import Tensor as TensorInfo
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from training.fit.directions import ATTRIBUTES, Found, codes_of, find_directions, motion_basis, sampled_features
+from training.fit.directions import ATTRIBUTES, Found, codes_of, find_directions, sampled_features
 from training.fit.encoder import EncoderToCodes, load_encoder
 from training.fit.features import FeatureCodec
 from training.fit.networks import load_generator
@@ -62,6 +63,7 @@ def make_bundle(
     features = torch.from_numpy(sampled_features(people))
     w = codes_of(codec, mapping, features)
     average = w.mean(0)
+    still = [column for column in range(codec.count) if column not in codec.columns("motion")]
     n_styles, w_dim = synthesis.n_styles, w.shape[1]
     codes = w[:_SAMPLES, None].expand(-1, n_styles, -1).contiguous()
 
@@ -71,12 +73,12 @@ def make_bundle(
     )  # fmt: skip
     with writer as bundle:
 
-        def add(name: str, module: torch.nn.Module, inputs: dict[str, Tensor], output: str) -> None:
-            network = export_module(name, module, inputs, [output], report=print)
+        def add(name: str, module: torch.nn.Module, inputs: dict[str, Tensor], *outputs: str) -> None:
+            network = export_module(name, module, inputs, outputs, report=print)
             data, parity = network.onnx, network.parity
             if half:
                 data = half_constants(data)
-                parity += stored_parity(name, module, inputs, output, data)
+                parity += stored_parity(name, module, inputs, outputs, data)
             bundle.add_network(name, data, network.inputs, network.outputs, parity=parity, gflop=network.gflop)
 
         for style, network in (("photo", "synthesis"), ("toon", "synthesis-toon")):
@@ -93,7 +95,8 @@ def make_bundle(
         if (trained / "encoder.pt").exists():
             encoder = load_encoder(trained / "encoder.pt")
             module = EncoderToCodes(encoder, codec, mapping, offset_scale).requires_grad_(False)
-            add("encoder", module, _encoder_samples(synthesis(codes), encoder), "codes")
+            samples = _encoder_samples(synthesis(codes), encoder, len(module.still))
+            add("encoder", module, samples, "codes", "appearance")
             bundle.add_encoder(EncoderInfo("demo"), encoder.size)
 
         for tracker in ("detector", "landmarks"):
@@ -103,7 +106,7 @@ def make_bundle(
         bundle.add_latent(
             latent_avg=average[None].expand(n_styles, -1).numpy(),
             w_std=w.std(0).numpy(),
-            motion_basis=motion_basis(codec, mapping, features[:600]).numpy(),
+            appearance_std=codec.standardize(features)[:, still].std(0).numpy(),
             samples=w[100:116, None].expand(-1, n_styles, -1).numpy(),
         )
         for label, found in find_directions(codec, mapping, features).items():
@@ -125,11 +128,13 @@ def _direction(name: str, found: Found, n_styles: int, ends: tuple[str, str], no
 
 
 @torch.no_grad()
-def _encoder_samples(pictures: Tensor, encoder: Any) -> dict[str, Tensor]:
-    """Crops and meshes to compare torch and ONNX on."""
+def _encoder_samples(pictures: Tensor, encoder: Any, appearance: int) -> dict[str, Tensor]:
+    """Crops, meshes and memories to compare torch and ONNX on; the first remembers nothing."""
     mean = encoder.landmark_mean.reshape(1, -1, 3) * encoder.size / 2
     noise = torch.randn(len(pictures), 1, 3, generator=torch.Generator().manual_seed(6))
-    return {"crop": pictures.clamp(-1, 1), "landmarks": mean + noise}
+    memory = torch.randn(len(pictures), appearance, generator=torch.Generator().manual_seed(7))
+    trust = torch.linspace(0, 1, len(pictures))[:, None]
+    return {"crop": pictures.clamp(-1, 1), "landmarks": mean + noise, "memory": memory, "trust": trust}
 
 
 def _add_tracker(bundle: BundleWriter, name: str, path: Path) -> None:
@@ -144,20 +149,25 @@ def _add_tracker(bundle: BundleWriter, name: str, path: Path) -> None:
     bundle.add_source(path, "onnx", "Apache-2.0 (MediaPipe)")
 
 
-def stored_parity(name: str, module: torch.nn.Module, inputs: dict[str, Tensor], output: str, data: bytes) -> tuple[Parity, ...]:
+def stored_parity(
+    name: str, module: torch.nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], data: bytes
+) -> tuple[Parity, ...]:
     """How far the stored network, run by ONNX Runtime, is from the float32 module. Raises ParityError beyond
     _STORED_TOLERANCE.
     """
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     samples = [{k: v[i : i + 1].contiguous() for k, v in inputs.items()} for i in range(_SAMPLES)]
-    reference = [run_torch(module, sample, [output])[output] for sample in samples]
-    got = [session.run([output], {k: v.numpy() for k, v in sample.items()})[0] for sample in samples]
+    reference = [run_torch(module, sample, outputs) for sample in samples]
+    got = [
+        dict(zip(outputs, session.run(list(outputs), {k: v.numpy() for k, v in sample.items()}), strict=True))
+        for sample in samples
+    ]
     step = "torch float32 -> stored (large constants float16) in onnxruntime float32"
     return compare_all(
         name,
         step,
-        {output: np.concatenate(reference)},
-        {output: np.concatenate(got)},
+        {output: np.concatenate([one[output] for one in reference]) for output in outputs},
+        {output: np.concatenate([one[output] for one in got]) for output in outputs},
         tolerance=_STORED_TOLERANCE,
         samples=_SAMPLES,
     )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from doppelgan.runtime.encode import IdentityLock, LatentSmoother, pool
+from doppelgan.runtime.bundle import open_bundle
+from doppelgan.runtime.encode import Encoder, IdentityLock, LatentSmoother, pool
+
+from .. import tiny
 
 STEP_S = 1 / 30
 
@@ -34,25 +39,49 @@ def test_smoother_starts_at_the_first_code() -> None:
     np.testing.assert_array_equal(LatentSmoother(1.0)(code, 0.0), code)
 
 
-def test_lock_passes_motion_at_once_and_steadies_appearance() -> None:
-    average = np.full((2, 3), 0.5, np.float32)
-    basis = np.array([[1, 0, 0]], np.float32)
-    lock = IdentityLock(basis, average)
+@pytest.fixture
+def encoder(tmp_path: Path) -> Encoder:
+    return open_bundle(tiny.write_bundle(tmp_path / "tiny", remembers=True)).encoder
+
+
+def crop(red: float, green: float) -> np.ndarray:
+    made = np.zeros((1, 3, tiny.SIZE, tiny.SIZE), np.float32)
+    made[0, 0], made[0, 1] = red, green
+    return made
+
+
+def test_lock_passes_motion_at_once_and_steadies_appearance(encoder: Encoder) -> None:
     rng = np.random.default_rng(2)
-    outputs, motions = [], []
+    lock = IdentityLock(encoder.appearance_size)
+    codes, seen = [], []
     for k in range(120):
-        motion = np.sin(k / 5)
-        code = average[None] + rng.normal(0, 0.3, (1, 2, 3)).astype(np.float32)
-        code[..., 0] = motion
-        outputs.append(lock(code, k * STEP_S))
-        motions.append(motion)
-    locked = np.array(outputs)[:, 0]
-    np.testing.assert_allclose(locked[:, 0, 0], motions, atol=1e-6)
-    late = locked[60:, :, 1:]
-    assert late.std(axis=0).max() < 0.03  # frame-to-frame spread was 0.3
-    np.testing.assert_allclose(late.mean(axis=0), 0.5, atol=0.15)
+        seen.append((float(rng.normal(0.5, 0.3)), float(np.sin(k / 5))))
+        lock.advance(k * STEP_S)
+        codes.append(encoder(crop(*seen[-1]), lock=lock)[0, 0])
+    appearance, motion = np.array(codes)[:, 0], np.array(codes)[:, 1]
+    np.testing.assert_allclose(motion, np.array(seen)[:, 1], atol=1e-5)
+    # Less than the 20 seconds that are remembered: the mean of all so far.
+    np.testing.assert_allclose(
+        appearance[[0, 1, 119]], [np.mean(np.array(seen)[:n, 0]) for n in (1, 2, 120)], atol=1e-4
+    )
+    assert appearance[60:].std() < 0.03  # frame to frame it was 0.3
 
 
-def test_lock_refuses_a_basis_of_another_width() -> None:
-    with pytest.raises(ValueError, match=r"expected float32 \[k,3\], got \[1, 4\]"):
-        IdentityLock(np.zeros((1, 4), np.float32), np.zeros((2, 3), np.float32))
+def test_lock_forgets_what_is_long_ago(encoder: Encoder) -> None:
+    lock = IdentityLock(encoder.appearance_size, memory_s=1.0)
+    for k in range(240):
+        lock.advance(k * STEP_S)
+        now = encoder(crop(0.0 if k < 120 else 1.0, 0.0), lock=lock)[0, 0, 0]
+    assert now > 0.95
+
+
+def test_without_a_lock_nothing_is_remembered(encoder: Encoder) -> None:
+    encoder(crop(1.0, 0.0))
+    assert encoder(crop(0.25, 0.0))[0, 0, 0] == pytest.approx(0.25, abs=1e-5)
+
+
+def test_a_lock_needs_a_memory(tmp_path: Path) -> None:
+    plain = open_bundle(tiny.write_bundle(tmp_path / "plain")).encoder
+    assert plain.appearance_size == 0
+    with pytest.raises(ValueError, match="no memory to lock"):
+        IdentityLock(plain.appearance_size)

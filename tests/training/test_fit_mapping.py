@@ -80,38 +80,3 @@ def test_codes_of_a_narrower_mapping_are_found_again() -> None:
         expected = narrow.skip_norm(codec.quiet_z(codec.standardize(x)))
         found = mapping.earlier_codes(plain, codec.widened(16), x)
     assert torch.allclose(found, expected, atol=1e-5)
-
-
-def test_the_same_change_becomes_the_same_step_for_everybody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    people, codec = pool(tmp_path, 300)
-    bends = []
-    for share in (0.0, 3.0):
-        torch.manual_seed(3)
-        monkeypatch.setattr(mapping, "_STRAIGHT_SHARE", share)
-        said: list[dict[str, object]] = []
-        network = Mapping(256, 2, codec.conditioning())
-        mapping.learn(network, codec, people, 3.0, report=lambda said=said, **event: said.append(event))
-        bends.append(float(str(said[-1]["bend"])))
-    assert bends[1] < 0.5 * bends[0], f"bend {bends[0]:.2f} where nobody asks, {bends[1]:.2f} where it counts"
-
-
-class Straight:
-    """Codes that are the features themselves, or the first feature times all others."""
-
-    def __init__(self, product: bool) -> None:
-        self.product = product
-
-    def skip_norm(self, z: torch.Tensor) -> torch.Tensor:
-        return z[:, :1] * z if self.product else z
-
-
-@pytest.mark.parametrize("product", [False, True])
-def test_bend_is_zero_where_codes_are_sums_and_not_where_they_are_products(product: bool) -> None:
-    torch.manual_seed(4)
-    x = torch.randn(400, 6)
-    codec = FeatureCodec(["yaw", *"bcdef"], {"motion": [0, 1]}, 8).fit(x.numpy())
-    straightness = mapping.Straightness(codec, x)
-    bend = straightness.mean_bend(Straight(product))  # type: ignore[arg-type]
-    assert bend > 0.5 if product else bend < 1e-6

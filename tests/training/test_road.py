@@ -69,9 +69,15 @@ def test_from_people_to_a_bundle_that_runs(tmp_path: Path) -> None:
         picture = bundle.synthesize(codes, style)
         assert picture.shape == (1, 3, PLAN.size, PLAN.size)
         assert np.isfinite(picture).all()
-    motion, looks = IdentityLock(bundle.latent["motion_basis"], bundle.latent_avg).split(codes)
-    assert np.isfinite(motion).all()
-    assert np.isfinite(looks).all()
+    assert {direction.kind for direction in bundle.directions.values()} == {"bounded"}
+    lock = IdentityLock(bundle.encoder.appearance_size)
+    lock.advance(0.0)
+    np.testing.assert_allclose(bundle.encoder(crop, landmarks=mesh, lock=lock), codes, atol=1e-5)
+    assert lock.memory.shape[1:] == bundle.latent["appearance_std"].shape
+    lock.advance(0.1)
+    other = bundle.encoder(-crop, landmarks=mesh, lock=lock)
+    unlocked = bundle.encoder(-crop, landmarks=mesh)
+    assert np.abs(other - codes).mean() < np.abs(unlocked - codes).mean()
     toon, photo = bundle.synthesize(codes, "toon"), bundle.synthesize(codes, "photo")
     assert not np.array_equal(toon, photo)
     w = bundle.map(np.random.default_rng(1).standard_normal((1, 256)).astype(np.float32))
@@ -80,7 +86,7 @@ def test_from_people_to_a_bundle_that_runs(tmp_path: Path) -> None:
         done = json.loads((out / f"log-{job}.jsonl").read_text().splitlines()[-1])
         assert done["step"] > 0, f"{job}: expected it to train, got {done}"
     for network in bundle.manifest.networks.values():
-        assert [parity.samples for parity in network.parity] == [8, 8]
+        assert [parity.samples for parity in network.parity] == [8] * 2 * len(network.outputs)
 
 
 def _budget(seconds: float) -> Budget:

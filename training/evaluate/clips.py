@@ -46,7 +46,6 @@ def read_clip(path: Path, most: int) -> Iterator[tuple[np.ndarray, float]]:
 def measure_clip(bundle: Bundle, frames: Iterator[tuple[np.ndarray, float]], style: str = "photo") -> dict[str, Any]:
     """Follow one clip. Correlations need movement: a measure that hardly moves in the clip is left out (None)."""
     pipeline = Pipeline(bundle, style=style, composite="face")
-    lock = IdentityLock(bundle.latent["motion_basis"], bundle.latent_avg)
     persons: list[list[float]] = []
     avatars: list[list[float]] = []
     appearances: list[np.ndarray] = []
@@ -74,8 +73,11 @@ def measure_clip(bundle: Bundle, frames: Iterator[tuple[np.ndarray, float]], sty
         avatar = Face(0, np.concatenate([flat, depth], 1).astype(np.float32), 1.0)
         persons.append([asdict(expression(person.face))[name] for name in FOLLOWED])
         avatars.append([asdict(expression(avatar))[name] for name in FOLLOWED])
-        appearances.append(lock.split(person.found)[1].ravel())
-        raw.append(lock.split(bundle.encode(person.crop.pixels, landmarks=person.crop.landmarks[None]))[1].ravel())
+        if person.lock is not None:
+            fresh = IdentityLock(bundle.encoder.appearance_size)
+            bundle.encoder(person.crop.pixels, landmarks=person.crop.landmarks[None], lock=fresh)
+            appearances.append(person.lock.memory[0])
+            raw.append(fresh.memory[0])
         crops.append(person.crop.pixels[0, :, ::4, ::4].copy())
         step = picture.shape[-1] * 4 // bundle.crop_size
         pictures.append(np.clip(picture[:, ::step, ::step], -1, 1).copy())
@@ -88,16 +90,20 @@ def measure_clip(bundle: Bundle, frames: Iterator[tuple[np.ndarray, float]], sty
         name: round(float(np.corrcoef(a[:, k], b[:, k])[0, 1]), 3) if moving[k] else None for k, name in enumerate(FOLLOWED)
     }
     gain = {name: round(float(np.polyfit(a[:, k], b[:, k], 1)[0]), 2) if moving[k] else None for k, name in enumerate(FOLLOWED)}
-    between = lock.split(bundle.latent["samples"])[1].reshape(len(bundle.latent["samples"]), -1)
-    natural = float(between.std(0).mean())
-    people_spread = float(np.sqrt(between.var(0).mean()))
+    between = bundle.latent.get("appearance_std") if appearances else None
     return {
         "frames": times, "found": seen, "correlation": follow, "gain": gain,
-        "steadiness": round(float(np.sqrt(np.var(appearances, 0).mean()) / people_spread), 4) if natural else None,
-        "steadiness_unlocked": round(float(np.sqrt(np.var(raw, 0).mean()) / people_spread), 4) if natural else None,
+        "steadiness": _steadiness(appearances, between), "steadiness_unlocked": _steadiness(raw, between),
         "flicker": _flicker(np.array(crops), np.array(pictures), np.array(moments)),
         "ms": {stage: round(float(t.median_ms), 2) for stage, t in _stages(pipeline).items()},
     }  # fmt: skip
+
+
+def _steadiness(appearances: list[np.ndarray], between: np.ndarray | None) -> float | None:
+    """Spread of an appearance over a clip, relative to the spread between people."""
+    if between is None:
+        return None
+    return round(float(np.sqrt(np.var(appearances, 0).mean() / np.square(between).mean())), 4)
 
 
 def _stages(pipeline: Pipeline) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Edit directions and the motion basis: what true labels say about W.
+"""Edit directions: what true labels say about W.
 
 Every picture the generator can make has its features, so a direction needs no classifier: move a feature of many people, see
 where the mapping network sends them, take the mean. What a direction would drag along is measured by linear probes on W and
@@ -211,30 +211,6 @@ def ridge(x: Tensor, y: Tensor, strength: float = 1e-3) -> Tensor:
     gram = x.T @ x / len(x)
     gram = gram + strength * gram.diagonal().mean() * torch.eye(len(gram), device=x.device)
     return torch.linalg.solve(gram, x.T @ y / len(x))
-
-
-@torch.no_grad()
-def motion_basis(codec: FeatureCodec, mapping: Mapping, features: Tensor, kept: float = 0.98, most: int = 64) -> Tensor:
-    """Orthonormal rows [k, w_dim] that span how W changes with pose, expression and gaze.
-
-    Every motion feature of every person is moved by its own spread, and the leading directions of the changes are kept: a
-    brow counts as much as a turn of the head, which moves the code a hundred times further.
-    """
-    spread = features.std(0)
-    w = codes_of(codec, mapping, features)
-    second = torch.zeros(w.shape[1], w.shape[1], device=w.device)
-    for column in codec.columns("motion"):
-        changes = []
-        for sign in (-1, 1):
-            moved = features.clone()
-            moved[:, column] += sign * spread[column]
-            changes.append(codes_of(codec, mapping, moved) - w)
-        both = torch.cat(changes)
-        second += both.T @ both / both.square().sum().clamp(min=1e-12)
-    variance, vectors = torch.linalg.eigh(second)
-    share = variance.flip(0).cumsum(0) / variance.sum()
-    k = min(most, int((share < kept).sum()) + 1)
-    return vectors.flip(1)[:, :k].T.contiguous()
 
 
 def sampled_features(count: int, first: int = 20_000_000) -> np.ndarray:

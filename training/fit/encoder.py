@@ -33,16 +33,29 @@ WATCHED = (
 
 
 class EncoderToCodes(nn.Module):
-    """What is shipped: crop [n,3,S,S], landmarks [n,468,3] crop pixels -> codes [n, n_styles, w_dim]."""
+    """What is shipped: crop [n,3,S,S], landmarks [n,468,3] crop pixels, memory [n,a], trust [n,1] ->
+    codes [n, n_styles, w_dim], appearance [n,a].
+
+    Appearance are the standardized features that do not move, as read or as remembered: read + trust * (memory - read).
+    """
 
     def __init__(self, encoder: Encoder, codec: FeatureCodec, mapping: Mapping, offset_scale: float = 1.0) -> None:
         super().__init__()
         self.encoder, self.codec, self.mapping, self.offset_scale = encoder, codec, mapping, offset_scale
+        moves = set(codec.columns("motion"))
+        self.still = [column for column in range(codec.count) if column not in moves]
+        # Where each feature comes from: the motion columns, then what is still, in the features' order again.
+        order = torch.tensor([*sorted(moves), *self.still]).argsort()
+        self.register_buffer("moving", torch.tensor(sorted(moves)))
+        self.register_buffer("order", order)
 
-    def forward(self, crop: Tensor, landmarks: Tensor) -> Tensor:
+    def forward(self, crop: Tensor, landmarks: Tensor, memory: Tensor, trust: Tensor) -> tuple[Tensor, Tensor]:
         estimate, offset = self.encoder(crop, landmarks)
-        w = self.mapping.skip_norm(self.codec.quiet_z(estimate))
-        return w[:, None] + offset * self.offset_scale
+        read = estimate[:, self.still]
+        appearance = read + trust * (memory - read)
+        known = torch.cat([estimate[:, self.moving], appearance], 1)[:, self.order]
+        w = self.mapping.skip_norm(self.codec.quiet_z(known))
+        return w[:, None] + offset * self.offset_scale, appearance
 
 
 def load_encoder(path: Path) -> Encoder:

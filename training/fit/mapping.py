@@ -5,10 +5,6 @@ Here its target are principal components of the small pictures of both looks (pe
 plain linear layer reads from w: thousands of steps a minute. Pose, hair mass and shading, two thirds of a generator's error,
 are decided at this size.
 
-W should also be where a change of a person is the same step whoever it is: edits are arithmetic there, and what moves within a
-video is told apart from who it is by a projection. Nothing in the regression asks for that (by itself, a smile's step differs
-from person to person more than its mean is long), so it is asked for (`Straightness`).
-
 A generator that is there already goes on: what it calls w is regressed as well, and its modulations are rewritten for the new w.
 """
 
@@ -22,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from training.fit.data import People, batch
-from training.fit.directions import ATTRIBUTES, codes_of, ridge
+from training.fit.directions import codes_of, ridge
 from training.fit.features import FeatureCodec
 from training.fit.networks import Mapping, ModulatedConv, Synthesis
 from training.fit.variants import Backgrounds, Mirror
@@ -32,11 +28,7 @@ _COMPONENTS = 400
 _RATE = 3e-3
 _DECAY = 0.3
 _BATCH = 128
-_USUAL = (0.03, 0.97)  # quantiles: the range that people have
 _OLD_SHARE = 0.1  # of the loss, for the codes of an earlier mapping network
-_STRAIGHT_SHARE = 0.06  # likewise, for steps in W that depend on the person
-_STRAIGHT_EVERY = 2  # steps: another change each time
-_STRAIGHT_PEOPLE = 48
 
 
 class Components:
@@ -76,52 +68,6 @@ class Components:
         return float((10 * torch.log10(4 / error.clamp(min=1e-10))).mean())
 
 
-class Straightness:
-    """How much the steps in W that belong to one change differ from person to person.
-
-    Changes are the edits, from their low to their high end, and every motion feature over the range that people have.
-    """
-
-    def __init__(self, codec: FeatureCodec, features: Tensor) -> None:
-        self._codec, self._features = codec, features
-        self._changes: list[tuple[list[int], Tensor, Tensor]] = []  # columns, low, high
-        for attribute in ATTRIBUTES.values():
-            low, high = {**attribute.high, **attribute.low}, {**attribute.low, **attribute.high}
-            if set(low) <= set(codec.names):
-                self._add([(codec.column(name), low[name], high[name]) for name in low])
-        for column in codec.columns("motion"):
-            least, most = features[:, column].quantile(features.new_tensor(_USUAL)).tolist()
-            self._add([(column, least, max(most, least + 3 * float(features[:, column].std()), least + 1e-3))])
-
-    def _add(self, ends: list[tuple[int, float, float]]) -> None:
-        columns, low, high = zip(*ends, strict=True)
-        self._changes.append((list(columns), self._features.new_tensor(low), self._features.new_tensor(high)))
-
-    def bend(self, mapping: Mapping, change: int, people: int = _STRAIGHT_PEOPLE) -> Tensor:
-        """Squared length of what is particular to the person, relative to that of the common step; 0: straight.
-
-        Everybody is put at two random places of the change; the common step is the best one for all.
-        """
-        columns, low, high = self._changes[change]
-        rows = torch.randint(len(self._features), (people,), device=self._features.device)
-        places = torch.rand(2, people, 1, device=self._features.device)
-        moved = self._features[rows].repeat(2, 1)
-        moved[:, columns] = (low + places * (high - low)).flatten(0, 1)
-        before, after = mapping.skip_norm(self._codec.quiet_z(self._codec.standardize(moved))).chunk(2)
-        steps, way = after - before, places[1] - places[0]
-        common = (steps * way).sum(0) / way.square().sum() * way
-        return (steps - common).square().sum() / (common.square().sum() + 1e-4)
-
-    def any_bend(self, mapping: Mapping) -> Tensor:
-        """Of a random change."""
-        return self.bend(mapping, int(torch.randint(len(self._changes), ())))
-
-    @torch.no_grad()
-    def mean_bend(self, mapping: Mapping) -> float:
-        """Over all changes."""
-        return float(sum(self.bend(mapping, change) for change in range(len(self._changes))) / len(self._changes))
-
-
 def learn(
     mapping: Mapping,
     codec: FeatureCodec,
@@ -144,7 +90,6 @@ def learn(
     weight = torch.cat(
         [target.new_full((target.shape[1],), share / target.shape[1]) for target, share in zip(targets, shares, strict=True)]
     )
-    straightness = Straightness(codec, known.features)
     read = nn.Linear(mapping.width, wanted.shape[1]).to(device)
     optimizer = torch.optim.AdamW(_groups(mapping, read))
     peaks = [group["lr"] for group in optimizer.param_groups]
@@ -156,21 +101,16 @@ def learn(
             group["lr"] = peak * (0.5 * (1 + math.cos(math.pi * fraction)) + 1e-3)
         rows = torch.randint(len(told), (_BATCH,), device=device)
         loss = ((read(mapping.skip_norm(told[rows])) - wanted[rows]).square() @ weight).mean()
-        total = loss
-        if steps % _STRAIGHT_EVERY == 0:
-            total = loss + _STRAIGHT_EVERY * _STRAIGHT_SHARE * straightness.any_bend(mapping)
         optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        loss.backward()
         optimizer.step()
         steps += 1
         if time.monotonic() - said > 20:
             said = time.monotonic()
             figures = _judge(mapping, codec, known, read, people)
-            bend = straightness.mean_bend(mapping)
-            report(event="mapping", step=steps, fraction=fraction, loss=loss.detach(), bend=bend, **figures)
+            report(event="mapping", step=steps, fraction=fraction, loss=loss.detach(), **figures)
     mapping.noise = noise
-    figures = _judge(mapping, codec, known, read, people)
-    report(event="mapping learned", step=steps, people=len(told) // 2, bend=straightness.mean_bend(mapping), **figures)
+    report(event="mapping learned", step=steps, people=len(told) // 2, **_judge(mapping, codec, known, read, people))
     if old is None:
         return None
     with torch.no_grad():
