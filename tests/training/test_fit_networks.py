@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
+from training.fit.encoder import EncoderToCodes  # noqa: E402
 from training.fit.features import FeatureCodec  # noqa: E402
 from training.fit.networks import (  # noqa: E402
     Discriminator,
@@ -113,6 +114,26 @@ def test_feature_noise_is_for_training_alone() -> None:
     assert not torch.equal(mapping(z), mapping(z))
     mapping.eval()
     assert torch.equal(mapping(z), mapping(z))
+
+
+def test_what_is_remembered_replaces_appearance_and_never_motion() -> None:
+    torch.manual_seed(3)
+    moving, still = [1, 4], [0, 2, 3, 5]
+    codec = FeatureCodec([f"f{i}" for i in range(6)], {"motion": moving}, 8).fit(torch.randn(50, 6).numpy())
+    encoder = Encoder(64, moving, 6, 4, 8, widths=(8, 8, 8), depths=(0, 0, 0)).eval()
+    mapping = Mapping(8, 2)
+    network = EncoderToCodes(encoder, codec, mapping).eval()
+    crop, mesh = torch.randn(2, 3, 64, 64), torch.rand(2, 468, 3) * 64
+    memory = torch.randn(2, 4)
+    with torch.no_grad():
+        read, _ = encoder(crop, mesh)
+        for trust in (0.0, 0.25, 1.0):
+            codes, appearance = network(crop, mesh, memory, torch.full((2, 1), trust))
+            expected = read.clone()
+            expected[:, still] = (1 - trust) * read[:, still] + trust * memory
+            assert torch.allclose(appearance, expected[:, still], atol=1e-6)
+            w = mapping.skip_norm(codec.quiet_z(expected))
+            assert torch.allclose(codes, w[:, None].expand(-1, 4, -1), atol=1e-5)
 
 
 def test_encoder_separates_motion_from_looks() -> None:
