@@ -42,6 +42,9 @@ def test_held_out_people_are_told_from_their_features(tmp_path: Path) -> None:
     assert isinstance(reached, float)
     assert reached > average + 1.5, f"strangers' pictures: {reached:.1f} dB, by the average {average:.1f}"
     assert network.noise == 0.02
+    told = said[-1]["background"]
+    assert isinstance(told, float)
+    assert told > 0.5, f"{told:.2f} of the backgrounds, which the pictures do without"
 
 
 def test_the_people_are_all_small_ones_too_and_mirrored(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ PLANS["refine"] = replace(
         PLANS["demo"].generator,
         feature_noise=0.02,
         mapping_share=0.13,
-        stages=(Stage(0.0, 32, 16), Stage(0.4, 64, 16), Stage(0.62, 256, 8, between=(64, 16))),
+        stages=(Stage(0.0, 32, 16), Stage(0.3, 64, 16), Stage(0.5, 256, 8, between=(64, 16))),
         faces=2,
         structure_strength=0.15,
         rare=1.0,

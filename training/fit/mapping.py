@@ -3,7 +3,7 @@
 Mapping is a regression: features in, codes out. Learned through the synthesis it is slow, since every step costs two pictures.
 Here its target are principal components of the small pictures of both looks (people before gray, and their coverage), which a
 plain linear layer reads from w: thousands of steps a minute. Pose, hair mass and shading, two thirds of a generator's error,
-are decided at this size.
+are decided at this size. The backgrounds, which those pictures do without, are read from w beside them.
 
 A generator that is there already goes on: what it calls w is regressed as well, and its modulations are rewritten for the new w.
 """
@@ -28,6 +28,7 @@ _COMPONENTS = 400
 _RATE = 3e-3
 _DECAY = 0.3
 _BATCH = 128
+_BACKGROUND_SHARE = 0.1  # of the loss
 _OLD_SHARE = 0.1  # of the loss, for the codes of an earlier mapping network
 
 
@@ -80,7 +81,8 @@ def learn(
     device = next(mapping.parameters()).device
     known = Components(people, codec, device)
     told = codec.quiet_z(codec.standardize(known.features))
-    targets, shares = [known.values / known.scale], [1.0]
+    background = codec.standardize(known.features)[:, codec.columns("background")]
+    targets, shares = [known.values / known.scale, background], [1.0, _BACKGROUND_SHARE]
     old = None if earlier is None else earlier_codes(earlier, codec, known.features)
     if old is not None:
         centered = old - old.mean(0)
@@ -122,8 +124,15 @@ def _judge(mapping: Mapping, codec: FeatureCodec, known: Components, read: nn.Li
     rows = people.everyone(held_out=True)[:400]
     if not len(rows):
         return {}
-    told = read(codes_of(codec, mapping, people.features[rows]))[:, : known.values.shape[1]]
-    return {f"psnr_{known.size}": known.psnr(told * known.scale, people, rows)}
+    told = read(codes_of(codec, mapping, people.features[rows]))
+    components = known.values.shape[1]
+    columns = codec.columns("background")
+    background = codec.standardize(people.features[rows])[:, columns]
+    missed = (told[:, components : components + len(columns)] - background).square().mean() / background.var(0).mean()
+    return {
+        f"psnr_{known.size}": known.psnr(told[:, :components] * known.scale, people, rows),
+        "background": 1 - float(missed),  # part of its variance that is told
+    }
 
 
 def _groups(mapping: Mapping, read: nn.Linear) -> list[dict[str, object]]:
