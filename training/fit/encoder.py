@@ -169,8 +169,10 @@ class Trainer:
         """Begin with the encoder of an earlier run."""
         state = load_encoder(path).state_dict()
         mine = self.encoder.state_dict()
-        # Offsets speak of a generator's own codes: those of other codes begin at zero again.
-        kept = {name: value for name, value in state.items() if value.shape == mine[name].shape}
+        # Offsets speak of a generator's own codes, which need not be these: they begin at zero again.
+        kept = {
+            name: value for name, value in state.items() if value.shape == mine[name].shape and not name.startswith("offset.2.")
+        }
         for network in (self.encoder, self.average):
             network.load_state_dict({**mine, **kept})
         self.log(event="started", at=str(path), afresh=sorted(set(mine) - set(kept)))
