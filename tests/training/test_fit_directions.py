@@ -35,7 +35,7 @@ def test_a_code_knows_how_far_its_attributes_are(people: tuple[FeatureCodec, tor
         at = (w @ direction.probe - direction.origin).numpy()
         value = directions.attribute_value(codec, attribute, drawn).numpy()
         low, high = direction.bounds
-        inside = (at - low) / (high - low) * 1.2 - 0.1  # bounds are a tenth beyond 0 and 1
+        inside = (at - low) / (high - low)  # bounds are the attribute's ends
         assert np.abs(inside - value).mean() < 0.1, name
         step = (w + direction.offset) @ direction.probe - direction.origin - torch.from_numpy(at)
         assert step.numpy() == pytest.approx(1, abs=1e-3), f"{name}: strength 1 is one unit of the coordinate"

@@ -124,8 +124,6 @@ ATTRIBUTES: dict[str, Attribute] = {
     "pitch": Attribute(("up", "down"), {"pitch": -0.5}, {"pitch": 0.5}),
 }
 
-_BEYOND = 0.1  # how far past its ends an attribute may be set
-
 # Pairs that are allowed to go together: the same thing from two sides.
 _RELATED = {frozenset(pair) for pair in (("hair_color", "grey"), ("hair_length", "baldness"))}
 
@@ -200,7 +198,7 @@ def find_directions(codec: FeatureCodec, mapping: Mapping, features: Tensor) -> 
             offset=offset,
             probe=probes[:, i] / unit,
             origin=zero,
-            bounds=(-_BEYOND / float(unit), (1 + _BEYOND) / float(unit)),
+            bounds=(0.0, 1 / float(unit)),
             leak={other: float(offset @ probes[:, j] / unit) for j, other in enumerate(names) if j != i},
         )
     return directions
