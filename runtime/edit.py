@@ -248,8 +248,9 @@ class Editor:
         for name, strength in edits.items():
             direction = self.directions[name]
             low, high = direction.range
-            if not low <= strength <= high and direction.bounds is None:
-                said.append(f"{name}={strength:g} is outside {low:g}..{high:g}: expect artifacts")
+            if not low <= strength <= high:
+                what = "expect artifacts" if direction.bounds is None else "it stops where people end"
+                said.append(f"{name}={strength:g} is outside {low:g}..{high:g}: {what}")
             if direction.note:
                 said.append(f"{name}: {direction.note}")
         return said

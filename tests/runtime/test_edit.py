@@ -95,7 +95,7 @@ def test_a_bounded_edit_stops_where_people_end(at: float, strength: float, moves
     editor = Editor([direction], np.zeros((N, W), np.float32))
     edited = editor.apply(codes, {"beard": strength})
     assert (edited - codes)[0, 2, 3] == pytest.approx(moves, abs=1e-6)
-    assert editor.remarks({"beard": 2.0}) == []
+    assert editor.remarks({"beard": 2.0}) == ["beard=2 is outside -1..1: it stops where people end"]
 
 
 @pytest.mark.parametrize("batch", [1, 5])
