@@ -203,7 +203,7 @@ class Trainer:
         rows = self.people.everyone().cpu().numpy()
         good = rows[(score[rows] > 0.5) | (score[rows] < 0)]
         chosen = good if len(good) else rows
-        sizes = self.people.sizes[chosen]
+        sizes = self.people.sizes[chosen].clip(max=self.plan.size)  # larger ones are stored at this size
         return {int(size): chosen[sizes == size] for size in np.unique(sizes)}
 
     def crops(self, pictures: Tensor, mesh: Tensor, jitter: bool) -> tuple[Tensor, Tensor]:
@@ -225,11 +225,11 @@ class Trainer:
     def renders(self, n: int, eligible: np.ndarray) -> dict[str, Tensor]:
         """n of the eligible people, all rendered at one size; small ones are enlarged as a small face in a big frame is."""
         rows = torch.from_numpy(np.random.choice(eligible, n)).to(self.device)
-        own = int(self.people.sizes[eligible[0]])
+        own = min(self.plan.size, int(self.people.sizes[eligible[0]]))
         # Twice its own size is all that a small picture needs while it goes through the camera.
         work = min(self.plan.size, 2 * own)
         real = _resized(picture(self.people.natural, rows, own), work)
-        alpha = _resized(averaged_down(self.people.alpha[rows][:, None].float() / 255, own), work)
+        alpha = _resized(averaged_down(self.people.alpha[rows][:, None].float() / 255, own), work).clamp(min=0)
         replaced = torch.rand(n, 1, 1, 1, device=self.device) < self.mine.other_background
         seen = torch.where(replaced, real * alpha + augment.backgrounds(real) * (1 - alpha), real)
         crop, landmarks = self.crops(seen, self.people.mesh[rows], jitter=True)
