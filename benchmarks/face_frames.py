@@ -111,10 +111,9 @@ class Together(Pipeline):
             locks = [person.lock for person in people if person.lock is not None]
             for lock in locks:
                 lock.advance(self._time_s)
-            if locks:
-                feeds |= {
-                    name: np.concatenate([lock.feeds()[name] for lock in locks]) for name in locks[0].feeds()
-                }
+            remembered = [lock.feeds() for lock in locks]
+            for name in remembered[0] if remembered else ():
+                feeds[name] = np.concatenate([one[name] for one in remembered])
             answer = self._encode_all.run(feeds)
             for i, lock in enumerate(locks):
                 lock.keep(answer["appearance"][i : i + 1])

@@ -273,7 +273,7 @@ class Editor:
         if self._probes is not None and self._steps is not None:
             edited += (codes[:, 0] @ self._probes) @ self._steps
         for direction, strength in self._bounded:
-            edited += np.outer(direction.move(codes, strength), direction.offset).astype(np.float32)
+            edited += np.outer(direction.move(codes, strength).astype(np.float32), direction.offset)
         return edited.reshape(codes.shape)
 
     def _prepare(self, edits: Mapping[str, float]) -> None:

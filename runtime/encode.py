@@ -82,11 +82,11 @@ class Encoder:
             feeds = {"crop": crop}
             if self.takes_landmarks and landmarks is not None:
                 feeds["landmarks"] = np.ascontiguousarray(landmarks, np.float32)
-            if self.appearance_size:
-                feeds |= (lock or IdentityLock(self.appearance_size)).feeds()
-            answer = self._session.run(feeds)
-            if lock is not None:
-                lock.keep(answer["appearance"])
+            if not self.appearance_size:
+                return [self._session.run(feeds)["codes"]]
+            lock = lock or IdentityLock(self.appearance_size)
+            answer = self._session.run(feeds | lock.feeds())
+            lock.keep(answer["appearance"])
             return [answer["codes"]]
         codes = self._average
         trajectory = []

@@ -63,7 +63,6 @@ def make_bundle(
     features = torch.from_numpy(sampled_features(people))
     w = codes_of(codec, mapping, features)
     average = w.mean(0)
-    still = [column for column in range(codec.count) if column not in codec.columns("motion")]
     n_styles, w_dim = synthesis.n_styles, w.shape[1]
     codes = w[:_SAMPLES, None].expand(-1, n_styles, -1).contiguous()
 
@@ -106,7 +105,7 @@ def make_bundle(
         bundle.add_latent(
             latent_avg=average[None].expand(n_styles, -1).numpy(),
             w_std=w.std(0).numpy(),
-            appearance_std=codec.standardize(features)[:, still].std(0).numpy(),
+            appearance_std=codec.standardize(features)[:, codec.columns_outside("motion")].std(0).numpy(),
             samples=w[100:116, None].expand(-1, n_styles, -1).numpy(),
         )
         for label, found in find_directions(codec, mapping, features).items():

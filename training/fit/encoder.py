@@ -42,12 +42,8 @@ class EncoderToCodes(nn.Module):
     def __init__(self, encoder: Encoder, codec: FeatureCodec, mapping: Mapping, offset_scale: float = 1.0) -> None:
         super().__init__()
         self.encoder, self.codec, self.mapping, self.offset_scale = encoder, codec, mapping, offset_scale
-        moves = set(codec.columns("motion"))
-        self.still = [column for column in range(codec.count) if column not in moves]
-        # Where each feature comes from: the motion columns, then what is still, in the features' order again.
-        order = torch.tensor([*sorted(moves), *self.still]).argsort()
-        self.register_buffer("moving", torch.tensor(sorted(moves)))
-        self.register_buffer("order", order)
+        self.moving, self.still = codec.columns("motion"), codec.columns_outside("motion")
+        self.order = torch.tensor([*self.moving, *self.still]).argsort().tolist()  # back to the features' own
 
     def forward(self, crop: Tensor, landmarks: Tensor, memory: Tensor, trust: Tensor) -> tuple[Tensor, Tensor]:
         estimate, offset = self.encoder(crop, landmarks)
@@ -269,7 +265,7 @@ class Trainer:
         mine = self.mine
         pictures = fraction >= mine.features_only and self.photo is not None
         parts = self._pictures_batch(eligible) if pictures else self._features_batch(eligible)
-        batch = {name: torch.cat([part[name] for part in parts]) for name in (parts[0].keys() & parts[-1].keys())}
+        batch = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         n = len(batch["crop"])
         for group in self.optimizer.param_groups:
             group["lr"] = mine.lr * _decay(fraction, mine.decay_from) * min(1.0, (self.step + 1) / 200)

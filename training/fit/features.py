@@ -63,6 +63,10 @@ class FeatureCodec(torch.nn.Module):
     def columns(self, *groups: str) -> list[int]:
         return sorted(column for group in groups for column in self.groups.get(group, []))
 
+    def columns_outside(self, group: str) -> list[int]:
+        inside = set(self.columns(group))
+        return [column for column in range(self.count) if column not in inside]
+
     def column(self, name: str) -> int:
         return self.names.index(name)
 
