@@ -33,7 +33,7 @@ def test_held_out_people_are_told_from_their_features(tmp_path: Path) -> None:
     torch.manual_seed(0)
     people, codec = pool(tmp_path, 400)
     network = Mapping(256, 2, codec.conditioning(), noise=0.02)
-    known = mapping.Components(people, codec, torch.device("cpu"))
+    known = mapping.RenderedComponents(people, codec, torch.device("cpu"))
     others = people.everyone(held_out=True)
     average = known.psnr(torch.zeros(len(others), known.values.shape[1]), people, others)
     said: list[dict[str, object]] = []
@@ -49,7 +49,7 @@ def test_held_out_people_are_told_from_their_features(tmp_path: Path) -> None:
 
 def test_the_people_are_all_small_ones_too_and_mirrored(tmp_path: Path) -> None:
     people, codec = pool(tmp_path, 60)
-    known = mapping.Components(people, codec, torch.device("cpu"))
+    known = mapping.RenderedComponents(people, codec, torch.device("cpu"))
     assert len(known.features) == 2 * 57  # 19, 39 and 59 are held out
     yaw = known.features[:, codec.column("yaw")]
     assert torch.allclose(yaw[:57], -yaw[57:])
@@ -83,3 +83,60 @@ def test_codes_of_a_narrower_mapping_are_found_again() -> None:
         expected = narrow.skip_norm(codec.quiet_z(codec.standardize(x)))
         found = mapping.earlier_codes(plain, codec.widened(16), x)
     assert torch.allclose(found, expected, atol=1e-5)
+
+
+def sketches(folder: Path, numbers: range) -> Path:
+    """The stand-in people in the format of `training.render.sketch`."""
+    folder.mkdir()
+    people = [sampling.sample_person(number) for number in numbers]
+    layers = []
+    for person in people:
+        picture, alpha = (layer.astype(np.float32) / 255 for layer in stub.draw(person, 16, toon=False))
+        layers.append(np.concatenate([picture * alpha[..., None], alpha[..., None]], -1) * 255)
+    known = np.stack([features.encode(person) for person in people])
+    np.savez(
+        folder / "sketch-1000000.npz", features=known, pictures=np.stack(layers).round().astype(np.uint8)
+    )
+    return folder
+
+
+def test_sketches_are_people_before_gray_and_mirrored(tmp_path: Path) -> None:
+    people, codec = pool(tmp_path, 60)
+    rendered = mapping.RenderedComponents(people, codec, torch.device("cpu"))
+    drawn = mapping.sketched(sketches(tmp_path / "sketches", range(10)), codec, torch.device("cpu"))
+    assert len(drawn.features) == 20
+    assert torch.allclose(drawn.features[:10], rendered.features[:10], atol=1e-6), (
+        "person 0 is the same in both"
+    )
+    for row, other in ((3, 3), (13, 57 + 3)):
+        sketch, render = (
+            (known.values[number] @ known.basis.T + known.mean)[: 4 * 16 * 16].reshape(4, 16, 16)
+            for known, number in ((drawn, row), (rendered, other))
+        )
+        assert torch.allclose(sketch[3], render[3], atol=0.02), "coverage, in a mirror too"
+        covered = render[3] > 0.98
+        difference = (sketch - render)[:3, covered].abs().mean()
+        assert difference < 0.05, f"as drawn, the same as rendered: {difference}"
+
+
+def test_sketches_teach_what_renders_are_too_few_for(tmp_path: Path) -> None:
+    people, codec = pool(tmp_path, 40)
+    reached = []
+    for folder in (None, sketches(tmp_path / "sketches", range(5000, 5600))):
+        torch.manual_seed(0)
+        said: list[dict[str, object]] = []
+        network = Mapping(256, 2, codec.conditioning())
+
+        def note(said: list[dict[str, object]] = said, **event: object) -> None:
+            said.append(event)
+
+        mapping.learn(network, codec, people, 5.0, sketches=folder, report=note)
+        reached.append(said[-1]["psnr_16"])
+    alone, helped = reached
+    assert helped > alone + 0.3, f"strangers' pictures: {helped:.2f} dB with sketches, {alone:.2f} without"
+
+
+def test_a_folder_without_sketches_says_how_to_draw_some(tmp_path: Path) -> None:
+    codec = FeatureCodec(features.FEATURES, features.GROUPS, 256)
+    with pytest.raises(FileNotFoundError, match=r"expected sketch-\*\.npz.*training\.render\.sketch"):
+        mapping.sketched(tmp_path, codec, torch.device("cpu"))

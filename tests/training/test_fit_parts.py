@@ -18,10 +18,11 @@ from training.fit.clock import Budget  # noqa: E402
 from training.fit.config import PLANS  # noqa: E402
 from training.fit.data import People, _write_block, enlarged, picture, resize  # noqa: E402
 from training.fit.features import FeatureCodec  # noqa: E402
+from training.fit.networks import Encoder, Mapping, Synthesis  # noqa: E402
 from training.fit.report import Log  # noqa: E402
 from training.fit.run import measure_features  # noqa: E402
 from training.render import features, sampling  # noqa: E402
-from training.render.dataset import Dataset  # noqa: E402
+from training.render.dataset import Dataset, is_held_out, numbers_in  # noqa: E402
 
 
 def codec_for(features: np.ndarray, z_dim: int = 32) -> FeatureCodec:
@@ -127,15 +128,23 @@ def test_an_encoder_sees_people_of_every_size_smoothly_enlarged(tmp_path: Path) 
     pool = People(tmp_path / "cache", 32, codec.count, 30, plan.held_out, torch.device("cpu"))
     pool.refresh()
     trainer = encoder.Trainer(plan, codec, pool, tmp_path, None, torch.device("cpu"), Log(tmp_path / "log"))
-    eligible = trainer.eligible()
+    eligible = trainer.batches.eligible
     assert {size: len(rows) for size, rows in eligible.items()} == {16: 6, 32: 12}
-    parts = trainer._features_batch(eligible)
-    assert [part["crop"].shape[2:] for part in parts] == [(32, 32), (32, 32)]
-    trainer.train_step(0.0, eligible)
+    n = plan.encoder.features_batch
+    assert abs(len(trainer.batches.features()["crop"]) - n) <= 1
+    trainer.train_step(0.0)
+    networks = Mapping(plan.generator.w_dim, 2), Synthesis(plan.generator.channels, plan.generator.w_dim)
+    batch, shown = trainer.batches.pictures(*networks)
+    assert shown == plan.encoder.batch
+    assert batch["real"].shape == (shown, 3, 32, 32)
+    assert batch["crop"].shape == (2 * shown, 3, 32, 32), "the small ones are seen, too"
+    trainer.mapping, trainer.photo = networks
+    trainer.train_step(1.0)
+    assert "l1" in trainer.numbers
     # Repeated pixels would be told from any camera's at once.
     stored = pool.natural[eligible[16]].float()
     repeated = (stored[:, ::2] - stored[:, 1::2]).abs().mean()
-    smooth = trainer.renders(6, eligible[16])["real"]
+    smooth = trainer.batches.renders(6, eligible[16])["real"]
     assert repeated == 0
     assert (smooth[:, :, ::2] - smooth[:, :, 1::2]).abs().mean() > 0.01
 
@@ -193,12 +202,37 @@ def test_jitter_turns_about_the_center() -> None:
 def test_camera_keeps_shape_range_and_some_clean_pictures() -> None:
     torch.manual_seed(0)
     clean = torch.rand(16, 3, 64, 64) * 2 - 1
-    seen = augment.camera(clean, clean=0.5)
+    told = clean[:, :, 0, :2]
+    seen, answer = augment.camera(clean, told, clean=0.5)
     assert seen.shape == clean.shape
     assert seen.abs().max() <= 1
     assert torch.isfinite(seen).all()
     same = (seen == clean).all(3).all(2).all(1)
     assert 2 <= int(same.sum()) <= 14
+    assert torch.equal((answer == told).all(2).all(1), same), "told what became of whose colors"
+
+
+def test_camera_tells_what_it_makes_of_a_color() -> None:
+    torch.manual_seed(4)
+    color = torch.rand(8, 3, 1) * 1.6 - 0.8
+    plain = color[..., None].expand(-1, -1, 33, 33)
+    seen, told = augment.colours(plain, color)
+    assert torch.allclose(seen[:, :, 16, 16], told[..., 0], atol=0.02), "in the middle no light falls off"
+    assert (told - color).abs().mean() > 0.05
+
+
+def test_a_gradient_takes_other_colors() -> None:
+    people = [sampling.sample_person(number) for number in range(6)]
+    known = torch.from_numpy(np.stack([features.encode(person) for person in people]))
+    codec = FeatureCodec(features.FEATURES, features.GROUPS, 512).fit(known.numpy())
+    backgrounds = variants.Backgrounds(codec, torch.device("cpu"))
+    colors = backgrounds.colors(known)
+    assert colors[2, 1, 1] == pytest.approx(2 * float(people[2]["background_outer_g"]) - 1, abs=1e-5)
+    assert torch.equal(backgrounds.recolored(known, colors), known)
+    again = backgrounds.recolored(known, colors.flip(0))
+    assert torch.equal(backgrounds.colors(again), colors.flip(0))
+    others = [i for i in range(codec.count) if i not in backgrounds.columns.tolist()]
+    assert torch.equal(again[:, others], known[:, others])
 
 
 def test_psnr_and_ms_ssim() -> None:
@@ -356,3 +390,28 @@ def test_structure_sees_lost_contrast_and_not_equal_pictures() -> None:
     flat = real.mean((2, 3), keepdim=True).expand_as(real)
     pale = 0.5 * real
     assert float(losses.structure(flat, real, weight)) > float(losses.structure(pale, real, weight)) > 0.05
+
+
+def test_an_encoder_that_learns_to_see_colors_begins_as_it_was() -> None:
+    torch.manual_seed(5)
+    sizes = {
+        "motion": [1, 3],
+        "features": 6,
+        "n_styles": 4,
+        "w_dim": 8,
+        "widths": (8, 8, 8),
+        "depths": (0, 0, 0),
+    }
+    before, after = Encoder(64, **sizes).eval(), Encoder(64, **sizes, thumbnail=16).eval()
+    after.load_state_dict(encoder.taken_over(before.state_dict(), after.state_dict()))
+    crop, points = torch.randn(2, 3, 64, 64), torch.rand(2, 468, 3) * 64
+    assert torch.allclose(before(crop, points)[0], after(crop, points)[0], atol=1e-6)
+    after.still[0].weight.data[:, -1] += 1
+    assert not torch.allclose(before(crop, points)[0], after(crop, points)[0], atol=1e-3)
+
+
+def test_held_out_people_alone_can_be_rendered() -> None:
+    assert numbers_in(1, 0, 100, held_out=False) == list(range(32, 64))
+    assert numbers_in(1, 40, 60, held_out=True) == [59]
+    people = np.arange(40)
+    assert list(people[is_held_out(people)]) == [19, 39]

@@ -116,31 +116,39 @@ def occlude(pictures: Tensor, chance: float = 0.15) -> Tensor:
     return pictures * (1 - inside) + shade * inside
 
 
-def colours(pictures: Tensor, strength: float = 1.0) -> Tensor:
-    """Exposure, white balance, contrast, gamma, saturation, and light that falls off across the picture."""
+def colours(pictures: Tensor, told: Tensor, strength: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Exposure, white balance, contrast, gamma, saturation, and light that falls off across the picture.
+
+    `told` [n, 3, k]: what becomes of these colors in the middle of each picture.
+    """
     n, _, s, _ = pictures.shape
     device = pictures.device
-    x = (pictures + 1) / 2
     line = torch.linspace(-1, 1, s, device=device)
     fall = (
         _uniform(n, -0.25, 0.25, device) * line[None, None, None, :] + _uniform(n, -0.2, 0.2, device) * line[None, None, :, None]
     )
-    gain = torch.exp(
-        strength * (_uniform(n, -0.35, 0.3, device) + 0.05 * torch.randn(n, 3, 1, 1, device=device))
-        + strength * fall * _some(n, 0.4, device)
-    )
+    fall = strength * fall * _some(n, 0.4, device)
+    gain = torch.exp(strength * (_uniform(n, -0.35, 0.3, device) + 0.05 * torch.randn(n, 3, 1, 1, device=device)))
     warm = (
         strength
         * 0.07
         * torch.randn(n, 1, 1, 1, device=device)
         * torch.tensor([1.0, 0.0, -1.0], device=device)[None, :, None, None]
     )
-    x = x.clamp(1e-4, 1) ** torch.exp(strength * _uniform(n, -0.3, 0.3, device)) * gain * (1 + warm)
-    middle = x.mean((1, 2, 3), keepdim=True)
-    x = (x - middle) * torch.exp(strength * _uniform(n, -0.3, 0.25, device)) + middle
-    grey = (x * torch.tensor([0.299, 0.587, 0.114], device=device)[None, :, None, None]).sum(1, keepdim=True)
-    x = grey + (x - grey) * torch.exp(strength * _uniform(n, -0.5, 0.3, device))
-    return x.clamp(0, 1) * 2 - 1
+    gamma, contrast, saturation = (
+        torch.exp(strength * _uniform(n, low, high, device)) for low, high in ((-0.3, 0.3), (-0.3, 0.25), (-0.5, 0.3))
+    )
+    middle: Tensor | None = None
+
+    def seen(x: Tensor, fall: Tensor) -> Tensor:
+        nonlocal middle
+        x = ((x + 1) / 2).clamp(1e-4, 1) ** gamma * gain * (1 + warm) * torch.exp(fall)
+        middle = x.mean((1, 2, 3), keepdim=True) if middle is None else middle
+        x = (x - middle) * contrast + middle
+        grey = (x * torch.tensor([0.299, 0.587, 0.114], device=device)[None, :, None, None]).sum(1, keepdim=True)
+        return (grey + (x - grey) * saturation).clamp(0, 1) * 2 - 1
+
+    return seen(pictures, fall), seen(told[..., None], torch.zeros_like(gamma))[..., 0]
 
 
 def blur(pictures: Tensor, chance: float = 0.4) -> Tensor:
@@ -220,13 +228,16 @@ def jpeg(pictures: Tensor, chance: float = 0.5) -> Tensor:
 
 
 @torch.no_grad()
-def camera(pictures: Tensor, clean: float = 0.25) -> Tensor:
-    """The whole way of a picture through light, lens, sensor and codec; a part of the batch stays as it is."""
+def camera(pictures: Tensor, told: Tensor, clean: float = 0.25) -> tuple[Tensor, Tensor]:
+    """The whole way of a picture through light, lens, sensor and codec; a part of the batch stays as it is.
+
+    `told` [n, 3, k]: what the camera makes of these colors.
+    """
     kept = _some(len(pictures), clean, pictures.device)
     x = occlude(pictures)
-    x = colours(x)
+    x, answer = colours(x, told)
     x = low_resolution(blur(x))
     x = noise(x)
     if x.shape[-1] % 16 == 0:
         x = jpeg(x.clamp(-1, 1))
-    return torch.where(kept, pictures, x.clamp(-1, 1))
+    return torch.where(kept, pictures, x.clamp(-1, 1)), torch.where(kept[..., 0], told, answer)

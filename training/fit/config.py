@@ -59,6 +59,7 @@ class EncoderPlan:
     attention: float = 4.0  # how much more eyes, brows and mouth count in the difference of pictures
     widths: tuple[int, ...] = (24, 48, 96, 128, 160)
     depths: tuple[int, ...] = (0, 1, 2, 2, 1)
+    thumbnail: int = 16
     lr: float = 1e-3
     decay_from: float = 0.6
     start_people: int = 400
@@ -93,9 +94,9 @@ PLANS["refine"] = replace(
         PLANS["demo"].generator,
         feature_noise=0.02,
         mapping_share=0.13,
-        stages=(Stage(0.0, 32, 16), Stage(0.3, 64, 16), Stage(0.5, 256, 8, between=(64, 16))),
+        stages=(Stage(0.0, 32, 16), Stage(0.3, 64, 16), Stage(0.7, 256, 8, between=(64, 16))),
         faces=2,
-        structure_strength=0.15,
+        structure_strength=0.3,
         rare=1.0,
         adversary_from=2.0,
         lr=4e-3,

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.fit import augment
+from training.fit.batches import Batch, Batches, crop_pixels
 from training.fit.clock import Budget, orphaned
 from training.fit.config import Plan
-from training.fit.data import People, averaged_down, picture
+from training.fit.data import People, picture
 from training.fit.features import FeatureCodec
 from training.fit.generator import _decay, _keep_finite
 from training.fit.losses import ms_ssim, psnr, pyramid_l1
@@ -85,7 +86,7 @@ class Trainer:
         self.bf16 = device.type == "cuda"
         self.encoder = Encoder(
             plan.size, codec.columns("motion"), codec.count, 2 * len(plan.generator.channels), plan.generator.w_dim,
-            self.mine.widths, self.mine.depths,
+            self.mine.widths, self.mine.depths, thumbnail=self.mine.thumbnail,
         ).to(device)  # fmt: skip
         self.average = copy.deepcopy(self.encoder).requires_grad_(False).eval()
         self.optimizer = torch.optim.AdamW(
@@ -96,6 +97,7 @@ class Trainer:
             fused=device.type == "cuda",
         )
         self.meshes = MeshNetwork(mesh).to(device) if mesh is not None else None
+        self.batches = Batches(people, self.codec, plan, self.meshes, device)
         self.mapping: Mapping | None = None
         self.photo: Synthesis | None = None
         self.generator_seen = 0.0
@@ -165,13 +167,9 @@ class Trainer:
         """Begin with the encoder of an earlier run."""
         state = load_encoder(path).state_dict()
         mine = self.encoder.state_dict()
-        # Offsets speak of a generator's own codes, which need not be these: they begin at zero again.
-        kept = {
-            name: value for name, value in state.items() if value.shape == mine[name].shape and not name.startswith("offset.2.")
-        }
         for network in (self.encoder, self.average):
-            network.load_state_dict({**mine, **kept})
-        self.log(event="started", at=str(path), afresh=sorted(set(mine) - set(kept)))
+            network.load_state_dict(taken_over(state, mine))
+        self.log(event="started", at=str(path), afresh=sorted(set(mine) - set(state)))
 
     def take_generator(self) -> bool:
         """Load the newest generator, if there is one; True once there is any."""
@@ -191,81 +189,18 @@ class Trainer:
             self.log(event="generator not loaded", reason=str(error)[:200])
         return self.photo is not None
 
-    # -- batches -------------------------------------------------------------------------------------------------------
-
-    def eligible(self) -> dict[int, np.ndarray]:
-        """Rows to train on by the size they were rendered at: those whose mesh was found (or all, without a mesh network)."""
-        score = self.people.score[: self.people.count].cpu().numpy()
-        rows = self.people.everyone().cpu().numpy()
-        good = rows[(score[rows] > 0.5) | (score[rows] < 0)]
-        chosen = good if len(good) else rows
-        sizes = self.people.sizes[chosen].clip(max=self.plan.size)  # larger ones are stored at this size
-        return {int(size): chosen[sizes == size] for size in np.unique(sizes)}
-
-    def crops(self, pictures: Tensor, mesh: Tensor, jitter: bool) -> tuple[Tensor, Tensor]:
-        """As the live pipeline would crop these pictures, give or take; landmarks in crop pixels."""
-        n = len(pictures)
-        found = mesh.abs().sum((1, 2)) > 0
-        whole = torch.eye(2, 3, device=self.device).expand(n, 2, 3)
-        safe = torch.where(found[:, None, None], mesh, torch.rand_like(mesh))
-        matrix = torch.where(found[:, None, None], augment.aligned_matrix(safe), whole)
-        if jitter:
-            matrix = augment.compose(matrix, augment.jitter_matrix(n, 0.012, 0.03, 0.03, self.device))
-        crop, moved = augment.warp(pictures, matrix, mesh)
-        if jitter:
-            moved = augment.jitter_mesh(moved)
-        moved = torch.where(found[:, None, None], moved, mesh)
-        return crop, _crop_pixels(moved, self.plan.size)
-
-    @torch.no_grad()
-    def renders(self, n: int, eligible: np.ndarray) -> dict[str, Tensor]:
-        """n of the eligible people, all rendered at one size; small ones are enlarged as a small face in a big frame is."""
-        rows = torch.from_numpy(np.random.choice(eligible, n)).to(self.device)
-        own = min(self.plan.size, int(self.people.sizes[eligible[0]]))
-        # Twice its own size is all that a small picture needs while it goes through the camera.
-        work = min(self.plan.size, 2 * own)
-        real = _resized(picture(self.people.natural, rows, own), work)
-        alpha = _resized(averaged_down(self.people.alpha[rows][:, None].float() / 255, own), work).clamp(min=0)
-        replaced = torch.rand(n, 1, 1, 1, device=self.device) < self.mine.other_background
-        seen = torch.where(replaced, real * alpha + augment.backgrounds(real) * (1 - alpha), real)
-        crop, landmarks = self.crops(seen, self.people.mesh[rows], jitter=True)
-        counts = torch.where(replaced, alpha, torch.ones_like(alpha))
-        return {
-            "crop": _resized(augment.camera(crop), self.plan.size), "landmarks": landmarks, "real": real, "counts": counts,
-            "mesh": self.people.mesh[rows], "target": self.codec.standardize(self.people.features[rows]),
-            "replaced": replaced.flatten(), "found": self.people.score[rows] > 0.5,
-        }  # fmt: skip
-
-    @torch.no_grad()
-    def inventions(self, n: int, eligible: np.ndarray) -> dict[str, Tensor]:
-        """The generator's pictures of one person's looks with another's motion."""
-        assert self.mapping is not None
-        assert self.photo is not None
-        assert self.meshes is not None
-        rows, others = (torch.from_numpy(np.random.choice(eligible, n)).to(self.device) for _ in range(2))
-        target = self.codec.standardize(self.people.features[rows])
-        motion = self.codec.columns("motion")
-        target[:, motion] = self.codec.standardize(self.people.features[others])[:, motion]
-        w = self.mapping.skip_norm(self.codec.quiet_z(target))
-        real = self.photo(self._rows(w), dtype=torch.bfloat16 if self.bf16 else torch.float32).clamp(-1, 1)
-        mesh, score = self.meshes(real)
-        crop, landmarks = self.crops(real, mesh, jitter=True)
-        return {
-            "crop": augment.camera(crop), "landmarks": landmarks, "real": real,
-            "counts": torch.ones_like(real[:, :1]), "mesh": mesh,
-            "target": target, "replaced": torch.zeros(n, dtype=torch.bool, device=self.device), "found": score > 0.5,
-        }  # fmt: skip
-
     def _rows(self, w: Tensor) -> Tensor:
         return w[:, None].expand(-1, self.encoder.n_styles, -1)
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
-    def train_step(self, fraction: float, eligible: dict[int, np.ndarray]) -> None:
+    def train_step(self, fraction: float) -> None:
         mine = self.mine
-        pictures = fraction >= mine.features_only and self.photo is not None
-        parts = self._pictures_batch(eligible) if pictures else self._features_batch(eligible)
-        batch = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        shown = 0
+        if fraction >= mine.features_only and self.photo is not None and self.mapping is not None:
+            batch, shown = self.batches.pictures(self.mapping, self.photo)
+        else:
+            batch = self.batches.features()
         n = len(batch["crop"])
         for group in self.optimizer.param_groups:
             group["lr"] = mine.lr * _decay(fraction, mine.decay_from) * min(1.0, (self.step + 1) / 200)
@@ -275,8 +210,8 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             estimate, offset = self.encoder(batch["crop"].contiguous(memory_format=torch.channels_last), batch["landmarks"])
         total = self._feature_loss(estimate, batch)
-        if pictures:
-            total = total + self._picture_loss(estimate, offset, batch, fraction)
+        if shown:
+            total = total + self._picture_loss(estimate[:shown], offset[:shown], batch, fraction)
         total.backward()
         _keep_finite(self.encoder.parameters())
         nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
@@ -285,24 +220,7 @@ class Trainer:
         self.step += 1
         self.images += n
 
-    def _features_batch(self, eligible: dict[int, np.ndarray]) -> list[dict[str, Tensor]]:
-        """People of every size, as many of each size in every batch: normalization should not tell sizes apart."""
-        n = self.mine.features_batch
-        shares = {
-            size: round(n * len(rows) ** 0.5 / sum(len(r) ** 0.5 for r in eligible.values())) for size, rows in eligible.items()
-        }
-        parts = [self.renders(max(1, count), eligible[size]) for size, count in shares.items()]
-        return [{name: values for name, values in part.items() if name not in ("real", "counts")} for part in parts]
-
-    def _pictures_batch(self, eligible: dict[int, np.ndarray]) -> list[dict[str, Tensor]]:
-        """People rendered at full size, some of them by the generator."""
-        mine = self.mine
-        whole = eligible[max(eligible)]
-        invented = int(mine.batch * mine.invented) if self.meshes is not None else 0
-        parts = [self.renders(mine.batch - invented, whole)]
-        return [*parts, self.inventions(invented, whole)] if invented else parts
-
-    def _feature_loss(self, estimate: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    def _feature_loss(self, estimate: Tensor, batch: Batch) -> Tensor:
         wrong = F.smooth_l1_loss(estimate, batch["target"], reduction="none", beta=1.0) * self.weight
         hidden = torch.zeros(self.codec.count, device=self.device)
         hidden[self.codec.columns("background")] = 1  # cannot be seen once it is replaced
@@ -311,13 +229,13 @@ class Trainer:
         self.numbers["features"] = loss.detach()
         return loss
 
-    def _picture_loss(self, estimate: Tensor, offset: Tensor, batch: dict[str, Tensor], fraction: float) -> Tensor:
+    def _picture_loss(self, estimate: Tensor, offset: Tensor, batch: Batch, fraction: float) -> Tensor:
         assert self.mapping is not None
         assert self.photo is not None
         mine = self.mine
         w = self.mapping.skip_norm(self.codec.quiet_z(estimate))
         with torch.no_grad():
-            true_w = self.mapping.skip_norm(self.codec.quiet_z(batch["target"]))
+            true_w = self.mapping.skip_norm(self.codec.quiet_z(batch["target"][: len(estimate)]))
             spread = true_w.var(0).mean() + 1e-6
         total = 0.2 * (w - true_w).square().mean() / spread
         self.numbers["w"] = total.detach() / 0.2
@@ -339,7 +257,7 @@ class Trainer:
             self.numbers["mesh"] = motion.detach()
         return total
 
-    def _mesh_loss(self, made: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    def _mesh_loss(self, made: Tensor, batch: Batch) -> Tensor:
         """The tracker should find the same face in the generated picture."""
         assert self.meshes is not None
         found = batch["found"]
@@ -365,7 +283,7 @@ class Trainer:
         estimates, values = [], {"psnr": [], "ms_ssim": [], "psnr_w": []}
         for part in rows.split(32):
             real = picture(self.people.natural, part)
-            crop, landmarks = self.crops(real, self.people.mesh[part], jitter=False)
+            crop, landmarks = self.batches.crops(real, self.people.mesh[part], jitter=False)
             estimate, offset = self.average(crop, landmarks)
             estimates.append(estimate)
             if self.photo is not None and self.mapping is not None:
@@ -388,9 +306,9 @@ class Trainer:
         real = picture(self.people.natural, rows)
         lines = [real]
         for dirty in (True, False):
-            crop, landmarks = self.crops(real, self.people.mesh[rows], jitter=dirty)
+            crop, landmarks = self.batches.crops(real, self.people.mesh[rows], jitter=dirty)
             if dirty:
-                crop = augment.camera(crop, clean=0.0)
+                crop, _ = augment.camera(crop, crop[:, :, 0, :0], clean=0.0)
                 lines.append(crop)
             if self.photo is not None and self.mapping is not None:
                 estimate, offset = self.average(crop, landmarks)
@@ -398,17 +316,18 @@ class Trainer:
         save_sheet(path, lines, cell=min(self.plan.size, 128))
 
 
-def _resized(pictures: Tensor, size: int) -> Tensor:
-    """Enlarged smoothly; a larger picture stays as it is."""
-    if pictures.shape[-1] >= size:
-        return pictures
-    return F.interpolate(pictures, size=(size, size), mode="bicubic", align_corners=False).clamp(-1, 1)
+def taken_over(state: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of an earlier encoder for one that may have more inputs to a linear layer: last, and not listened to yet.
 
-
-def _crop_pixels(mesh: Tensor, size: int) -> Tensor:
-    """Units of the picture -> pixels with their centers at integers."""
-    shift = torch.tensor([0.5, 0.5, 0.0], device=mesh.device)
-    return mesh * size - shift
+    Offsets speak of a generator's own codes, which need not be the present ones: they begin afresh.
+    """
+    kept = {}
+    for name, value in state.items():
+        if value.ndim == 2 and value.shape != like[name].shape:
+            value = F.pad(value, (0, like[name].shape[1] - value.shape[1]))
+        if value.shape == like[name].shape and not name.startswith("offset.2."):
+            kept[name] = value
+    return {**like, **kept}
 
 
 def run(
@@ -429,14 +348,14 @@ def run(
     people = People(cache, plan.size, codec.count, plan.capacity, plan.held_out, device)
     people.wait(plan.encoder.start_people, plan.wait_minutes)
     trainer = Trainer(plan, codec, people, out, mesh, device, log)
-    eligible = trainer.eligible()
+    eligible = trainer.batches.eligible
     if trainer.resume(out / "state-encoder.pt", budget):
         pass
     elif start is not None:
         trainer.start_from(start / "encoder.pt")
     else:
         rows = torch.from_numpy(eligible[max(eligible)][:4000]).to(device)
-        statistics = _crop_pixels(people.mesh[rows], plan.size)
+        statistics = crop_pixels(people.mesh[rows], plan.size)
         trainer.encoder.set_landmark_statistics(statistics)
         trainer.average.set_landmark_statistics(statistics)
     log(
@@ -450,7 +369,7 @@ def run(
     refreshed = time.monotonic()
     while not budget.over and not orphaned():
         started = time.monotonic()
-        trainer.train_step(budget.fraction, eligible)
+        trainer.train_step(budget.fraction)
         if budget.fraction < plan.encoder.features_only:  # leave the accelerator to the generator
             if device.type == "cuda":
                 torch.cuda.synchronize()
@@ -459,7 +378,7 @@ def run(
         if time.monotonic() - refreshed > 10:
             refreshed = time.monotonic()
             people.refresh()
-            eligible = trainer.eligible()
+            trainer.batches.refresh()
             if budget.fraction >= plan.encoder.features_only - 0.02:
                 trainer.take_generator()
         if time.monotonic() - reported > plan.report_seconds:

@@ -132,7 +132,7 @@ class Trainer:
         self.log(event="resumed", step=self.step, images=self.images, fraction=budget.fraction)
         return True
 
-    def start(self, folder: Path | None, seconds: float) -> None:
+    def start(self, folder: Path | None, seconds: float, sketches: Path | None) -> None:
         """Before the first step: the mapping network learns by itself, from the networks of an earlier run if there are any."""
         earlier: Mapping | None = None
         looks: dict[str, Synthesis] = {}
@@ -150,7 +150,7 @@ class Trainer:
                 )
         old_from_new = None
         if seconds > 0:
-            old_from_new = mapping.learn(self.model.mapping, self.codec, self.people, seconds, earlier, self.log)
+            old_from_new = mapping.learn(self.model.mapping, self.codec, self.people, seconds, earlier, sketches, self.log)
         for look, synthesis in looks.items():
             if old_from_new is not None:
                 mapping.take_over(self.model.look(look), synthesis, old_from_new)
@@ -383,6 +383,7 @@ def run(
     seed: int,
     mesh: Path | None = None,
     start: Path | None = None,
+    sketches: Path | None = None,
 ) -> None:
     """The generator's whole training, in a process of its own."""
     torch.manual_seed(seed)
@@ -393,7 +394,7 @@ def run(
     people.wait(plan.start_people, plan.wait_minutes)
     trainer = Trainer(plan, codec, people, out, mesh, device, log)
     if not trainer.resume(out / "state-generator.pt", budget):
-        trainer.start(start, plan.generator.mapping_share * budget.seconds)
+        trainer.start(start, plan.generator.mapping_share * budget.seconds, sketches)
     log(event="start", people=people.count, held_out=len(people.test), fraction=budget.fraction)
 
     began, images, reported, saved = time.monotonic(), trainer.images, time.monotonic(), time.monotonic()

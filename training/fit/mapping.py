@@ -13,7 +13,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,34 +27,41 @@ from training.fit.variants import Backgrounds, Mirror
 
 SIZE = 32  # pixels
 _COMPONENTS = 400
+_MOST_FOR_BASIS = 8000  # pictures
 _RATE = 3e-3
 _DECAY = 0.3
 _BATCH = 128
+_WARM_STEPS = 200
+_SKETCHES_ALONE = 0.5  # of the time, if there are any
 _BACKGROUND_SHARE = 0.1  # of the loss
 _OLD_SHARE = 0.1  # of the loss, for the codes of an earlier mapping network
 
 
 class Components:
-    """Principal components of small pictures, and how they go with features; each person twice, as in a mirror too."""
+    """Principal components of small pictures [n, c * size * size], and the raw features [n, F] they go with."""
+
+    def __init__(self, features: Tensor, pictures: Tensor) -> None:
+        self.features = features
+        self.mean = pictures.mean(0)
+        some = pictures[torch.randperm(len(pictures))[:_MOST_FOR_BASIS]] - self.mean
+        _, _, self.basis = torch.svd_lowrank(some, q=min(_COMPONENTS, *some.shape), niter=2)
+        self.values = pictures @ self.basis - self.mean @ self.basis
+        self.scale = self.values.std(0).mean()
+
+
+class RenderedComponents(Components):
+    """Of rendered people in both looks: before gray, and their coverage. Each person twice, as in a mirror too."""
 
     def __init__(self, people: People, codec: FeatureCodec, device: torch.device, size: int = SIZE) -> None:
         self.size = min(size, people.size)
         self._backgrounds = Backgrounds(codec, device)
-        self._mirror = Mirror(codec, device)
-        features, pictures = self._read(people, people.everyone())
-        self.features = features
-        self.mean = pictures.mean(0)
-        most = min(_COMPONENTS, *pictures.shape)
-        _, _, self.basis = torch.svd_lowrank(pictures - self.mean, q=most, niter=2)
-        self.values = (pictures - self.mean) @ self.basis
-        self.scale = self.values.std(0).mean()
+        super().__init__(*self._read(people, people.everyone(), Mirror(codec, device)))
 
-    def _read(self, people: People, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Raw features [2n, F] and people before gray with their coverage [2n, 8 * size * size]."""
+    def _read(self, people: People, rows: Tensor, mirror: Mirror) -> tuple[Tensor, Tensor]:
         features, pictures = [], []
         for part in rows.split(256):
             seen = batch(people, part, self.size)
-            for one in (self._mirror.some(seen, 0.0), self._mirror.some(seen, 1.0)):
+            for one in (mirror.some(seen, 0.0), mirror.some(seen, 1.0)):
                 background = self._backgrounds.gradient(one.features, self.size)
                 looks = [(one.photo, one.photo_alpha), (one.toon, one.toon_alpha)]
                 layers = [layer for picture, alpha in looks for layer in (picture - background * (1 - alpha), alpha)]
@@ -69,58 +78,96 @@ class Components:
         return float((10 * torch.log10(4 / error.clamp(min=1e-10))).mean())
 
 
+def sketched(folder: Path, codec: FeatureCodec, device: torch.device) -> Components:
+    """Of everybody in `folder` (`training.render.sketch`), and as in a mirror."""
+    paths = sorted(folder.glob("sketch-*.npz"))
+    if not paths:
+        raise FileNotFoundError(f"{folder}: expected sketch-*.npz, found none; draw some with `python -m training.render.sketch`")
+    features, pictures = [], []
+    for path in paths:
+        with np.load(path, allow_pickle=False) as block:
+            features.append(torch.from_numpy(block["features"]))
+            layers = torch.from_numpy(block["pictures"]).permute(0, 3, 1, 2).float() / 255
+        layers[:, :3] = 2 * layers[:, :3] - layers[:, 3:]  # premultiplied 0..1 -> premultiplied -1..1
+        pictures.append(layers)
+    known, seen = torch.cat(features).to(device), torch.cat(pictures).to(device)
+    mirror = Mirror(codec, device)
+    return Components(torch.cat([known, mirror.features(known)]), torch.cat([seen, seen.flip(3)]).flatten(1))
+
+
+class _Lesson(nn.Module):
+    """What plain linear layers should read from w: components of pictures, backgrounds, and an earlier network's codes."""
+
+    def __init__(self, known: Components, codec: FeatureCodec, width: int, earlier: Mapping | None) -> None:
+        super().__init__()
+        self.told = codec.quiet_z(codec.standardize(known.features))
+        background = codec.standardize(known.features)[:, codec.columns("background")]
+        targets, shares = [known.values / known.scale, background], [1.0, _BACKGROUND_SHARE]
+        self.old = None if earlier is None else earlier_codes(earlier, codec, known.features)
+        if self.old is not None:
+            centered = self.old - self.old.mean(0)
+            targets.append(centered / centered.square().mean().sqrt())
+            shares.append(_OLD_SHARE)
+        self.wanted = torch.cat(targets, 1)
+        weights = [t.new_full((t.shape[1],), share / t.shape[1]) for t, share in zip(targets, shares, strict=True)]
+        self.weight = torch.cat(weights)
+        self.read = nn.Linear(width, self.wanted.shape[1]).to(self.wanted.device)
+
+    def loss(self, mapping: Mapping) -> Tensor:
+        rows = torch.randint(len(self.told), (_BATCH,), device=self.told.device)
+        wrong = self.read(mapping.skip_norm(self.told[rows])) - self.wanted[rows]
+        return (wrong.square() @ self.weight).mean()
+
+
 def learn(
     mapping: Mapping,
     codec: FeatureCodec,
     people: People,
     seconds: float,
     earlier: Mapping | None = None,
+    sketches: Path | None = None,
     report: Callable[..., None] = lambda **_: None,
 ) -> Linear | None:
-    """Trains `mapping` for that many seconds; returns how the codes of the `earlier` network are read from the new ones."""
+    """Trains `mapping` for that many seconds; returns how the codes of the `earlier` network are read from the new ones.
+
+    With a folder of `sketches`, half of the time goes to them alone; then they go along with the renders.
+    """
     device = next(mapping.parameters()).device
-    known = Components(people, codec, device)
-    told = codec.quiet_z(codec.standardize(known.features))
-    background = codec.standardize(known.features)[:, codec.columns("background")]
-    targets, shares = [known.values / known.scale, background], [1.0, _BACKGROUND_SHARE]
-    old = None if earlier is None else earlier_codes(earlier, codec, known.features)
-    if old is not None:
-        centered = old - old.mean(0)
-        targets.append(centered / centered.square().mean().sqrt())
-        shares.append(_OLD_SHARE)
-    wanted = torch.cat(targets, 1)
-    weight = torch.cat(
-        [target.new_full((target.shape[1],), share / target.shape[1]) for target, share in zip(targets, shares, strict=True)]
-    )
-    read = nn.Linear(mapping.width, wanted.shape[1]).to(device)
-    optimizer = torch.optim.AdamW(_groups(mapping, read))
+    known = RenderedComponents(people, codec, device)
+    rendered = _Lesson(known, codec, mapping.width, earlier)
+    drawn = None if sketches is None else _Lesson(sketched(sketches, codec, device), codec, mapping.width, earlier)
+    lessons = [lesson for lesson in (rendered, drawn) if lesson is not None]
+    optimizer = torch.optim.AdamW(_groups(mapping, [lesson.read for lesson in lessons]))
     peaks = [group["lr"] for group in optimizer.param_groups]
     noise, mapping.noise = mapping.noise, 0.0
     began = said = time.monotonic()
     steps = 0
     while (fraction := (time.monotonic() - began) / max(seconds, 1e-3)) < 1:
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak * (0.5 * (1 + math.cos(math.pi * fraction)) + 1e-3)
-        rows = torch.randint(len(told), (_BATCH,), device=device)
-        loss = ((read(mapping.skip_norm(told[rows])) - wanted[rows]).square() @ weight).mean()
+            group["lr"] = peak * (0.5 * (1 + math.cos(math.pi * fraction)) + 1e-3) * min(1.0, (steps + 1) / _WARM_STEPS)
+        now = [drawn] if drawn is not None and fraction < _SKETCHES_ALONE else lessons
+        loss = torch.stack([lesson.loss(mapping) for lesson in now]).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         steps += 1
         if time.monotonic() - said > 20:
             said = time.monotonic()
-            figures = _judge(mapping, codec, known, read, people)
+            figures = _judge(mapping, codec, known, rendered.read, people)
             report(event="mapping", step=steps, fraction=fraction, loss=loss.detach(), **figures)
     mapping.noise = noise
-    report(event="mapping learned", step=steps, people=len(told) // 2, **_judge(mapping, codec, known, read, people))
-    if old is None:
+    figures = _judge(mapping, codec, known, rendered.read, people)
+    counts = {"people": len(rendered.told) // 2, "sketches": 0 if drawn is None else len(drawn.told) // 2}
+    report(event="mapping learned", step=steps, **counts, **figures)
+    if earlier is None:
         return None
+    told, old = (torch.cat([getattr(lesson, name) for lesson in lessons]) for name in ("told", "old"))
     with torch.no_grad():
         return Linear.solve(mapping.skip_norm(told), old)
 
 
 @torch.no_grad()
-def _judge(mapping: Mapping, codec: FeatureCodec, known: Components, read: nn.Linear, people: People) -> dict[str, float]:
+def _judge(mapping: Mapping, codec: FeatureCodec, known: RenderedComponents, read: nn.Linear, people: People) -> dict[str, float]:
     rows = people.everyone(held_out=True)[:400]
     if not len(rows):
         return {}
@@ -135,9 +182,11 @@ def _judge(mapping: Mapping, codec: FeatureCodec, known: Components, read: nn.Li
     }
 
 
-def _groups(mapping: Mapping, read: nn.Linear) -> list[dict[str, object]]:
+def _groups(mapping: Mapping, reads: list[nn.Linear]) -> list[dict[str, object]]:
     """Rates for what the layers compute with: equalized weights are stored much larger than they act."""
-    groups: list[dict[str, object]] = [{"params": list(read.parameters()), "lr": _RATE, "weight_decay": _DECAY}]
+    groups: list[dict[str, object]] = [
+        {"params": [p for read in reads for p in read.parameters()], "lr": _RATE, "weight_decay": _DECAY}
+    ]
     for layer in mapping.layers:
         for parameter, gain in ((layer.weight, layer.gain), (layer.bias, layer.lr_mul)):
             groups.append({"params": [parameter], "lr": _RATE / gain, "weight_decay": _DECAY * gain})

@@ -371,11 +371,13 @@ class Encoder(nn.Module):
         widths: Sequence[int] = (24, 48, 96, 128, 160),
         depths: Sequence[int] = (0, 1, 2, 2, 1),
         points: int = 468,
+        thumbnail: int = 0,  # pixels
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
             "size": size, "motion": list(motion), "features": features, "n_styles": n_styles, "w_dim": w_dim,
             "widths": list(widths), "depths": list(depths), "points": points,
+            "thumbnail": thumbnail,
         }  # fmt: skip
         self.size, self.n_styles, self.w_dim = size, n_styles, w_dim
         stages: list[nn.Module] = []
@@ -385,6 +387,11 @@ class Encoder(nn.Module):
             before = width
         self.trunk = nn.Sequential(*stages)
         self.trunk_out = nn.Sequential(nn.Linear(before * (size >> (len(widths) + 1)) ** 2, 256), nn.ReLU(inplace=True))
+
+        # Colors, and roughly where they are, need no depth.
+        self.thumbnail = thumbnail
+        if thumbnail:
+            self.colors = nn.Sequential(nn.Linear(3 * thumbnail * thumbnail, 128), nn.ReLU(inplace=True))
 
         # Rows and columns where the FFHQ square holds the eyes.
         self.strip = (int(0.375 * size), int(0.5625 * size), int(0.1875 * size), int(0.8125 * size))
@@ -403,7 +410,8 @@ class Encoder(nn.Module):
         order = torch.tensor([*motion, *still]).argsort()
         self.register_buffer("order", order)
         self.motion = nn.Sequential(nn.Linear(192 + 96, 256), nn.ReLU(inplace=True), nn.Linear(256, len(motion)))
-        self.still = nn.Sequential(nn.Linear(256 + 96 + 96, 384), nn.ReLU(inplace=True), nn.Linear(384, len(still)))
+        seen = 256 + 96 + 96 + (128 if thumbnail else 0)
+        self.still = nn.Sequential(nn.Linear(seen, 384), nn.ReLU(inplace=True), nn.Linear(384, len(still)))
         self.offset = nn.Sequential(nn.Linear(256 + 96 + 192 + 96, 96), nn.ReLU(inplace=True), nn.Linear(96, n_styles * w_dim))
         nn.init.zeros_(self.offset[2].weight)
         nn.init.zeros_(self.offset[2].bias)
@@ -425,7 +433,10 @@ class Encoder(nn.Module):
         points = ((self._unit(landmarks) - self.landmark_mean) * self.landmark_scale).to(look.dtype)
         mesh, shape = self.mesh(points), self.mesh_shape(points)
         motion = self.motion(torch.cat([mesh, eyes], 1))
-        still = self.still(torch.cat([look, shape, eyes], 1))
+        seen = [look, shape, eyes]
+        if self.thumbnail:
+            seen.append(self.colors(F.avg_pool2d(crop, self.size // self.thumbnail).flatten(1)))
+        still = self.still(torch.cat(seen, 1))
         # Nobody is further than a few deviations from everybody else, whatever the camera shows.
         estimate = _REACH * torch.tanh(torch.cat([motion, still], 1)[:, self.order] / _REACH)
         offset = self.offset(torch.cat([look, shape, mesh, eyes], 1)).reshape(-1, self.n_styles, self.w_dim)

@@ -78,7 +78,8 @@ def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device
             seen = picture(people.natural, rows)
             turned = augment.jitter_matrix(len(rows), 0.01, 0.02, 0.02, device)
             seen, _ = augment.warp(seen, turned, people.mesh[rows])
-            seen = torch.where(torch.rand(len(rows), 1, 1, 1, device=device) < 0.5, augment.colours(seen, 0.4), seen)
+            tinted, _ = augment.colours(seen, seen[:, :, 0, :0], 0.4)
+            seen = torch.where(torch.rand(len(rows), 1, 1, 1, device=device) < 0.5, tinted, seen)
             seen = augment.noise(augment.low_resolution(augment.blur(seen)))
             target = codec.standardize(people.features[rows])
         for group in optimizer.param_groups:

@@ -73,7 +73,9 @@ def main() -> int:
     for folder, part in itertools.product(arguments.data, range(workers)):
         jobs[f"ingest-{folder.name}-{part}"] = _job(_ingest, folder, cache, plan.size, mesh, part, workers)
     if arguments.only != "encoder":
-        jobs["generator"] = _job(_generator, plan, out, cache, mesh, began, half, device, arguments.seed, arguments.start)
+        jobs["generator"] = _job(
+            _generator, plan, out, cache, mesh, began, half, device, arguments.seed, arguments.start, arguments.sketches
+        )
     if arguments.only != "generator":
         jobs["encoder"] = _job(_encoder, plan, out, cache, mesh, began, last, device, arguments.seed, arguments.start)
     if arguments.only is None:
@@ -96,6 +98,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, required=True, help="wall-clock budget of the whole command")
     parser.add_argument("--plan", choices=PLANS, default="demo")
     parser.add_argument("--start", type=Path, help="begin with the networks in this folder, such as training/state")
+    parser.add_argument(
+        "--sketches", type=Path, help="folder of training.render.sketch: many more people for the mapping network"
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda if there is one")
     parser.add_argument("--mesh", type=Path, help="face-mesh network (landmarks.onnx); default: the one of engines/demo")
     parser.add_argument("--no-mesh", action="store_true", help="train without face meshes (smoke tests)")
@@ -149,9 +154,10 @@ def _ingest(*arguments: Any) -> None:
 
 
 def _generator(
-    plan: Plan, out: Path, cache: Path, mesh: Path | None, begin: float, end: float, device: str, seed: int, start: Path | None
-) -> None:
-    generator.run(plan, out, cache, Budget(begin, end), _prepare(device), seed, mesh, start)
+    plan: Plan, out: Path, cache: Path, mesh: Path | None, begin: float, end: float, device: str, seed: int, start: Path | None,
+    sketches: Path | None,
+) -> None:  # fmt: skip
+    generator.run(plan, out, cache, Budget(begin, end), _prepare(device), seed, mesh, start, sketches)
 
 
 def _encoder(

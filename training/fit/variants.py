@@ -78,6 +78,16 @@ class Backgrounds:
         names = [f"background_{ring}_{channel}" for ring in ("inner", "outer") for channel in "rgb"]
         self.columns = torch.tensor([codec.column(name) for name in (*names, "background_tilt")], device=device)
 
+    def colors(self, features: Tensor) -> Tensor:
+        """Inner and outer color [n, 3, 2], -1..1, of raw features."""
+        return features[:, self.columns[:6]].unflatten(1, (2, 3)).transpose(1, 2)
+
+    def recolored(self, features: Tensor, colors: Tensor) -> Tensor:
+        """The same people before a gradient of other colors [n, 3, 2]."""
+        features = features.clone()
+        features[:, self.columns[:6]] = colors.transpose(1, 2).flatten(1)
+        return features
+
     def gradient(self, features: Tensor, size: int) -> Tensor:
         """The background [n, 3, size, size], -1..1, of raw features: radial for tilt 0, top to bottom for tilt 1."""
         values = features[:, self.columns]

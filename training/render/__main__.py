@@ -10,7 +10,8 @@ import threading
 import time
 from pathlib import Path
 
-from training.render.shards import PEOPLE_PER_SHARD, describe, shard_path
+from training.render.dataset import PEOPLE_PER_SHARD, numbers_in
+from training.render.shards import describe, shard_path
 from training.render.worker import DONE
 
 _SHARDS_PER_PROCESS = 32
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--only", choices=["natural", "toon"])
+    parser.add_argument("--held-out", action="store_true", help="only the people that training never sees, every 20th")
     options = parser.parse_args()
     looks = (options.only,) if options.only else ("natural", "toon")
     options.out.mkdir(parents=True, exist_ok=True)
@@ -33,9 +35,7 @@ def main() -> None:
     end = options.first + options.count
     wanted = range(options.first // PEOPLE_PER_SHARD, -(-end // PEOPLE_PER_SHARD))
     missing = [shard for shard in wanted if not shard_path(options.out, shard).exists()]
-    people = sum(
-        max(0, min(end, (shard + 1) * PEOPLE_PER_SHARD) - max(options.first, shard * PEOPLE_PER_SHARD)) for shard in missing
-    )
+    people = sum(len(numbers_in(shard, options.first, end, options.held_out)) for shard in missing)
     print(
         f"{len(wanted) - len(missing)} of {len(wanted)} shards are there, {people} people to render",
         flush=True,
@@ -83,7 +83,7 @@ class _Queue:
         command = [
             sys.executable, "-m", "training.render.worker", "--out", str(options.out), "--size", str(options.size),
             "--looks", ",".join(self._looks), "--first", str(options.first), "--end", str(options.first + options.count),
-            *map(str, shards),
+            *(["--held-out"] if options.held_out else []), *map(str, shards),
         ]  # fmt: skip
         environment = {
             **os.environ,

@@ -11,8 +11,9 @@ from PIL import Image
 from training.render.camera import View
 from training.render.features import EXPRESSION_UNITS, Person
 from training.render.picture import develop_natural, develop_toon
+from training.render.placing import CAMERA_DISTANCE
 from training.render.sampling import sample_person
-from training.render.studio import CAMERA_DISTANCE, Studio
+from training.render.studio import Studio
 
 _FRAME_HEIGHT = 3.45
 """Visible height at the head, in decimetres."""

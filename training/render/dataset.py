@@ -27,7 +27,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+PEOPLE_PER_SHARD = 32
+HELD_OUT = 20
+"""Every 20th person, by number, is kept from all training."""
+
 _LOCAL_HEADER_BYTES = 30
+
+
+def is_held_out(number: Any) -> Any:
+    """Whether the person with this number, or each of an array of them, is for testing only."""
+    return number % HELD_OUT == HELD_OUT - 1
+
+
+def numbers_in(shard: int, first: int, end: int, held_out: bool) -> list[int]:
+    """People of this shard among `first` ... `end` - 1; with `held_out`, only those that training never sees."""
+    numbers = range(max(first, shard * PEOPLE_PER_SHARD), min(end, (shard + 1) * PEOPLE_PER_SHARD))
+    return [number for number in numbers if is_held_out(number) or not held_out]
 
 
 class Dataset:
@@ -115,9 +130,9 @@ class Dataset:
         """Column numbers of the features in these groups ("motion" = expression, pose and gaze)."""
         return np.array(sorted(column for name in names for column in self.groups[name]), np.int64)
 
-    def split(self, held_out: int = 20) -> tuple[np.ndarray, np.ndarray]:
-        """Row numbers (train, test): every `held_out`-th person by number is for testing."""
-        test = self.indices % held_out == held_out - 1
+    def split(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers (train, test): every 20th person by number is for testing."""
+        test = is_held_out(self.indices)
         return np.flatnonzero(~test), np.flatnonzero(test)
 
     def _picture(self, i: int, kind: str) -> np.ndarray:

@@ -56,12 +56,12 @@ class Roots:
 
 @functools.cache
 def scalp_roots() -> Roots:
-    return _scatter(load_regions().scalp, SCALP_ROOTS, 0.3, 1)
+    return scatter(load_regions().scalp, SCALP_ROOTS, 0.3, 1)
 
 
 @functools.cache
 def beard_roots() -> Roots:
-    return _scatter(load_regions().beard, BEARD_ROOTS, 0.5, 2)
+    return scatter(load_regions().beard, BEARD_ROOTS, 0.5, 2)
 
 
 @functools.cache
@@ -69,7 +69,7 @@ def brow_roots() -> tuple[Roots, np.ndarray, np.ndarray]:
     """Roots with their place along the brow (0 inner, 1 outer) and across it (-1..1 of the half width)."""
     vertices = load_base_mesh().vertices
     front = (vertices[:, 2] > 0.95) & (vertices[:, 1] > 7.3) & (vertices[:, 1] < 7.75) & (load_regions().average.diagonal() < 1)
-    roots = _scatter(front.astype(float), 22000, 0.5, 3)
+    roots = scatter(front.astype(float), 22000, 0.5, 3)
     along = (np.abs(roots.neutral[:, 0]) - 0.125) / 0.41
     _, height, half_width = brow_curve(np.clip(along, 0, 1))
     across = (roots.neutral[:, 1] - height) / half_width
@@ -154,10 +154,10 @@ def _capsule(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
 def _collision_roots() -> Roots:
     mesh, regions = load_base_mesh(), load_regions()
     solid = (mesh.ears < 0.2) & ~regions.mouth_inside & (mesh.vertices[:, 1] > 4.4) & (regions.average.diagonal() < 1)
-    return _scatter(solid.astype(float), 30000, 0.9, 4)
+    return scatter(solid.astype(float), 30000, 0.9, 4)
 
 
-def _scatter(mask: np.ndarray, count: int, threshold: float, seed: int) -> Roots:
+def scatter(mask: np.ndarray, count: int, threshold: float, seed: int) -> Roots:
     """Uniform points on the triangles whose mean mask exceeds `threshold`, denser where the mask is larger."""
     vertices, triangles = load_base_mesh().vertices, load_regions().triangles
     weight = mask[triangles].mean(1)

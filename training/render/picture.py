@@ -12,9 +12,8 @@ from scipy.ndimage import gaussian_filter
 from training.render.colours import skin_tone
 from training.render.features import Person
 from training.render.studio import SKIN, Passes
+from training.render.tone import curved, linear_to_srgb, srgb_to_linear, uncurved
 
-_KNEE = 0.72
-"""Linear values above this are compressed towards 1."""
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 _SCATTER_DM = ((0, 0.026), (1, 0.011), (2, 0.0075))
 """Channel and radius, in decimetres, of light scattered under the skin."""
@@ -36,7 +35,7 @@ def develop_natural(passes: Passes, person: Person, width_dm: float) -> Picture:
     rgb = passes.rgb * _exposure(passes, person)
     alpha = np.clip(passes.alpha, 0, 1)[..., None]
     behind = gradient(person, *rgb.shape[:2])
-    mixed = rgb + _uncurve(srgb_to_linear(behind)) * (1 - alpha)
+    mixed = rgb + uncurved(srgb_to_linear(behind)) * (1 - alpha)
     albedo = np.clip(passes.albedo + (1 - alpha), 0, 1)
     clean = pyoidn.denoise(
         np.ascontiguousarray(mixed),
@@ -46,7 +45,7 @@ def develop_natural(passes: Passes, person: Person, width_dm: float) -> Picture:
         quality="fast",
     )
     clean = _scatter(clean, passes, clean.shape[1] / width_dm)
-    return Picture(_bytes(linear_to_srgb(_curve(_enrich(clean, passes)))), _bytes(alpha[..., 0]))
+    return Picture(_bytes(linear_to_srgb(curved(_enrich(clean, passes)))), _bytes(alpha[..., 0]))
 
 
 def develop_toon(passes: Passes, person: Person, width: int, height: int) -> Picture:
@@ -70,15 +69,6 @@ def gradient(person: Person, height: int, width: int) -> np.ndarray:
         np.array([person[f"background_{name}_{channel}"] for channel in "rgb"], np.float32) for name in ("inner", "outer")
     )
     return inner * (1 - share[..., None]) + outer * share[..., None]
-
-
-def linear_to_srgb(rgb: np.ndarray) -> np.ndarray:
-    rgb = np.clip(rgb, 0, 1)
-    return np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * np.maximum(rgb, 1e-7) ** (1 / 2.4) - 0.055).astype(np.float32)
-
-
-def srgb_to_linear(rgb: np.ndarray) -> np.ndarray:
-    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def _exposure(passes: Passes, person: Person) -> float:
@@ -114,16 +104,6 @@ def _enrich(rgb: np.ndarray, passes: Passes) -> np.ndarray:
     deep = vivid * (np.maximum(grey, 1e-4)[..., None] / 0.35) ** 0.08
     share = np.clip(passes.alpha, 0, 1)[..., None]
     return deep * share + rgb * (1 - share)
-
-
-def _curve(rgb: np.ndarray) -> np.ndarray:
-    over = np.maximum(rgb - _KNEE, 0) / (1 - _KNEE)
-    return np.where(rgb > _KNEE, _KNEE + (1 - _KNEE) * np.tanh(over), rgb)
-
-
-def _uncurve(rgb: np.ndarray) -> np.ndarray:
-    over = np.arctanh(np.clip((rgb - _KNEE) / (1 - _KNEE), 0, 0.999))
-    return np.where(rgb > _KNEE, _KNEE + (1 - _KNEE) * over, rgb).astype(np.float32)
 
 
 def _resize(layer: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -8,8 +8,9 @@ import numpy as np
 
 from training.render.features import Person, encode
 from training.render.picture import Picture, develop_natural, develop_toon
+from training.render.placing import sit
 from training.render.sampling import sample_person
-from training.render.studio import EYE, SKIN, Passes, Studio, sit
+from training.render.studio import EYE, SKIN, Passes, Studio
 
 NATURAL_SAMPLES = 4
 TOON_SAMPLES = 4

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from training.render.dataset import PEOPLE_PER_SHARD
 from training.render.features import FEATURES, GROUPS, VERSION
 from training.render.landmarks import landmark_names
 from training.render.portrait import Portrait
-
-PEOPLE_PER_SHARD = 32
 
 
 def shard_path(folder: Path, shard: int) -> Path:

@@ -14,20 +14,19 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from training.render import colours
-from training.render.camera import View, ffhq_view
+from training.render.camera import View
 from training.render.exr import read_exr
 from training.render.facial_hair import grow_beard, grow_brows
 from training.render.features import Person, colour
 from training.render.glasses import build_glasses
 from training.render.growth import Strands
 from training.render.hair import covers_ears, grow_hair
-from training.render.landmarks import landmark_vertices
 from training.render.materials import Materials, build_materials
 from training.render.meshdata import load_base_mesh
+from training.render.placing import tuck_ears, turned
 from training.render.regions import PIVOT, Surface, load_regions, unit
 from training.render.shape import Pose, Shape, build_shape, normals, rotation
 
-CAMERA_DISTANCE = 13.0
 SKIN, EYE, HAIR, OTHER = 1, 2, 3, 4
 """Values of the object index pass."""
 
@@ -45,36 +44,6 @@ class Passes:
     albedo: np.ndarray
     normal: np.ndarray
     index: np.ndarray
-
-
-@dataclass(frozen=True)
-class Sitting:
-    """A person in place: the natural look's camera square and landmarks in world coordinates [L, 3]."""
-
-    view: View
-    landmarks: np.ndarray
-
-
-_LID_POINTS = (
-    "eye_outer", "eye_inner", "lid_top", "lid_top_outer", "lid_top_inner", "lid_bottom", "lid_bottom_outer", "lid_bottom_inner",
-)  # fmt: skip
-
-
-def sit(person: Person, shape: Shape | None = None) -> Sitting:
-    """Poses the natural head to find its FFHQ square and its landmarks."""
-    shape = shape or build_shape(person, toon=False)
-    pose, mesh = Pose(person), load_base_mesh()
-    points = landmark_vertices()
-    vertex = np.array(list(points.values()))
-    posed = pose.blended(shape.vertices[vertex], mesh.head_weight[vertex])
-    centres = pose.rigid(np.stack([eye.centre for eye in shape.eyes]))
-    names = list(points)
-    corners = posed[[names.index("mouth_corner_right"), names.index("mouth_corner_left")]]
-    middle = centres.mean(0)
-    position = np.array([0.7 * middle[0], middle[1] - 0.1, middle[2] * 0.5 + CAMERA_DISTANCE])
-    # As landmark trackers see it: the eyes are where their lids are, which turning heads move against the eyeballs.
-    eyes = np.stack([posed[[names.index(f"{point}_{side}") for point in _LID_POINTS]].mean(0) for side in ("right", "left")])
-    return Sitting(ffhq_view(position, eyes, corners), np.concatenate([centres, posed]))
 
 
 class Studio:
@@ -102,7 +71,7 @@ class Studio:
         shape = build_shape(person, toon)
         vertices = shape.vertices
         if covers_ears(person):
-            _tuck_ears(vertices)
+            tuck_ears(vertices)
         skin_normals = normals(vertices)
         pose = Pose(person)
         prefix = "toon_" if toon else ""
@@ -113,7 +82,7 @@ class Studio:
             ("beard", grow_beard(person, vertices, skin_normals, toon)),
             ("brow", grow_brows(person, vertices, skin_normals, toon)),
         ):
-            posed = _turn(strands, pose)
+            posed = turned(strands, pose)
             self._place_strands(kind, posed, prefix + kind)
             if kind == "hair":
                 self._place_strands("hair_edge", _edge_of(posed) if toon else None, "toon_hair_edge")
@@ -384,28 +353,12 @@ def aim(light: Any, direction: np.ndarray, distance: float, power: float, size: 
     light.data.energy, light.data.size, light.data.color = power, size, rgb
 
 
-def _turn(strands: Strands | None, pose: Pose) -> Strands | None:
-    if strands is None:
-        return None
-    flat = strands.points.reshape(-1, 3)
-    follow = np.interp(flat[:, 1], [5.3, 6.3], [0.1, 1.0])
-    points = pose.blended(flat, follow).reshape(strands.points.shape)
-    normal = None if strands.normal is None else strands.normal @ pose.matrix.T
-    return Strands(points, strands.radius, strands.shade, normal)
-
-
 def _edge_of(strands: Strands | None) -> Strands | None:
     """The same locks, a little wider and further from the camera: their outline."""
     if strands is None:
         return None
     behind = strands.points + np.array([0, 0, -0.06])
     return Strands(behind, strands.radius + 0.011, np.ones(len(behind)))
-
-
-def _tuck_ears(vertices: np.ndarray) -> None:
-    share = np.clip(load_base_mesh().ears * 1.5, 0, 1)
-    x = vertices[:, 0]
-    vertices[:, 0] -= share * np.sign(x) * np.maximum(np.abs(x) - 0.70, 0) * 0.85
 
 
 def _cel_normals(posed: np.ndarray, posed_normals: np.ndarray, pose: Pose) -> np.ndarray:

@@ -18,25 +18,26 @@ def main() -> None:
     parser.add_argument("--looks", required=True)
     parser.add_argument("--first", type=int, required=True)
     parser.add_argument("--end", type=int, required=True)
+    parser.add_argument("--held-out", action="store_true")
     parser.add_argument("shards", type=int, nargs="+")
     options = parser.parse_args()
     report = _take_standard_output()
 
+    from training.render.dataset import numbers_in
     from training.render.portrait import MAX_ATTEMPTS, Portraitist
-    from training.render.shards import PEOPLE_PER_SHARD, shard_path, write_shard
+    from training.render.shards import shard_path, write_shard
 
     artist = Portraitist(options.size, tuple(options.looks.split(",")))
     for shard in options.shards:
         if shard_path(options.out, shard).exists():
             continue
         portraits = []
-        for number in range(shard * PEOPLE_PER_SHARD, (shard + 1) * PEOPLE_PER_SHARD):
-            if options.first <= number < options.end:
-                portrait = artist.portrait(number)
-                if portrait is not None:
-                    portraits.append(portrait)
-                rejected = MAX_ATTEMPTS if portrait is None else len(portrait.rejected)
-                os.write(report, f"{DONE} {number} {rejected}\n".encode())
+        for number in numbers_in(shard, options.first, options.end, options.held_out):
+            portrait = artist.portrait(number)
+            if portrait is not None:
+                portraits.append(portrait)
+            rejected = MAX_ATTEMPTS if portrait is None else len(portrait.rejected)
+            os.write(report, f"{DONE} {number} {rejected}\n".encode())
         if portraits:
             write_shard(options.out, shard, portraits)
 
