@@ -117,6 +117,7 @@ def test_sketches_are_people_before_gray_and_mirrored(tmp_path: Path) -> None:
         covered = render[3] > 0.98
         difference = (sketch - render)[:3, covered].abs().mean()
         assert difference < 0.05, f"as drawn, the same as rendered: {difference}"
+        assert sketch[:3, sketch[3] < 0.02].abs().mean() < 0.1, "before gray"
 
 
 def test_sketches_teach_what_renders_are_too_few_for(tmp_path: Path) -> None:

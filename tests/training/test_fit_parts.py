@@ -13,7 +13,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import augment, encoder, losses, mesh, stub, variants  # noqa: E402
+from training.fit import augment, backdrop, encoder, losses, mesh, stub, variants  # noqa: E402
+from training.fit.batches import Batches  # noqa: E402
 from training.fit.clock import Budget  # noqa: E402
 from training.fit.config import PLANS  # noqa: E402
 from training.fit.data import People, _write_block, enlarged, picture, resize  # noqa: E402
@@ -408,6 +409,58 @@ def test_an_encoder_that_learns_to_see_colors_begins_as_it_was() -> None:
     assert torch.allclose(before(crop, points)[0], after(crop, points)[0], atol=1e-6)
     after.still[0].weight.data[:, -1] += 1
     assert not torch.allclose(before(crop, points)[0], after(crop, points)[0], atol=1e-3)
+
+
+def test_few_new_people_do_not_overwrite_the_many_before() -> None:
+    zeros, ones = (
+        {name: torch.full((2,), value) for name in ("trunk.0.weight", "motion.0.bias", "colors.0.bias")}
+        for value in (0.0, 1.0)
+    )
+    kept = encoder.averaged(ones, zeros, 0.5, 0.25)
+    assert {name: float(value[0]) for name, value in kept.items()} == {
+        "trunk.0.weight": 0.5,
+        "motion.0.bias": 0.25,
+        "colors.0.bias": 1.0,
+    }
+
+
+def test_the_nearest_gradient_is_found_around_a_person() -> None:
+    torch.manual_seed(6)
+    known = np.stack([features.encode(sampling.sample_person(number)) for number in range(8)])
+    codec = FeatureCodec(features.FEATURES, features.GROUPS, 512).fit(known)
+    gradients = variants.Backgrounds(codec, torch.device("cpu"))
+    radial = torch.from_numpy(known)
+    radial[:, gradients.columns[6]] = -1
+    pictures, behind = gradients.gradient(radial, 32), torch.ones(8, 1, 32, 32)
+    pictures[:, :, 8:, 8:24], behind[:, :, 8:, 8:24] = 1, 0
+    found = backdrop.nearest_gradient(pictures, behind)
+    assert torch.allclose(found[..., 1], gradients.colors(radial)[..., 1], atol=0.08)
+    assert (found - gradients.colors(radial)).abs().mean() < 0.08
+
+
+def test_a_backdrop_is_told_by_a_thumbnail(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    plan = PLANS["smoke"]
+    stub.write(tmp_path / "people", 40, 32)
+    (tmp_path / "cache").mkdir()
+    people = Dataset(tmp_path / "people")
+    _write_block(people, list(range(len(people))), 32, None, tmp_path / "cache")
+    codec = measure_features(tmp_path / "people", plan)
+    pool = People(tmp_path / "cache", 32, codec.count, 40, 20, torch.device("cpu"))
+    pool.refresh()
+    batches = Batches(pool, codec, plan, None, torch.device("cpu"))
+    columns = codec.columns("background")
+    network = Encoder(32, [0], codec.count, 4, 8, (8, 8), (0, 0), thumbnail=16, backdrop=columns)
+    backdrop.learn(network, batches, 4.0)
+    others = torch.from_numpy(
+        np.stack([features.encode(sampling.sample_person(n)) for n in range(9000, 9050)])
+    )
+    seen = batches.backgrounds.gradient(others, 32)
+    with torch.no_grad():
+        told = network.eval()(seen, torch.zeros(50, 468, 3))[0][:, columns]
+    wanted = codec.standardize(others)[:, columns]
+    r = np.corrcoef(told[:, :6].flatten().numpy(), wanted[:, :6].flatten().numpy())[0, 1]
+    assert r > 0.8, f"colors of gradients without anybody: r {r:.2f}"
 
 
 def test_held_out_people_alone_can_be_rendered() -> None:

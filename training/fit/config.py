@@ -34,6 +34,8 @@ class GeneratorPlan:
     mesh_strength: float = 0.3  # of the face mesh that the tracker finds, likewise
     faces: int | None = None  # of a batch are shown to the tracker; None: all
     structure_strength: float = 0.0  # of 1 - SSIM, relative to pixels
+    squared_strength: float = 0.0  # of squared differences, relative to L1: what PSNR counts
+    squared_from: float = 0.75
     rare: float = 0.0  # how much more often open mouths and glasses are drawn; 1: twice as often
     mirrored: float = 0.5  # part of the people seen in a mirror
     other_background: float = 0.5  # part of the people before the background of somebody else
@@ -60,6 +62,9 @@ class EncoderPlan:
     widths: tuple[int, ...] = (24, 48, 96, 128, 160)
     depths: tuple[int, ...] = (0, 1, 2, 2, 1)
     thumbnail: int = 16
+    backdrop_share: float = 0.08  # of the time, what tells the background learns by itself first (`backdrop.py`)
+    kept: float = 1.0  # of the weights at the end; the rest are those of the run that this one started from
+    kept_motion: float = 1.0  # the same for what reads motion
     lr: float = 1e-3
     decay_from: float = 0.6
     start_people: int = 400
@@ -97,6 +102,7 @@ PLANS["refine"] = replace(
         stages=(Stage(0.0, 32, 16), Stage(0.3, 64, 16), Stage(0.7, 256, 8, between=(64, 16))),
         faces=2,
         structure_strength=0.3,
+        squared_strength=2.0,
         rare=1.0,
         adversary_from=2.0,
         lr=4e-3,
@@ -113,6 +119,8 @@ PLANS["refine"] = replace(
         decay_from=0.3,
         features_only=0.65,
         features_only_rate=1.0,
+        kept=0.5,
+        kept_motion=0.25,
         offsets_from=0.65,
         ema_images=2000.0,
         start_people=64,

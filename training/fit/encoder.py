@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.fit import augment
+from training.fit import augment, backdrop
 from training.fit.batches import Batch, Batches, crop_pixels
 from training.fit.clock import Budget, orphaned
 from training.fit.config import Plan
@@ -86,7 +86,7 @@ class Trainer:
         self.bf16 = device.type == "cuda"
         self.encoder = Encoder(
             plan.size, codec.columns("motion"), codec.count, 2 * len(plan.generator.channels), plan.generator.w_dim,
-            self.mine.widths, self.mine.depths, thumbnail=self.mine.thumbnail,
+            self.mine.widths, self.mine.depths, thumbnail=self.mine.thumbnail, backdrop=codec.columns("background"),
         ).to(device)  # fmt: skip
         self.average = copy.deepcopy(self.encoder).requires_grad_(False).eval()
         self.optimizer = torch.optim.AdamW(
@@ -170,6 +170,18 @@ class Trainer:
         for network in (self.encoder, self.average):
             network.load_state_dict(taken_over(state, mine))
         self.log(event="started", at=str(path), afresh=sorted(set(mine) - set(state)))
+
+    def learn_backdrop(self, seconds: float) -> None:
+        """Of a new encoder or of an earlier one; from then on it stays as it is."""
+        backdrop.learn(self.encoder, self.batches, seconds, self.log)
+        self.encoder.backdrop.requires_grad_(False)
+        self.average.backdrop.load_state_dict(self.encoder.backdrop.state_dict())
+
+    def remember(self, path: Path) -> None:
+        """Averages the weights with those of the run before: few new people alone make it forget the many before them."""
+        mine = self.average.state_dict()
+        earlier = taken_over(load_encoder(path).state_dict(), {name: torch.zeros_like(value) for name, value in mine.items()})
+        self.average.load_state_dict(averaged(mine, earlier, self.mine.kept, self.mine.kept_motion))
 
     def take_generator(self) -> bool:
         """Load the newest generator, if there is one; True once there is any."""
@@ -316,6 +328,16 @@ class Trainer:
         save_sheet(path, lines, cell=min(self.plan.size, 128))
 
 
+def averaged(state: dict[str, Tensor], earlier: dict[str, Tensor], share: float, motion_share: float) -> dict[str, Tensor]:
+    """`share` of the one, the rest of the other; what reads motion by a share of its own. New parts stay as they are."""
+    result = {}
+    for name, value in state.items():
+        part = motion_share if name.startswith(("mesh.", "motion.", "eyes.", "eyes_out.")) else share
+        new = not value.is_floating_point() or name.startswith(("colors.", "backdrop"))
+        result[name] = value if new else part * value + (1 - part) * earlier[name]
+    return result
+
+
 def taken_over(state: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state of an earlier encoder for one that may have more inputs to a linear layer: last, and not listened to yet.
 
@@ -353,11 +375,13 @@ def run(
         pass
     elif start is not None:
         trainer.start_from(start / "encoder.pt")
+        trainer.learn_backdrop(plan.encoder.backdrop_share * budget.seconds)
     else:
         rows = torch.from_numpy(eligible[max(eligible)][:4000]).to(device)
         statistics = crop_pixels(people.mesh[rows], plan.size)
         trainer.encoder.set_landmark_statistics(statistics)
         trainer.average.set_landmark_statistics(statistics)
+        trainer.learn_backdrop(plan.encoder.backdrop_share * budget.seconds)
     log(
         event="start",
         people=people.count,
@@ -393,6 +417,8 @@ def run(
             trainer.save(budget)
             saved = time.monotonic()
     trainer.take_generator()
+    if start is not None:
+        trainer.remember(start / "encoder.pt")
     trainer.save(budget, final=True)
     with forgiving(log):
         trainer.sheet(out / "sheets" / "encoder.png", 12)

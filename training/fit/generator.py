@@ -102,6 +102,7 @@ class Trainer:
         )
         self.step = self.images = self.judged_steps = 0
         self.balance = dict.fromkeys(LOOKS, 0.0)
+        self.squared = 0.0
         self.numbers: dict[str, Tensor] = {}
         self.last_stage: Stage | None = None
 
@@ -189,6 +190,7 @@ class Trainer:
         stage = [s for s in mine.stages if s.start <= fraction][-1]
         size, count = stage.between if stage.between and self.step % 2 else (stage.size, stage.batch)
         adversary = fraction >= mine.adversary_from and size == self.plan.size
+        self.squared = mine.squared_strength if fraction >= mine.squared_from else 0.0
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * _decay(fraction, mine.decay_from) * (mine.adversary_rate if adversary else 1.0)
         for group in self.judge_optimizer.param_groups:
@@ -236,6 +238,8 @@ class Trainer:
         pixels = pyramid_l1(made[:known], real, weight)
         self.numbers[f"l1_{look}"] = pixels.detach()
         total = pixels + self._face_loss(look, made[:known], real, people.region)
+        if self.squared:
+            total = total + self.squared * ((made[:known] - real).square() * weight).mean()
         if mine.structure_strength:
             likeness = structure(made[:known], real, weight)
             total = total + mine.structure_strength * likeness

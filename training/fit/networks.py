@@ -372,12 +372,13 @@ class Encoder(nn.Module):
         depths: Sequence[int] = (0, 1, 2, 2, 1),
         points: int = 468,
         thumbnail: int = 0,  # pixels
+        backdrop: Sequence[int] = (),  # columns of the features that the thumbnail alone tells
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
             "size": size, "motion": list(motion), "features": features, "n_styles": n_styles, "w_dim": w_dim,
             "widths": list(widths), "depths": list(depths), "points": points,
-            "thumbnail": thumbnail,
+            "thumbnail": thumbnail, "backdrop": list(backdrop),
         }  # fmt: skip
         self.size, self.n_styles, self.w_dim = size, n_styles, w_dim
         stages: list[nn.Module] = []
@@ -392,6 +393,12 @@ class Encoder(nn.Module):
         self.thumbnail = thumbnail
         if thumbnail:
             self.colors = nn.Sequential(nn.Linear(3 * thumbnail * thumbnail, 128), nn.ReLU(inplace=True))
+
+        if backdrop:
+            self.backdrop = nn.Sequential(
+                nn.Linear(3 * thumbnail * thumbnail, 256), nn.ReLU(inplace=True), nn.Linear(256, len(backdrop))
+            )
+            self.register_buffer("backdrop_columns", F.one_hot(torch.tensor(backdrop), features).float())
 
         # Rows and columns where the FFHQ square holds the eyes.
         self.strip = (int(0.375 * size), int(0.5625 * size), int(0.1875 * size), int(0.8125 * size))
@@ -434,11 +441,16 @@ class Encoder(nn.Module):
         mesh, shape = self.mesh(points), self.mesh_shape(points)
         motion = self.motion(torch.cat([mesh, eyes], 1))
         seen = [look, shape, eyes]
-        if self.thumbnail:
-            seen.append(self.colors(F.avg_pool2d(crop, self.size // self.thumbnail).flatten(1)))
+        small = F.avg_pool2d(crop, self.size // self.thumbnail).flatten(1) if self.thumbnail else None
+        if small is not None:
+            seen.append(self.colors(small))
         still = self.still(torch.cat(seen, 1))
+        estimate = torch.cat([motion, still], 1)[:, self.order]
+        if small is not None and self.settings["backdrop"]:
+            elsewhere = 1 - self.backdrop_columns.sum(0)
+            estimate = estimate * elsewhere + self.backdrop(small) @ self.backdrop_columns
         # Nobody is further than a few deviations from everybody else, whatever the camera shows.
-        estimate = _REACH * torch.tanh(torch.cat([motion, still], 1)[:, self.order] / _REACH)
+        estimate = _REACH * torch.tanh(estimate / _REACH)
         offset = self.offset(torch.cat([look, shape, mesh, eyes], 1)).reshape(-1, self.n_styles, self.w_dim)
         return estimate.float(), offset.float()
 
