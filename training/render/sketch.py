@@ -101,7 +101,7 @@ def sketch(person: Person) -> np.ndarray:
         tuck_ears(vertices)
     skin_normals = normals(vertices)
     points = _Points(view)
-    brightness = _add_skin(points, person, vertices, skin_normals, pose, light)
+    brightness = _add_skin(points, person, vertices, pose, light)
     _add_eyes(points, person, shape, pose, light)
     for strands, name, width in (
         (grow_hair(person, vertices, skin_normals, toon=True), "hair_colour", 3),
@@ -136,15 +136,12 @@ def _skin_widths() -> np.ndarray:
     return np.where(sockets > 0.3, 2, _WIDEST)
 
 
-def _add_skin(
-    points: _Points, person: Person, vertices: np.ndarray, skin_normals: np.ndarray, pose: Pose, light: _Light
-) -> float:
+def _add_skin(points: _Points, person: Person, vertices: np.ndarray, pose: Pose, light: _Light) -> float:
     """Returns how bright the light on the skin is that the camera sees."""
     roots = _skin_points()
-    follow = load_base_mesh().head_weight
+    posed = pose.blended(vertices, load_base_mesh().head_weight)
     cloth, trim = colours.clothing_edges(person)
-    on_skin = roots.on(pose.blended(vertices, follow))
-    facing = unit(roots.on(normals(pose.blended(vertices, follow))))
+    on_skin, facing = roots.on(posed), unit(roots.on(normals(posed)))
     paint = colours.skin_colours(person, toon=False)
     clothed = np.where((trim > 0)[:, None], colour(person, "shirt"), colour(person, "shirt_trim"))
     paint = np.where((cloth > 0.02)[:, None], clothed, paint)
