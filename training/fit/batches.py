@@ -13,6 +13,7 @@ from training.fit.data import People, averaged_down, picture
 from training.fit.features import FeatureCodec
 from training.fit.mesh import MeshNetwork
 from training.fit.networks import Mapping, Synthesis
+from training.fit.precision import maps_dtype
 from training.fit.variants import Backgrounds
 
 Batch = dict[str, Tensor]
@@ -30,6 +31,7 @@ class Batches:
         self.people, self.codec, self.plan, self.mine, self.meshes, self.device = (
             people, codec, plan, plan.encoder, meshes, device,
         )  # fmt: skip
+        self.dtype = maps_dtype(device)
         self.backgrounds = Backgrounds(codec, device)
         self.eligible: dict[int, np.ndarray] = {}
         self.refresh()
@@ -107,7 +109,7 @@ class Batches:
         motion = self.codec.columns("motion")
         target[:, motion] = self.codec.standardize(self.people.features[others])[:, motion]
         w = mapping.skip_norm(self.codec.quiet_z(target))
-        real = photo(w[:, None].expand(-1, photo.n_styles, -1), dtype=torch.bfloat16 if w.is_cuda else torch.float32).clamp(-1, 1)
+        real = photo(w[:, None].expand(-1, photo.n_styles, -1), dtype=self.dtype).clamp(-1, 1)
         mesh, score = self.meshes(real)
         crop, landmarks = self.crops(real, mesh, jitter=True)
         crop, features, tinted = self._through_camera(crop, self.codec.features(target))

@@ -25,6 +25,7 @@ from training.fit.generator import _decay, _keep_finite
 from training.fit.losses import ms_ssim, psnr, pyramid_l1
 from training.fit.mesh import MeshNetwork, attention, mesh_difference, region_of
 from training.fit.networks import Encoder, Mapping, Synthesis, load_generator
+from training.fit.precision import maps_dtype
 from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
 
 WATCHED = (
@@ -83,7 +84,7 @@ class Trainer:
             log,
         )
         self.codec = codec.to(device)
-        self.bf16 = device.type == "cuda"
+        self.dtype = maps_dtype(device)
         self.encoder = Encoder(
             plan.size, codec.columns("motion"), codec.count, 2 * len(plan.generator.channels), plan.generator.w_dim,
             self.mine.widths, self.mine.depths, thumbnail=self.mine.thumbnail, backdrop=codec.columns("background"),
@@ -219,7 +220,7 @@ class Trainer:
 
         self.encoder.train()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             estimate, offset = self.encoder(batch["crop"].contiguous(memory_format=torch.channels_last), batch["landmarks"])
         total = self._feature_loss(estimate, batch)
         if shown:
@@ -258,7 +259,7 @@ class Trainer:
             small = offset.square().mean() / spread
             total = total + 0.5 * small
             self.numbers["offset"] = small.detach()
-        made = self.photo(codes, dtype=torch.bfloat16 if self.bf16 else torch.float32)
+        made = self.photo(codes, dtype=self.dtype)
         weight = attention(batch["mesh"], batch["found"], made.shape[-1], self.mine.attention) * batch["counts"]
         pixels = pyramid_l1(made, batch["real"], weight)
         total = total + pixels

@@ -27,6 +27,7 @@ from training.fit.features import FeatureCodec
 from training.fit.losses import feature_matching, ms_ssim, psnr, pyramid_l1, structure
 from training.fit.mesh import MeshNetwork, attention, mesh_difference
 from training.fit.networks import Discriminator, Mapping, Synthesis, generator_state, load_generator
+from training.fit.precision import maps_dtype
 from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
 from training.fit.variants import Backgrounds, Batch, Mirror, Rarity
 
@@ -67,7 +68,7 @@ class Trainer:
             log,
         )
         self.codec = codec.to(device)
-        self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        self.dtype = maps_dtype(device)
         mine = self.mine
         self.model = Generator(mine, codec).to(device)
         self.judges = nn.ModuleDict({look: Discriminator(mine.judge_channels, codec.count) for look in LOOKS}).to(device)
