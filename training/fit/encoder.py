@@ -25,7 +25,7 @@ from training.fit.generator import _decay, _keep_finite
 from training.fit.losses import ms_ssim, psnr, pyramid_l1
 from training.fit.mesh import MeshNetwork, attention, mesh_difference, region_of
 from training.fit.networks import Encoder, Mapping, Synthesis, load_generator
-from training.fit.precision import maps_dtype
+from training.fit.precision import fast_products, maps_dtype
 from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
 
 WATCHED = (
@@ -220,7 +220,7 @@ class Trainer:
 
         self.encoder.train()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+        with fast_products(self.device):
             estimate, offset = self.encoder(batch["crop"].contiguous(memory_format=torch.channels_last), batch["landmarks"])
         total = self._feature_loss(estimate, batch)
         if shown:

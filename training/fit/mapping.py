@@ -23,7 +23,7 @@ from training.fit.data import People, batch
 from training.fit.directions import codes_of, ridge
 from training.fit.features import FeatureCodec
 from training.fit.networks import Mapping, ModulatedConv, Synthesis
-from training.fit.precision import maps_dtype
+from training.fit.precision import fast_products, maps_dtype
 from training.fit.variants import Backgrounds, Mirror
 
 SIZE = 32  # pixels
@@ -33,8 +33,8 @@ _RATE = 6e-3  # of Adam, which the linear layers that read have, and all biases
 _DECAY = 0.3
 _STEP = 0.04  # of Muon, which the mapping's weights have: the length of a step's singular values
 _STEP_DECAY = 0.1
-_BATCH = 512
-_WARM_STEPS = 200
+_BATCH = 512  # at most a quarter of the people
+_WARM = 0.03  # of the time: a short run has few steps
 _SKETCHES_ALONE = 0.5  # of the time, if there are any
 _BACKGROUND_SHARE = 0.1  # of the loss
 _OLD_SHARE = 0.1  # of the loss, for the codes of an earlier mapping network
@@ -117,7 +117,7 @@ class _Lesson(nn.Module):
         self.read = nn.Linear(width, self.wanted.shape[1]).to(self.wanted.device)
 
     def loss(self, mapping: Mapping) -> Tensor:
-        rows = torch.randint(len(self.told), (_BATCH,), device=self.told.device)
+        rows = torch.randint(len(self.told), (min(_BATCH, max(64, len(self.told) // 4)),), device=self.told.device)
         wrong = self.read(mapping.skip_norm(self.told[rows])).float() - self.wanted[rows]
         return (wrong.square() @ self.weight).mean()
 
@@ -143,15 +143,14 @@ def learn(
     optimizers = _optimizers(mapping, [lesson.read for lesson in lessons])
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     peaks = [group["lr"] for group in groups]
-    dtype = maps_dtype(device)
     noise, mapping.noise = mapping.noise, 0.0
     began = said = time.monotonic()
     steps = 0
     while (fraction := (time.monotonic() - began) / max(seconds, 1e-3)) < 1:
         for group, peak in zip(groups, peaks, strict=True):
-            group["lr"] = peak * (0.5 * (1 + math.cos(math.pi * fraction)) + 1e-3) * min(1.0, (steps + 1) / _WARM_STEPS)
+            group["lr"] = peak * (0.5 * (1 + math.cos(math.pi * fraction)) + 1e-3) * min(1.0, fraction / _WARM + 1e-3)
         now = [drawn] if drawn is not None and fraction < _SKETCHES_ALONE else lessons
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with fast_products(device):
             loss = torch.stack([lesson.loss(mapping) for lesson in now]).sum()
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -193,6 +192,8 @@ def _judge(mapping: Mapping, codec: FeatureCodec, known: RenderedComponents, rea
 def _optimizers(mapping: Mapping, reads: list[nn.Linear]) -> list[torch.optim.Optimizer]:
     """Muon (orthogonalized momentum, Jordan 2024) for the mapping's weights, Adam for everything else.
 
+    Muon multiplies in bfloat16; where that is not fast, its steps would cost more than they gain, and Adam has them all.
+
     Rates are those of what the layers compute with: equalized weights are stored much larger than they act.
     """
     plain: list[dict[str, object]] = [
@@ -201,8 +202,12 @@ def _optimizers(mapping: Mapping, reads: list[nn.Linear]) -> list[torch.optim.Op
     matrices: list[dict[str, object]] = []
     for layer in mapping.layers:
         plain.append({"params": [layer.bias], "lr": _RATE / layer.lr_mul, "weight_decay": _DECAY * layer.lr_mul})
-        matrices.append({"params": [layer.weight], "lr": _STEP / layer.gain, "weight_decay": _STEP_DECAY * layer.gain})
-    return [torch.optim.Muon(matrices), torch.optim.AdamW(plain)]
+        if maps_dtype(layer.weight.device) == torch.float32:
+            plain.append({"params": [layer.weight], "lr": _RATE / layer.gain, "weight_decay": _DECAY * layer.gain})
+        else:
+            matrices.append({"params": [layer.weight], "lr": _STEP / layer.gain, "weight_decay": _STEP_DECAY * layer.gain})
+    muon = [torch.optim.Muon(matrices)] if matrices else []
+    return [*muon, torch.optim.AdamW(plain)]
 
 
 def earlier_codes(mapping: Mapping, codec: FeatureCodec, features: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from training.fit.data import People, picture
 from training.fit.features import FeatureCodec
 from training.fit.generator import _decay
 from training.fit.networks import Residual, _conv
-from training.fit.precision import maps_dtype
+from training.fit.precision import fast_products
 from training.fit.report import Log, half, save_tensors
 
 
@@ -86,7 +86,7 @@ def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * _decay(budget.fraction, 0.4) * min(1.0, (step + 1) / 200)
         network.train()
-        with torch.autocast(device.type, torch.bfloat16, enabled=maps_dtype(device) == torch.bfloat16):
+        with fast_products(device):
             estimate = network(seen)
         loss = F.smooth_l1_loss(estimate, target)
         optimizer.zero_grad(set_to_none=True)
