@@ -27,6 +27,7 @@ from training.fit.features import FeatureCodec
 from training.fit.losses import feature_matching, ms_ssim, psnr, pyramid_l1, structure
 from training.fit.mesh import MeshNetwork, attention, mesh_difference
 from training.fit.networks import Discriminator, Mapping, Synthesis, generator_state, load_generator
+from training.fit.optimizers import MuonAndAdam
 from training.fit.precision import maps_dtype
 from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
 from training.fit.variants import Backgrounds, Batch, Mirror, Rarity
@@ -76,19 +77,13 @@ class Trainer:
         self.mirror, self.backgrounds = Mirror(self.codec, device), Backgrounds(self.codec, device)
         self.rarity = Rarity(self.codec, mine.rare)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        looks = [*self.model.photo.named_parameters(), *self.model.toon.named_parameters()]
+        mapping_lr = mine.lr * mine.mapping_rate
         groups = [
-            {
-                "params": list(self.model.mapping.parameters()),
-                "lr": mine.lr * mine.mapping_rate,
-                "peak": mine.lr * mine.mapping_rate,
-            },
-            {
-                "params": [*self.model.photo.parameters(), *self.model.toon.parameters()],
-                "lr": mine.lr,
-                "peak": mine.lr,
-            },
+            {"params": self.model.mapping.named_parameters(), "lr": mapping_lr, "peak": mapping_lr},
+            {"params": looks, "lr": mine.lr, "peak": mine.lr},
         ]
-        self.optimizer = torch.optim.Adam(groups, betas=(0.8, 0.99), eps=1e-8, fused=True)
+        self.optimizer = MuonAndAdam(groups, betas=(0.8, 0.99))
         self.judge_optimizer = torch.optim.Adam(
             self.judges.parameters(),
             lr=mine.judge_lr,
