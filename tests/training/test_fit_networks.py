@@ -7,11 +7,11 @@ import pytest
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
+from training.fit.discriminator import Discriminator  # noqa: E402
 from training.fit.encoder import EncoderToCodes  # noqa: E402
+from training.fit.encoder_network import Encoder  # noqa: E402
 from training.fit.features import FeatureCodec  # noqa: E402
 from training.fit.networks import (  # noqa: E402
-    Discriminator,
-    Encoder,
     Mapping,
     Synthesis,
     _up_by_phases,
@@ -20,7 +20,6 @@ from training.fit.networks import (  # noqa: E402
     fir_kernel,
     generator_state,
     load_generator,
-    multiply_adds,
 )
 
 
@@ -157,7 +156,3 @@ def test_discriminator_scores_and_maps() -> None:
     score, maps = judge(torch.randn(4, 3, 16, 16), torch.randn(4, 5))
     assert score.shape == (4,)
     assert [m.shape[-1] for m in maps] == [8, 4]
-
-
-def test_multiply_adds_counts_a_convolution() -> None:
-    assert multiply_adds(torch.nn.Conv2d(3, 4, 3, padding=1), torch.zeros(1, 3, 8, 8)) == 8 * 8 * 4 * 27

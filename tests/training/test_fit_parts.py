@@ -18,8 +18,9 @@ from training.fit.batches import Batches  # noqa: E402
 from training.fit.clock import Budget  # noqa: E402
 from training.fit.config import PLANS  # noqa: E402
 from training.fit.data import People, _write_block, enlarged, picture, resize  # noqa: E402
+from training.fit.encoder_network import Encoder  # noqa: E402
 from training.fit.features import FeatureCodec  # noqa: E402
-from training.fit.networks import Encoder, Mapping, Synthesis  # noqa: E402
+from training.fit.networks import Mapping, Synthesis  # noqa: E402
 from training.fit.report import Log  # noqa: E402
 from training.fit.run import measure_features  # noqa: E402
 from training.render import features, sampling  # noqa: E402
@@ -148,6 +149,21 @@ def test_an_encoder_sees_people_of_every_size_smoothly_enlarged(tmp_path: Path) 
     smooth = trainer.batches.renders(6, eligible[16])["real"]
     assert repeated == 0
     assert (smooth[:, :, ::2] - smooth[:, :, 1::2]).abs().mean() > 0.01
+
+
+def test_an_encoder_asks_for_people_of_full_size(tmp_path: Path) -> None:
+    plan = replace(PLANS["smoke"], held_out=4)
+    stub.write(tmp_path / "small", 8, 16)
+    people = Dataset(tmp_path / "small")
+    (tmp_path / "cache").mkdir()
+    _write_block(people, list(range(len(people))), 32, None, tmp_path / "cache")
+    codec = measure_features(tmp_path / "small", plan)
+    pool = People(tmp_path / "cache", 32, codec.count, 30, plan.held_out, torch.device("cpu"))
+    pool.refresh()
+    batches = Batches(pool, codec, plan, None, torch.device("cpu"))
+    networks = Mapping(plan.generator.w_dim, 2), Synthesis(plan.generator.channels, plan.generator.w_dim)
+    with pytest.raises(ValueError, match=r"rendered at 32 px.*largest have 16 px"):
+        batches.pictures(*networks)
 
 
 def test_a_small_picture_is_enlarged_from_its_own_pixels() -> None:

@@ -17,8 +17,8 @@ from torch import Tensor
 from training.fit import augment
 from training.fit.batches import Batches
 from training.fit.data import batch
-from training.fit.networks import Encoder
-from training.fit.variants import Batch, Mirror
+from training.fit.encoder_network import Encoder
+from training.fit.variants import Batch, Mirror, radial_share
 
 _PIXELS = 32
 _BATCH = 256
@@ -79,9 +79,7 @@ def nearest_gradient(pictures: Tensor, weight: Tensor) -> Tensor:
 
     weight: [n, 1, s, s].
     """
-    size = pictures.shape[-1]
-    line = (torch.arange(size, device=pictures.device) + 0.5) / size - 0.5
-    share = (torch.hypot(line[None, :], line[:, None] + 0.05) * 1.5).clamp(0, 1)
+    share = radial_share(pictures.shape[-1], pictures.device)
     basis = torch.stack([1 - share, share]).flatten(1)  # [2, s * s]
     weight = weight.flatten(1)
     gram = torch.einsum("ip,np,jp->nij", basis, weight, basis) + 1e-2 * weight.sum(1)[:, None, None] * torch.eye(

@@ -52,6 +52,11 @@ class Batches:
     def pictures(self, mapping: Mapping, photo: Synthesis) -> tuple[Batch, int]:
         """People at full size, some of them drawn by the generator; then smaller ones, who have no `real`. And how many have."""
         whole = max(self.eligible)
+        if whole < self.plan.size:
+            raise ValueError(
+                f"expected some people rendered at {self.plan.size} px, whose pictures can be compared; the largest have "
+                f"{whole} px (render more with `python -m training.render --size {self.plan.size}`)"
+            )
         invented = int(self.mine.batch * self.mine.invented) if self.meshes is not None else 0
         parts = [self.renders(self.mine.batch - invented, self.eligible[whole])]
         if invented:

@@ -20,11 +20,12 @@ from training.fit.batches import Batch, Batches, crop_pixels
 from training.fit.clock import Budget, orphaned
 from training.fit.config import Plan
 from training.fit.data import People, picture
+from training.fit.encoder_network import Encoder
 from training.fit.features import FeatureCodec
 from training.fit.generator import _decay, _keep_finite
 from training.fit.losses import ms_ssim, psnr, pyramid_l1
 from training.fit.mesh import MeshNetwork, attention, mesh_difference, region_of
-from training.fit.networks import Encoder, Mapping, Synthesis, load_generator
+from training.fit.networks import Mapping, Synthesis, load_generator
 from training.fit.precision import fast_products, maps_dtype
 from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
 

@@ -23,10 +23,11 @@ from training.fit import mapping
 from training.fit.clock import Budget, orphaned
 from training.fit.config import GeneratorPlan, Plan, Stage
 from training.fit.data import People, batch, picture
+from training.fit.discriminator import Discriminator
 from training.fit.features import FeatureCodec
 from training.fit.losses import feature_matching, ms_ssim, psnr, pyramid_l1, structure
 from training.fit.mesh import MeshNetwork, attention, mesh_difference
-from training.fit.networks import Discriminator, Mapping, Synthesis, generator_state, load_generator
+from training.fit.networks import Mapping, Synthesis, generator_state, load_generator
 from training.fit.optimizers import MuonAndAdam
 from training.fit.precision import maps_dtype
 from training.fit.report import Log, forgiving, half, save_sheet, save_tensors

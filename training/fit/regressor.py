@@ -17,9 +17,9 @@ from training.fit import augment
 from training.fit.clock import Budget, orphaned
 from training.fit.config import Plan
 from training.fit.data import People, picture
+from training.fit.encoder_network import Residual, convolution
 from training.fit.features import FeatureCodec
 from training.fit.generator import _decay
-from training.fit.networks import Residual, _conv
 from training.fit.precision import fast_products
 from training.fit.report import Log, half, save_tensors
 
@@ -35,7 +35,7 @@ class Regressor(nn.Module):
         stages: list[nn.Module] = []
         before = 3
         for width in widths:
-            stages += [_conv(before, width, 2), Residual(width)]
+            stages += [convolution(before, width, 2), Residual(width)]
             before = width
         self.trunk = nn.Sequential(*stages)
         self.head = nn.Sequential(

@@ -71,6 +71,17 @@ class Mirror:
         )
 
 
+def radial_share(size: int, device: torch.device) -> Tensor:
+    """How much of a radial background is its outer color [size, size], 0..1."""
+    line = _middle(size, device)
+    return (torch.hypot(line[None, :], line[:, None] + 0.05) * 1.5).clamp(0, 1)
+
+
+def _middle(size: int, device: torch.device) -> Tensor:
+    """Centers of pixels [size], -0.5..0.5 of the picture."""
+    return (torch.arange(size, device=device) + 0.5) / size - 0.5
+
+
 class Backgrounds:
     """Gives people each other's backgrounds; the renderer's are two-color gradients behind a stored alpha."""
 
@@ -92,9 +103,8 @@ class Backgrounds:
         """The background [n, 3, size, size], -1..1, of raw features: radial for tilt 0, top to bottom for tilt 1."""
         values = features[:, self.columns]
         inner, outer, tilt = values[:, :3, None, None], values[:, 3:6, None, None], (values[:, 6] + 1)[:, None, None, None] / 2
-        line = (torch.arange(size, device=features.device) + 0.5) / size - 0.5
-        y, x = line[:, None], line[None, :]
-        share = (1 - tilt) * (torch.hypot(x, y + 0.05) * 1.5).clamp(0, 1) + tilt * (y + 0.5)
+        down = _middle(size, features.device)[:, None] + 0.5
+        share = (1 - tilt) * radial_share(size, features.device) + tilt * down
         return inner * (1 - share) + outer * share
 
     def some(self, batch: Batch, chance: float = 0.5) -> Batch:
