@@ -29,6 +29,10 @@ def pool(folder: Path, count: int) -> tuple[People, FeatureCodec]:
     return found, FeatureCodec(features.FEATURES, features.GROUPS, 256).fit(drawn)
 
 
+def steps(count: int) -> np.ndarray:
+    return np.linspace(0, 1, count, endpoint=False)
+
+
 def test_held_out_people_are_told_from_their_features(tmp_path: Path) -> None:
     torch.manual_seed(0)
     people, codec = pool(tmp_path, 400)
@@ -37,7 +41,9 @@ def test_held_out_people_are_told_from_their_features(tmp_path: Path) -> None:
     others = people.everyone(held_out=True)
     average = known.psnr(torch.zeros(len(others), known.values.shape[1]), people, others)
     said: list[dict[str, object]] = []
-    assert mapping.learn(network, codec, people, 3.0, report=lambda **event: said.append(event)) is None
+    assert (
+        mapping.learn(network, codec, people, steps(200), report=lambda **event: said.append(event)) is None
+    )
     reached = said[-1]["psnr_16"]
     assert isinstance(reached, float)
     assert reached > average + 1.5, f"strangers' pictures: {reached:.1f} dB, by the average {average:.1f}"
@@ -131,7 +137,7 @@ def test_sketches_teach_what_renders_are_too_few_for(tmp_path: Path) -> None:
         def note(said: list[dict[str, object]] = said, **event: object) -> None:
             said.append(event)
 
-        mapping.learn(network, codec, people, 5.0, sketches=folder, report=note)
+        mapping.learn(network, codec, people, steps(300), sketches=folder, report=note)
         reached.append(said[-1]["psnr_16"])
     alone, helped = reached
     assert helped > alone + 0.3, f"strangers' pictures: {helped:.2f} dB with sketches, {alone:.2f} without"

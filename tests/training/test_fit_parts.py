@@ -467,7 +467,7 @@ def test_a_backdrop_is_told_by_a_thumbnail(tmp_path: Path) -> None:
     batches = Batches(pool, codec, plan, None, torch.device("cpu"))
     columns = codec.columns("background")
     network = Encoder(32, [0], codec.count, 4, 8, (8, 8), (0, 0), thumbnail=16, backdrop=columns)
-    backdrop.learn(network, batches, 4.0)
+    backdrop.learn(network, batches, np.linspace(0, 1, 150, endpoint=False))
     others = torch.from_numpy(
         np.stack([features.encode(sampling.sample_person(n)) for n in range(9000, 9050)])
     )

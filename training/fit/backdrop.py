@@ -7,8 +7,7 @@ anything else, for which the nearest radial gradient is the answer; through a ca
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -27,16 +26,16 @@ _CLUTTERED = 0.4  # part of the people before anything but a gradient
 _CLEAN = 0.3  # part of the pictures as they are
 
 
-def learn(encoder: Encoder, batches: Batches, seconds: float, report: Callable[..., None] = lambda **_: None) -> None:
-    """Trains `encoder.backdrop` alone, for that many seconds."""
+def learn(encoder: Encoder, batches: Batches, fractions: Iterable[float], report: Callable[..., None] = lambda **_: None) -> None:
+    """Trains `encoder.backdrop` alone, one step for each of the growing `fractions` of the time there is (`clock.elapsing`)."""
     device, columns = batches.device, batches.backgrounds.columns
     rows = batches.people.everyone()
     parts = [batch(batches.people, part, _PIXELS) for part in rows.split(256)]
     known = {name: torch.cat([getattr(part, name) for part in parts]) for name in Batch.__dataclass_fields__}
     mirror = Mirror(batches.codec, device)
     optimizer = torch.optim.AdamW(encoder.backdrop.parameters(), lr=_RATE, weight_decay=0.01)
-    began, steps, wrong = time.monotonic(), 0, torch.zeros(())
-    while (fraction := (time.monotonic() - began) / max(seconds, 1e-3)) < 1:
+    steps, wrong = 0, torch.zeros(())
+    for fraction in fractions:
         for group in optimizer.param_groups:
             group["lr"] = _RATE * (0.5 * (1 + math.cos(math.pi * fraction)) + 1e-3)
         chosen = torch.randint(len(rows), (_BATCH,), device=device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from collections.abc import Iterator
 
 
 class Budget:
@@ -38,6 +39,13 @@ class Budget:
         """Continue from this fraction, from now until the same end."""
         self._reached = min(0.999, max(0.0, reached))
         self.start = time.time()
+
+
+def elapsing(seconds: float) -> Iterator[float]:
+    """What part of so many seconds has passed since it was first asked; ends with them."""
+    began = time.monotonic()
+    while (fraction := (time.monotonic() - began) / max(seconds, 1e-3)) < 1:
+        yield fraction
 
 
 def orphaned() -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from training.fit import augment, backdrop
 from training.fit.batches import Batch, Batches, crop_pixels
-from training.fit.clock import Budget, orphaned
+from training.fit.clock import Budget, elapsing, orphaned
 from training.fit.config import Plan
 from training.fit.data import People, picture
 from training.fit.encoder_network import Encoder
@@ -175,7 +175,7 @@ class Trainer:
 
     def learn_backdrop(self, seconds: float) -> None:
         """Of a new encoder or of an earlier one; from then on it stays as it is."""
-        backdrop.learn(self.encoder, self.batches, seconds, self.log)
+        backdrop.learn(self.encoder, self.batches, elapsing(seconds), self.log)
         self.encoder.backdrop.requires_grad_(False)
         self.average.backdrop.load_state_dict(self.encoder.backdrop.state_dict())
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.fit import mapping
-from training.fit.clock import Budget, orphaned
+from training.fit.clock import Budget, elapsing, orphaned
 from training.fit.config import GeneratorPlan, Plan, Stage
 from training.fit.data import People, batch, picture
 from training.fit.discriminator import Discriminator
@@ -148,7 +148,8 @@ class Trainer:
                 )
         old_from_new = None
         if seconds > 0:
-            old_from_new = mapping.learn(self.model.mapping, self.codec, self.people, seconds, earlier, sketches, self.log)
+            time_there_is = elapsing(seconds)
+            old_from_new = mapping.learn(self.model.mapping, self.codec, self.people, time_there_is, earlier, sketches, self.log)
         for look, synthesis in looks.items():
             if old_from_new is not None:
                 mapping.take_over(self.model.look(look), synthesis, old_from_new)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -126,12 +126,14 @@ def learn(
     mapping: Mapping,
     codec: FeatureCodec,
     people: People,
-    seconds: float,
+    fractions: Iterable[float],
     earlier: Mapping | None = None,
     sketches: Path | None = None,
     report: Callable[..., None] = lambda **_: None,
 ) -> Linear | None:
-    """Trains `mapping` for that many seconds; returns how the codes of the `earlier` network are read from the new ones.
+    """Trains `mapping` one step for each of the growing `fractions` of the time there is (`clock.elapsing`).
+
+    Returns how the codes of the `earlier` network are read from the new ones.
 
     With a folder of `sketches`, half of the time goes to them alone; then they go along with the renders.
     """
@@ -144,9 +146,9 @@ def learn(
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     peaks = [group["lr"] for group in groups]
     noise, mapping.noise = mapping.noise, 0.0
-    began = said = time.monotonic()
+    said = time.monotonic()
     steps = 0
-    while (fraction := (time.monotonic() - began) / max(seconds, 1e-3)) < 1:
+    for fraction in fractions:
         for group, peak in zip(groups, peaks, strict=True):
             group["lr"] = peak * (0.5 * (1 + math.cos(math.pi * fraction)) + 1e-3) * min(1.0, fraction / _WARM + 1e-3)
         now = [drawn] if drawn is not None and fraction < _SKETCHES_ALONE else lessons
