@@ -37,6 +37,7 @@ class GeneratorPlan:
     squared_strength: float = 0.0  # of squared differences, relative to L1: what PSNR counts
     squared_from: float = 0.75
     rare: float = 0.0  # how much more often open mouths and glasses are drawn; 1: twice as often
+    rehearsed: float = 0.0  # people drawn by the generator that this run started from, per rendered one (`rehearsal.py`)
     mirrored: float = 0.5  # part of the people seen in a mirror
     other_background: float = 0.5  # part of the people before the background of somebody else
     adversary_from: float = 0.55  # 1 and more: never
@@ -133,6 +134,19 @@ PLANS["refine"] = replace(
     start_people=64,
     report_seconds=120.0,
     held_out_most=128,
+)
+
+# Afterwards, against what `refine` has learned by heart: with people drawn by a generator that has seen others (`--rehearse`).
+PLANS["polish"] = replace(
+    PLANS["refine"],
+    generator=replace(
+        PLANS["refine"].generator,
+        mapping_share=0.0,
+        stages=(Stage(0.0, 64, 24), Stage(0.6, 256, 8, between=(64, 24))),
+        rehearsed=1.0,
+        lr=2.5e-3,
+        decay_from=0.1,
+    ),
 )
 
 PLANS["rehearsal"] = replace(

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.fit import mapping
+from training.fit import mapping, rehearsal
 from training.fit.clock import Budget, elapsing, orphaned
 from training.fit.config import GeneratorPlan, Plan, Stage
 from training.fit.data import People, batch, picture
@@ -30,10 +30,12 @@ from training.fit.mesh import MeshNetwork, attention, mesh_difference
 from training.fit.networks import Mapping, Synthesis, generator_state, load_generator
 from training.fit.optimizers import MuonAndAdam
 from training.fit.precision import maps_dtype
+from training.fit.rehearsal import Rehearsal
 from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
 from training.fit.variants import Backgrounds, Batch, Mirror, Rarity
 
 LOOKS = ("photo", "toon")
+_WARM_STEPS = 50  # until the rate is full: an optimizer's first steps are its wildest
 _SEEN_FROM = 128  # pixels; smaller pictures show the tracker no face
 
 
@@ -102,6 +104,7 @@ class Trainer:
         self.squared = 0.0
         self.numbers: dict[str, Tensor] = {}
         self.last_stage: Stage | None = None
+        self.rehearsal: Rehearsal | None = None
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -135,10 +138,7 @@ class Trainer:
         earlier: Mapping | None = None
         looks: dict[str, Synthesis] = {}
         if folder is not None:
-            for look in LOOKS:
-                state = torch.load(folder / f"generator-{look}.pt", map_location=self.device, weights_only=True)["g_ema"]
-                earlier, looks[look] = (network.to(self.device) for network in load_generator(state))
-            assert earlier is not None
+            earlier, looks = self._load(folder)
             if earlier.shape == self.model.mapping.shape:
                 self.model.mapping.load_folded(earlier.state_dict())
             elif not seconds:
@@ -157,6 +157,18 @@ class Trainer:
                 self.model.look(look).load_state_dict(synthesis.state_dict())
         self.average.load_state_dict(self.model.state_dict())
         self.log(event="started", at=str(folder), **self.judge(64))
+
+    def rehearse(self, folder: Path) -> None:
+        """From now on, people whom the generator in `folder` draws are among those to learn from."""
+        earlier, looks = self._load(folder)
+        self.rehearsal = Rehearsal(earlier, looks, self.codec, self.device, rehearsal.PEOPLE)
+
+    def _load(self, folder: Path) -> tuple[Mapping, dict[str, Synthesis]]:
+        looks = {}
+        for look in LOOKS:
+            state = torch.load(folder / f"generator-{look}.pt", map_location=self.device, weights_only=True)["g_ema"]
+            earlier, looks[look] = (network.to(self.device).requires_grad_(False) for network in load_generator(state))
+        return earlier, looks
 
     def save(self, budget: Budget, final: bool = False) -> None:
         save_tensors(self.out / "state-generator.pt", self.state(budget))
@@ -190,13 +202,17 @@ class Trainer:
         adversary = fraction >= mine.adversary_from and size == self.plan.size
         self.squared = mine.squared_strength if fraction >= mine.squared_from else 0.0
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * _decay(fraction, mine.decay_from) * (mine.adversary_rate if adversary else 1.0)
+            rate = _decay(fraction, mine.decay_from) * min(1.0, (self.step + 1) / _WARM_STEPS)
+            group["lr"] = group["peak"] * rate * (mine.adversary_rate if adversary else 1.0)
         for group in self.judge_optimizer.param_groups:
             group["lr"] = mine.judge_lr * _decay(fraction, mine.decay_from)
 
         rows = self.people.draw(count, size, self.rarity.odds if mine.rare else None)
         people = batch(self.people, rows, size)
         people = self.backgrounds.some(self.mirror.some(people, mine.mirrored), mine.other_background)
+        if self.rehearsal is not None and size <= rehearsal.UP_TO:
+            again = self.rehearsal.draw(round(count * mine.rehearsed), size, self.dtype)
+            people = rehearsal.joined(people, again)
         z = self.codec.z(self.codec.standardize(people.features))
         if adversary:
             self._judge_step(z, {"photo": people.photo, "toon": people.toon}, size)
@@ -386,6 +402,7 @@ def run(
     mesh: Path | None = None,
     start: Path | None = None,
     sketches: Path | None = None,
+    rehearsed: Path | None = None,
 ) -> None:
     """The generator's whole training, in a process of its own."""
     torch.manual_seed(seed)
@@ -397,6 +414,8 @@ def run(
     trainer = Trainer(plan, codec, people, out, mesh, device, log)
     if not trainer.resume(out / "state-generator.pt", budget):
         trainer.start(start, plan.generator.mapping_share * budget.seconds, sketches)
+    if rehearsed is not None and plan.generator.rehearsed:
+        trainer.rehearse(rehearsed)
     log(event="start", people=people.count, held_out=len(people.test), fraction=budget.fraction)
 
     began, images, reported, saved = time.monotonic(), trainer.images, time.monotonic(), time.monotonic()

@@ -74,7 +74,18 @@ def main() -> int:
         jobs[f"ingest-{folder.name}-{part}"] = _job(_ingest, folder, cache, plan.size, mesh, part, workers)
     if arguments.only != "encoder":
         jobs["generator"] = _job(
-            _generator, plan, out, cache, mesh, began, half, device, arguments.seed, arguments.start, arguments.sketches
+            _generator,
+            plan,
+            out,
+            cache,
+            mesh,
+            began,
+            half,
+            device,
+            arguments.seed,
+            arguments.start,
+            arguments.sketches,
+            arguments.rehearse or arguments.start,
         )
     if arguments.only != "generator":
         jobs["encoder"] = _job(_encoder, plan, out, cache, mesh, began, last, device, arguments.seed, arguments.start)
@@ -100,6 +111,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="begin with the networks in this folder, such as training/state")
     parser.add_argument(
         "--sketches", type=Path, help="folder of training.render.sketch: many more people for the mapping network"
+    )
+    parser.add_argument(
+        "--rehearse",
+        type=Path,
+        help="folder with the generator whose people are rehearsed, if the plan does that; default: that of --start",
     )
     parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda if there is one")
     parser.add_argument("--mesh", type=Path, help="face-mesh network (landmarks.onnx); default: the one of engines/demo")
@@ -155,9 +171,9 @@ def _ingest(*arguments: Any) -> None:
 
 def _generator(
     plan: Plan, out: Path, cache: Path, mesh: Path | None, begin: float, end: float, device: str, seed: int, start: Path | None,
-    sketches: Path | None,
+    sketches: Path | None, rehearsed: Path | None,
 ) -> None:  # fmt: skip
-    generator.run(plan, out, cache, Budget(begin, end), _prepare(device), seed, mesh, start, sketches)
+    generator.run(plan, out, cache, Budget(begin, end), _prepare(device), seed, mesh, start, sketches, rehearsed)
 
 
 def _encoder(
