@@ -15,7 +15,7 @@ pytest.importorskip("PIL")
 
 from training.fit import augment, backdrop, encoder, losses, mesh, stub, variants  # noqa: E402
 from training.fit.batches import Batches  # noqa: E402
-from training.fit.clock import Budget  # noqa: E402
+from training.fit.clock import Budget, elapsing  # noqa: E402
 from training.fit.config import PLANS  # noqa: E402
 from training.fit.data import People, _write_block, enlarged, picture, resize  # noqa: E402
 from training.fit.encoder_network import Encoder  # noqa: E402
@@ -362,6 +362,15 @@ def picture_gradient(person: features.Person, size: int) -> np.ndarray:
         np.array([person[f"background_{name}_{c}"] for c in "rgb"]) for name in ("inner", "outer")
     )
     return inner * (1 - share[..., None]) + outer * share[..., None]
+
+
+def test_a_span_of_time_elapses_from_when_it_is_asked_for() -> None:
+    span = elapsing(0.02)
+    time.sleep(0.03)  # not yet asked for
+    fractions = list(span)
+    assert fractions == sorted(fractions)
+    assert 0 <= fractions[0] < fractions[-1] < 1
+    assert not list(elapsing(0.0))
 
 
 def test_budget_resumes_where_it_was_and_ends_on_time() -> None:

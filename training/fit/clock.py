@@ -44,8 +44,8 @@ class Budget:
 def elapsing(seconds: float) -> Iterator[float]:
     """What part of so many seconds has passed since it was first asked; ends with them."""
     began = time.monotonic()
-    while (fraction := (time.monotonic() - began) / max(seconds, 1e-3)) < 1:
-        yield fraction
+    while (passed := time.monotonic() - began) < seconds:
+        yield passed / seconds
 
 
 def orphaned() -> bool:

@@ -37,7 +37,7 @@ class GeneratorPlan:
     squared_strength: float = 0.0  # of squared differences, relative to L1: what PSNR counts
     squared_from: float = 0.75
     rare: float = 0.0  # how much more often open mouths and glasses are drawn; 1: twice as often
-    rehearsed: float = 0.0  # people drawn by the generator that this run started from, per rendered one (`rehearsal.py`)
+    rehearsed: float = 0.0  # people drawn by an earlier generator, per rendered one (`rehearsal.py`)
     mirrored: float = 0.5  # part of the people seen in a mirror
     other_background: float = 0.5  # part of the people before the background of somebody else
     adversary_from: float = 0.55  # 1 and more: never
