@@ -5,14 +5,11 @@ Generative replay (Shin 2017). Its pictures of strangers are less exact than ren
 
 from __future__ import annotations
 
-from collections.abc import Mapping as Table
-from dataclasses import fields
-
 import torch
-from torch import Tensor
 
-from training.fit.directions import codes_of, sampled_features
+from training.fit.directions import sampled_features
 from training.fit.features import FeatureCodec
+from training.fit.mapping import earlier_codes
 from training.fit.mesh import USUAL_REGION
 from training.fit.networks import Mapping, Synthesis
 from training.fit.variants import Batch
@@ -26,12 +23,12 @@ class Rehearsal:
     """Draws batches of such people."""
 
     def __init__(
-        self, mapping: Mapping, looks: Table[str, Synthesis], codec: FeatureCodec, device: torch.device, people: int
+        self, mapping: Mapping, looks: dict[str, Synthesis], codec: FeatureCodec, device: torch.device, people: int
     ) -> None:
         """looks: "photo" and "toon", of any width of w."""
         self.looks = looks
         self.features = torch.from_numpy(sampled_features(people, _FIRST)).to(device)
-        self.codes = codes_of(codec.widened(mapping.width), mapping, self.features)
+        self.codes = earlier_codes(mapping, codec, self.features)
 
     @torch.no_grad()
     def draw(self, n: int, size: int, dtype: torch.dtype = torch.float32) -> Batch:
@@ -57,8 +54,4 @@ class Rehearsal:
 
 def joined(one: Batch, other: Batch) -> Batch:
     """Both batches, one after the other."""
-    return Batch(**{field.name: _rows(one, other, field.name) for field in fields(Batch)})
-
-
-def _rows(one: Batch, other: Batch, name: str) -> Tensor:
-    return torch.cat([getattr(one, name), getattr(other, name)])
+    return Batch(**{name: torch.cat([getattr(one, name), getattr(other, name)]) for name in Batch.__dataclass_fields__})
