@@ -21,7 +21,7 @@ class GeneratorPlan:
     mapping_layers: int = 4
     mapping_share: float = 0.08  # of the time, the mapping network learns by itself first (`mapping.py`)
     feature_noise: float = 0.3  # added to the weighted features at first, fading to 15 % of it
-    channels: tuple[int, ...] = (192, 192, 160, 96, 48, 24, 8)  # at 4, 8 ... 256: 0.55 G multiply-adds
+    channels: tuple[int, ...] = (192, 192, 160, 96, 64, 32, 8)  # at 4, 8 ... 256: 0.77 G multiply-adds
     judge_channels: tuple[int, ...] = (256, 256, 192, 128, 64, 32, 16)  # the discriminators', likewise
     stages: tuple[Stage, ...] = (
         Stage(0.00, 32, 192),
@@ -102,9 +102,9 @@ PLANS["refine"] = replace(
         mapping_share=0.17,
         stages=(
             Stage(0.0, 32, 24),
-            Stage(0.30, 64, 24),
-            Stage(0.62, 128, 16, between=(64, 24)),
-            Stage(0.84, 256, 8, between=(64, 24)),
+            Stage(0.24, 64, 24),
+            Stage(0.44, 128, 16, between=(64, 24)),
+            Stage(0.84, 256, 8, between=(128, 16)),
         ),
         faces=2,
         structure_strength=1.5,

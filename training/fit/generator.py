@@ -33,6 +33,7 @@ from training.fit.precision import maps_dtype
 from training.fit.rehearsal import Rehearsal
 from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
 from training.fit.variants import Backgrounds, Batch, Mirror, Rarity
+from training.fit.widen import widened
 
 LOOKS = ("photo", "toon")
 _WARM_STEPS = 50  # until the rate is full: an optimizer's first steps are its wildest
@@ -150,7 +151,8 @@ class Trainer:
         if seconds > 0:
             time_there_is = elapsing(seconds)
             old_from_new = mapping.learn(self.model.mapping, self.codec, self.people, time_there_is, earlier, sketches, self.log)
-        for look, synthesis in looks.items():
+        for look, narrow in looks.items():
+            synthesis = widened(narrow, self.mine.channels)
             if old_from_new is not None:
                 mapping.take_over(self.model.look(look), synthesis, old_from_new)
             else:
@@ -255,7 +257,7 @@ class Trainer:
         if self.squared:
             total = total + self.squared * ((made[:known] - real).square() * weight).mean()
         if mine.structure_strength:
-            likeness = structure(made[:known], real, weight)
+            likeness = structure(made[:known], real, weight, self.plan.size)
             total = total + mine.structure_strength * likeness
             self.numbers[f"structure_{look}"] = likeness.detach()
         if not adversary:

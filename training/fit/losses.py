@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # what MS-SSIM counts of each, from full size down by halves
+_WINDOW = 5  # pixels
 
 
 def pyramid_l1(made: Tensor, real: Tensor, weight: Tensor, levels: int = 4) -> Tensor:
@@ -20,24 +25,26 @@ def pyramid_l1(made: Tensor, real: Tensor, weight: Tensor, levels: int = 4) -> T
     return total
 
 
-def structure(made: Tensor, real: Tensor, weight: Tensor, levels: int = 3) -> Tensor:
+def structure(made: Tensor, real: Tensor, weight: Tensor, full: int) -> Tensor:
     """1 - SSIM, its mean over places and levels of a pyramid: local contrast and edges, which L1 gives away when in doubt.
 
-    Windows are 8 px wide and half overlap; weight: [n or 1, 1, h, w], mean 1.
+    Levels count as in the MS-SSIM of pictures of `full` px. Windows are 5 px wide, as wide as its Gaussian is (standard deviation
+    1.4), and go by 2; weight: [n or 1, 1, h, w], mean 1.
     """
     a, b = made / 2 + 0.5, real / 2 + 0.5
-    terms = []
-    for _ in range(levels):
-        if a.shape[-1] < 16:
+    total, shares = made.new_zeros(()), 0.0
+    for share in SCALES[round(math.log2(full / made.shape[-1])) :]:
+        if a.shape[-1] < _WINDOW:
             break
-        mean_a, mean_b, aa, bb, ab, w = (F.avg_pool2d(x, 8, 4) for x in (a, b, a * a, b * b, a * b, weight))
+        mean_a, mean_b, aa, bb, ab, w = (F.avg_pool2d(x, _WINDOW, 2) for x in (a, b, a * a, b * b, a * b, weight))
         both = mean_a * mean_b
         squares = mean_a.square() + mean_b.square()
         likeness = (2 * both + 0.01**2) / (squares + 0.01**2)
         likeness = likeness * (2 * (ab - both) + 0.03**2) / (aa + bb - squares + 0.03**2)
-        terms.append(((1 - likeness) * w).mean())
+        total = total + share * ((1 - likeness) * w).mean()
+        shares += share
         a, b, weight = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2), F.avg_pool2d(weight, 2)
-    return torch.stack(terms).mean() if terms else made.new_zeros(())
+    return total / max(shares, 1e-6)
 
 
 def feature_matching(made: list[Tensor], real: list[Tensor]) -> Tensor:
@@ -56,8 +63,8 @@ def psnr(made: Tensor, real: Tensor) -> Tensor:
 
 def ms_ssim(made: Tensor, real: Tensor) -> Tensor:
     """Per picture: multi-scale SSIM (Wang 2003; 11-tap Gaussian, sigma 1.5; as many of its 5 scales as fit)."""
-    weights = torch.tensor([0.0448, 0.2856, 0.3001, 0.2363, 0.1333], device=made.device)
-    scales = max(1, sum(made.shape[-1] // 2**k >= 11 for k in range(5)))
+    weights = torch.tensor(SCALES, device=made.device)
+    scales = max(1, sum(made.shape[-1] // 2**k >= 11 for k in range(len(SCALES))))
     weights = weights[:scales] / weights[:scales].sum()
     a, b = made.float().clamp(-1, 1) / 2 + 0.5, real.float() / 2 + 0.5
     taps = min(11, made.shape[-1] // 2 * 2 - 1)

@@ -1,0 +1,88 @@
+"""From shards to tensors: what is left out, held out, drawn at which size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("PIL")
+
+from training.fit import stub  # noqa: E402
+from training.fit.data import People, _write_block, enlarged, picture, resize  # noqa: E402
+from training.render.dataset import Dataset, is_held_out, numbers_in  # noqa: E402
+
+
+def test_damaged_shards_and_pictures_are_left_out(tmp_path: Path) -> None:
+    data, cache = tmp_path / "data", tmp_path / "cache"
+    stub.write(data, 40, 16)
+    (data / "shard-000009.zip").write_bytes(b"PK not a zip")
+    cache.mkdir()
+    with pytest.warns(UserWarning, match="skipped"):
+        people = Dataset(data)
+    bad = people.toon
+    people.toon = lambda i: bad(i) if i != 3 else 1 / 0  # type: ignore[method-assign,return-value]
+    _write_block(people, list(range(40)), 16, None, cache)
+    (cache / "block-9999999-001.npz").write_bytes(b"broken")
+    pool = People(cache, 16, people.features.shape[1], 100, 20, torch.device("cpu"))
+    assert pool.refresh() == 39
+    assert pool.refresh() == 39
+    assert len(pool.test) == 2
+    assert len(pool.train) == 37  # numbers 19 and 39 are held out
+    rows = pool.judged(5)
+    assert torch.allclose(pool.features[rows[0]], torch.from_numpy(people.features[19]))
+    assert np.array_equal(pool.natural[rows[0]].numpy(), people.natural(19))
+
+
+def test_small_renders_teach_small_stages_only(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for name, size, first in (("whole", 32, 0), ("small", 16, 64)):
+        stub.write(tmp_path / name, 40, size, first)
+        people = Dataset(tmp_path / name)
+        _write_block(people, list(range(len(people))), 32, None, cache)
+    pool = People(cache, 32, people.features.shape[1], 100, 20, torch.device("cpu"))
+    pool.refresh()
+    assert pool.count == 80
+    np.random.seed(0)  # noqa: NPY002 - draws are from the global generator
+    small = {int(i) for i in pool.draw(400, 16)}
+    whole = {int(i) for i in pool.draw(400, 32)}
+    assert len(small) > 60
+    assert whole <= set(pool.train.tolist())
+    assert small >= whole
+    first = int(min(small - whole))
+    number = pool._numbers[first]
+    again = Dataset(tmp_path / "small")
+    shown = picture(pool.natural, torch.tensor([first]), 16)[0].permute(1, 2, 0).numpy()
+    wanted = again.natural(int(np.flatnonzero(again.indices == number)[0])) / 127.5 - 1
+    assert np.allclose(shown, wanted, atol=1e-5)
+
+
+def test_a_small_picture_is_enlarged_from_its_own_pixels() -> None:
+    own = np.add.outer(np.arange(0, 240, 30), [0, 4, 9]).astype(np.uint8)[None].repeat(8, 0)
+    stored = resize(own, 32)
+    assert (enlarged(stored, 32) == stored).all()
+    smooth = enlarged(stored, 8)
+    assert smooth.shape == (32, 32, 3)
+    assert np.abs(resize(smooth, 8).astype(int) - own).max() < 6
+    assert (
+        np.abs(np.diff(smooth.astype(int), axis=1)).max() < np.abs(np.diff(stored.astype(int), axis=1)).max()
+    )
+
+
+def test_stub_speaks_the_renderers_format(tmp_path: Path) -> None:
+    stub.write(tmp_path, 5, 32)
+    people = Dataset(tmp_path)
+    assert people.natural(4).shape == (32, 32, 3)
+    assert people.toon_alpha(4).shape == (32, 32)
+    assert people.parameters(2)["age"] == json.loads(people.read(2, "json"))["age"]
+
+
+def test_held_out_people_alone_can_be_rendered() -> None:
+    assert numbers_in(1, 0, 100, held_out=False) == list(range(32, 64))
+    assert numbers_in(1, 40, 60, held_out=True) == [59]
+    people = np.arange(40)
+    assert list(people[is_held_out(people)]) == [19, 39]

@@ -1,0 +1,55 @@
+"""The generator's training goes on from an earlier run's networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("PIL")
+
+from training.fit import stub  # noqa: E402
+from training.fit.config import PLANS, Plan  # noqa: E402
+from training.fit.data import People, _write_block  # noqa: E402
+from training.fit.features import FeatureCodec  # noqa: E402
+from training.fit.generator import LOOKS, Generator, Trainer  # noqa: E402
+from training.fit.networks import generator_state  # noqa: E402
+from training.fit.report import Log  # noqa: E402
+from training.fit.run import measure_features  # noqa: E402
+from training.render.dataset import Dataset  # noqa: E402
+
+CPU = torch.device("cpu")
+NARROW = PLANS["smoke"]
+WIDE = replace(NARROW, generator=replace(NARROW.generator, channels=(32, 40, 24, 8)))
+
+
+def trainer(folder: Path, codec: FeatureCodec, plan: Plan) -> Trainer:
+    (folder / "cache").mkdir(exist_ok=True)
+    people = Dataset(folder / "people")
+    _write_block(people, list(range(len(people))), 32, None, folder / "cache")
+    pool = People(folder / "cache", 32, codec.count, 40, 20, CPU)
+    pool.refresh()
+    return Trainer(plan, codec, pool, folder, None, CPU, Log(folder / "log"))
+
+
+def test_a_wider_generator_begins_with_the_earlier_ones_pictures(tmp_path: Path) -> None:
+    stub.write(tmp_path / "people", 40, 32)
+    codec = measure_features(tmp_path / "people", NARROW)
+    torch.manual_seed(1)
+    earlier = Generator(NARROW.generator, codec).eval()
+    for look in LOOKS:
+        torch.save(
+            {"g_ema": generator_state(earlier.mapping, earlier.look(look))}, tmp_path / f"generator-{look}.pt"
+        )
+    torch.manual_seed(2)
+    mine = trainer(tmp_path, codec, WIDE)
+    z = mine.z(mine.people.everyone())
+    with torch.no_grad():
+        wanted = earlier.photo(earlier.codes(z))
+        before = mine.average.photo(mine.average.codes(z))
+        mine.start(tmp_path, 0.0, None)
+        drawn = mine.average.photo(mine.average.codes(z))
+    assert mine.average.photo.channels == WIDE.generator.channels
+    assert (drawn - wanted).abs().mean() < 1e-3 * (before - wanted).abs().mean()

@@ -1,0 +1,38 @@
+"""Where a picture matters, and how far two face meshes differ."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("PIL")
+
+from training.fit import mesh  # noqa: E402
+
+
+def test_attention_is_where_the_mesh_has_eyes_and_mouth() -> None:
+    points = torch.full((2, 468, 3), 0.5)
+    points[:, list(mesh._LIPS), 0] = torch.linspace(0.1, 0.3, len(mesh._LIPS))
+    points[:, list(mesh._LIPS), 1] = 0.9
+    weight = mesh.attention(points, torch.tensor([True, False]), 64, 2.0)
+    assert weight.shape == (2, 1, 64, 64)
+    assert torch.allclose(weight.mean((1, 2, 3)), torch.ones(2), atol=1e-5)
+    assert weight[0, 0, 57, 13] > 1.5 > weight[0, 0, 2, 2]  # where these lips are
+    assert weight[1, 0, 30, 24] > 1.5 > weight[1, 0, 57, 13]  # nothing found: where eyes usually are
+
+
+def test_attention_reaches_as_far_as_the_frames_of_glasses() -> None:
+    points, found = torch.rand(2, 468, 3), torch.tensor([False, False])
+    bare, framed = mesh.attention(points, found, 64, 2.0, glasses=torch.tensor([False, True]))[:, 0]
+    below_the_eye = (36, 24)
+    assert framed[below_the_eye] / framed[0, 0] > 1.3 * bare[below_the_eye] / bare[0, 0]
+
+
+def test_mesh_difference_counts_faces_that_were_found() -> None:
+    torch.manual_seed(0)
+    wanted = torch.rand(2, 468, 3)
+    assert float(mesh.mesh_difference(wanted, wanted, torch.ones(2))) == pytest.approx(0, abs=1e-6)
+    other = wanted.clone()
+    other[1, 13] += 0.2  # a lip of the second face
+    assert float(mesh.mesh_difference(other, wanted, torch.ones(2))) > 0.01
+    assert float(mesh.mesh_difference(other, wanted, torch.tensor([1.0, 0.0]))) == pytest.approx(0, abs=1e-6)
