@@ -86,3 +86,24 @@ def test_held_out_people_alone_can_be_rendered() -> None:
     assert numbers_in(1, 40, 60, held_out=True) == [59]
     people = np.arange(40)
     assert list(people[is_held_out(people)]) == [19, 39]
+
+
+def test_people_who_come_later_are_drawn_as_often_as_they_should(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    stub.write(tmp_path / "people", 40, 16)
+    people = Dataset(tmp_path / "people")
+    pool = People(cache, 16, people.features.shape[1], 100, 20, torch.device("cpu"))
+    np.random.seed(0)  # noqa: NPY002 - draws are from the global generator
+
+    def odds(features: torch.Tensor) -> torch.Tensor:
+        return torch.where(torch.arange(len(features)) % 2 == 0, 3.0, 1.0)
+
+    for first in (0, 20):
+        _write_block(people, list(range(first, first + 20)), 16, None, cache)
+        pool.refresh()
+        drawn = np.bincount(pool.draw(4000, 16, odds).numpy(), minlength=pool.count)
+        eligible = drawn[pool.everyone().numpy()]
+        assert drawn.sum() == eligible.sum() == 4000
+        assert eligible.min() > 0
+        assert eligible[::2].mean() / eligible[1::2].mean() == pytest.approx(3, rel=0.15)

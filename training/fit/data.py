@@ -25,6 +25,7 @@ from training.fit.variants import Batch
 
 BLOCK = 64
 _FACES_FROM = 64  # pixels; enlarged from there, a mesh is two thirds of a pixel at 256 px from what the tracker finds there
+Odds = Callable[[Tensor], Tensor]
 _PICTURES = ("natural", "toon", "natural_alpha", "toon_alpha")
 
 
@@ -141,6 +142,7 @@ class People:
         self._taken: set[str] = set()
         self._numbers: list[int] = []
         self.sizes = np.zeros(0, np.int64)
+        self._drawn_from: dict[tuple[int, Odds | None], tuple[np.ndarray, np.ndarray | None]] = {}  # until there are more
 
     def refresh(self) -> int:
         """Take up new blocks; returns how many people there are."""
@@ -173,6 +175,7 @@ class People:
         self._numbers += [int(i) for i in block["index"][fresh]]
         self.sizes = np.append(self.sizes, block["size"][fresh])
         self.count = len(self._numbers)
+        self._drawn_from.clear()
         numbers, whole = np.array(self._numbers), self.sizes >= self.size
         test = numbers % self.held_out == self.held_out - 1
         self.train, self.test, self._seen = np.flatnonzero(~test & whole), np.flatnonzero(test & whole), ~test
@@ -189,14 +192,19 @@ class People:
             time.sleep(1)
         return self.count
 
-    def draw(self, n: int, size: int, odds: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def draw(self, n: int, size: int, odds: Odds | None = None) -> Tensor:
         """Row numbers of n random people to train on at `size` pixels; `odds` [n] of features [n, F]: how often each is drawn."""
-        rows = np.flatnonzero(self._seen & (self.sizes >= size))
-        chances = None
-        if odds is not None:
-            chances = odds(self.features[torch.from_numpy(rows).to(self.device)]).double().cpu().numpy()
-            chances /= chances.sum()
+        if (size, odds) not in self._drawn_from:
+            self._drawn_from[size, odds] = self._eligible(size, odds)
+        rows, chances = self._drawn_from[size, odds]
         return torch.from_numpy(np.random.choice(rows, n, replace=len(rows) < n, p=chances)).to(self.device)
+
+    def _eligible(self, size: int, odds: Odds | None) -> tuple[np.ndarray, np.ndarray | None]:
+        rows = np.flatnonzero(self._seen & (self.sizes >= size))
+        if odds is None:
+            return rows, None
+        chances = odds(self.features[torch.from_numpy(rows).to(self.device)]).double().cpu().numpy()
+        return rows, chances / chances.sum()
 
     def everyone(self, held_out: bool = False) -> Tensor:
         """Row numbers of all people of any size who are trained on, or of all who are not."""
