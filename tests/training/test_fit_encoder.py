@@ -85,16 +85,3 @@ def test_an_encoder_that_learns_to_see_colors_begins_as_it_was() -> None:
     assert torch.allclose(before(crop, points)[0], after(crop, points)[0], atol=1e-6)
     after.still[0].weight.data[:, -1] += 1
     assert not torch.allclose(before(crop, points)[0], after(crop, points)[0], atol=1e-3)
-
-
-def test_few_new_people_do_not_overwrite_the_many_before() -> None:
-    zeros, ones = (
-        {name: torch.full((2,), value) for name in ("trunk.0.weight", "motion.0.bias", "colors.0.bias")}
-        for value in (0.0, 1.0)
-    )
-    kept = encoder.averaged(ones, zeros, 0.5, 0.25)
-    assert {name: float(value[0]) for name, value in kept.items()} == {
-        "trunk.0.weight": 0.5,
-        "motion.0.bias": 0.25,
-        "colors.0.bias": 1.0,
-    }

@@ -64,8 +64,6 @@ class EncoderPlan:
     depths: tuple[int, ...] = (0, 1, 2, 2, 1)
     thumbnail: int = 16
     backdrop_share: float = 0.08  # of the time, what tells the background learns by itself first (`backdrop.py`)
-    kept: float = 1.0  # of the weights at the end; the rest are those of the run that this one started from
-    kept_motion: float = 1.0  # the same for what reads motion
     lr: float = 1e-3
     decay_from: float = 0.6
     start_people: int = 400
@@ -99,11 +97,11 @@ PLANS["refine"] = replace(
     generator=replace(
         PLANS["demo"].generator,
         feature_noise=0.02,
-        mapping_share=0.17,
+        mapping_share=0.14,
         stages=(
             Stage(0.0, 32, 24),
-            Stage(0.24, 64, 24),
-            Stage(0.44, 128, 16, between=(64, 24)),
+            Stage(0.20, 64, 24),
+            Stage(0.40, 128, 16, between=(64, 24)),
             Stage(0.84, 256, 8, between=(128, 16)),
         ),
         faces=2,
@@ -113,7 +111,7 @@ PLANS["refine"] = replace(
         adversary_from=2.0,
         lr=4e-3,
         mapping_rate=120.0,
-        decay_from=0.35,
+        decay_from=0.5,
         ema_images=1500.0,
     ),
     encoder=replace(

@@ -179,12 +179,6 @@ class Trainer:
         self.encoder.backdrop.requires_grad_(False)
         self.average.backdrop.load_state_dict(self.encoder.backdrop.state_dict())
 
-    def remember(self, path: Path) -> None:
-        """Averages the weights with those of the run before: few new people alone make it forget the many before them."""
-        mine = self.average.state_dict()
-        earlier = taken_over(load_encoder(path).state_dict(), {name: torch.zeros_like(value) for name, value in mine.items()})
-        self.average.load_state_dict(averaged(mine, earlier, self.mine.kept, self.mine.kept_motion))
-
     def take_generator(self) -> bool:
         """Load the newest generator, if there is one; True once there is any."""
         path = self.out / "generator-photo.pt"
@@ -330,16 +324,6 @@ class Trainer:
         save_sheet(path, lines, cell=min(self.plan.size, 128))
 
 
-def averaged(state: dict[str, Tensor], earlier: dict[str, Tensor], share: float, motion_share: float) -> dict[str, Tensor]:
-    """`share` of the one, the rest of the other; what reads motion by a share of its own. New parts stay as they are."""
-    result = {}
-    for name, value in state.items():
-        part = motion_share if name.startswith(("mesh.", "motion.", "eyes.", "eyes_out.")) else share
-        new = not value.is_floating_point() or name.startswith(("colors.", "backdrop"))
-        result[name] = value if new else part * value + (1 - part) * earlier[name]
-    return result
-
-
 def taken_over(state: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state of an earlier encoder for one that may have more inputs to a linear layer: last, and not listened to yet.
 
@@ -419,8 +403,6 @@ def run(
             trainer.save(budget)
             saved = time.monotonic()
     trainer.take_generator()
-    if start is not None:
-        trainer.remember(start / "encoder.pt")
     trainer.save(budget, final=True)
     with forgiving(log):
         trainer.sheet(out / "sheets" / "encoder.png", 12)
