@@ -13,6 +13,9 @@ import numpy as np
 _FACE_DEPTH = 1.3
 """z of the face, in decimetres."""
 
+SAMPLES = 4
+"""Light paths per pixel of the natural look. Fewer leave more to the denoiser, which takes strands of hair for noise."""
+
 
 @dataclass(frozen=True)
 class View:

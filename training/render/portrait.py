@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from training.render.camera import SAMPLES
 from training.render.features import Person, encode
 from training.render.picture import Picture, develop_natural, develop_toon
 from training.render.placing import sit
 from training.render.sampling import sample_person
 from training.render.studio import EYE, SKIN, Passes, Studio
 
-NATURAL_SAMPLES = 4
 TOON_SAMPLES = 4
 TOON_OVERSIZE = 1.25
 MAX_ATTEMPTS = 5
@@ -37,11 +37,14 @@ class Portrait:
 
 
 class Portraitist:
-    """Renders pairs at one size with one Blender scene."""
+    """Renders pairs at one size with one Blender scene; `samples` are light paths per pixel of the natural look."""
 
-    def __init__(self, size: int = 256, looks: tuple[str, ...] = ("natural", "toon"), threads: int = 1) -> None:
+    def __init__(
+        self, size: int = 256, looks: tuple[str, ...] = ("natural", "toon"), threads: int = 1, samples: int = SAMPLES
+    ) -> None:
         self.size = size
         self.looks = looks
+        self.samples = samples
         self._studio = Studio(threads)
 
     def portrait(self, number: int) -> Portrait | None:
@@ -65,7 +68,7 @@ class Portraitist:
         self._fault: str | None = None
         if "natural" in self.looks:
             self._studio.load(person, toon=False)
-            passes = self._studio.shoot(sitting.view, self.size, self.size, NATURAL_SAMPLES)
+            passes = self._studio.shoot(sitting.view, self.size, self.size, self.samples)
             portrait.natural = develop_natural(passes, person, sitting.view.width_dm)
             self._fault = find_fault(portrait.natural, passes, person)
         if "toon" in self.looks and not (strict and self._fault):

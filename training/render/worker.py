@@ -16,6 +16,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--looks", required=True)
+    parser.add_argument("--samples", type=int, required=True)
     parser.add_argument("--first", type=int, required=True)
     parser.add_argument("--end", type=int, required=True)
     parser.add_argument("--held-out", action="store_true")
@@ -27,7 +28,7 @@ def main() -> None:
     from training.render.portrait import MAX_ATTEMPTS, Portraitist
     from training.render.shards import shard_path, write_shard
 
-    artist = Portraitist(options.size, tuple(options.looks.split(",")))
+    artist = Portraitist(options.size, tuple(options.looks.split(",")), samples=options.samples)
     for shard in options.shards:
         if shard_path(options.out, shard).exists():
             continue
