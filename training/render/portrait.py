@@ -37,14 +37,23 @@ class Portrait:
 
 
 class Portraitist:
-    """Renders pairs at one size with one Blender scene; `samples` are light paths per pixel of the natural look."""
+    """Renders pairs at one size with one Blender scene.
+
+    The natural look is rendered `oversize` times as large, with so many `samples` (light paths) per pixel, and averaged down.
+    """
 
     def __init__(
-        self, size: int = 256, looks: tuple[str, ...] = ("natural", "toon"), threads: int = 1, samples: int = SAMPLES
+        self,
+        size: int = 256,
+        looks: tuple[str, ...] = ("natural", "toon"),
+        threads: int = 1,
+        samples: int = SAMPLES,
+        oversize: int = 1,
     ) -> None:
         self.size = size
         self.looks = looks
         self.samples = samples
+        self.oversize = oversize
         self._studio = Studio(threads)
 
     def portrait(self, number: int) -> Portrait | None:
@@ -68,9 +77,11 @@ class Portraitist:
         self._fault: str | None = None
         if "natural" in self.looks:
             self._studio.load(person, toon=False)
-            passes = self._studio.shoot(sitting.view, self.size, self.size, self.samples)
-            portrait.natural = develop_natural(passes, person, sitting.view.width_dm)
-            self._fault = find_fault(portrait.natural, passes, person)
+            large = self.size * self.oversize
+            passes = self._studio.shoot(sitting.view, large, large, self.samples)
+            picture = develop_natural(passes, person, sitting.view.width_dm)
+            self._fault = find_fault(picture, passes, person)
+            portrait.natural = picture.averaged(self.oversize)
         if "toon" in self.looks and not (strict and self._fault):
             self._studio.load(person, toon=True)
             large = round(self.size * TOON_OVERSIZE)

@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from training.render.camera import SAMPLES
+
 DONE = "rendered"
 """First word of a report line; the rest is the person's number and how many attempts were rejected."""
 
@@ -16,7 +18,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--looks", required=True)
-    parser.add_argument("--samples", type=int, required=True)
+    parser.add_argument("--samples", type=int, default=SAMPLES)
+    parser.add_argument("--oversize", type=int, default=1)
     parser.add_argument("--first", type=int, required=True)
     parser.add_argument("--end", type=int, required=True)
     parser.add_argument("--held-out", action="store_true")
@@ -28,7 +31,7 @@ def main() -> None:
     from training.render.portrait import MAX_ATTEMPTS, Portraitist
     from training.render.shards import shard_path, write_shard
 
-    artist = Portraitist(options.size, tuple(options.looks.split(",")), samples=options.samples)
+    artist = Portraitist(options.size, tuple(options.looks.split(",")), samples=options.samples, oversize=options.oversize)
     for shard in options.shards:
         if shard_path(options.out, shard).exists():
             continue
