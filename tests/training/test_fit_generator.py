@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
 from training.fit import stub  # noqa: E402
-from training.fit.config import PLANS, Plan  # noqa: E402
+from training.fit.config import LOOKS, PLANS, Plan  # noqa: E402
 from training.fit.data import People, _write_block  # noqa: E402
 from training.fit.features import FeatureCodec  # noqa: E402
-from training.fit.generator import LOOKS, Generator, Trainer  # noqa: E402
+from training.fit.generator import Generator, Trainer  # noqa: E402
 from training.fit.networks import generator_state  # noqa: E402
 from training.fit.report import Log  # noqa: E402
 from training.fit.run import measure_features  # noqa: E402
@@ -53,3 +53,18 @@ def test_a_wider_generator_begins_with_the_earlier_ones_pictures(tmp_path: Path)
         drawn = mine.average.photo(mine.average.codes(z))
     assert mine.average.photo.channels == WIDE.generator.channels
     assert (drawn - wanted).abs().mean() < 1e-3 * (before - wanted).abs().mean()
+
+
+def test_one_look_learns_alone_and_nothing_else_moves(tmp_path: Path) -> None:
+    stub.write(tmp_path / "people", 40, 32)
+    codec = measure_features(tmp_path / "people", NARROW)
+    alone = replace(NARROW, generator=replace(NARROW.generator, learning=("photo",), adversary_from=2.0))
+    torch.manual_seed(3)
+    mine = trainer(tmp_path, codec, alone)
+    before = {name: value.clone() for name, value in mine.model.state_dict().items()}
+    for _ in range(3):
+        mine.train_step(0.5)
+    moved = {
+        name.split(".")[0] for name, value in mine.model.state_dict().items() if not value.equal(before[name])
+    }
+    assert moved == {"photo"}

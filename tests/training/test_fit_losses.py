@@ -24,24 +24,18 @@ def test_psnr_and_ms_ssim() -> None:
 def test_structure_sees_lost_contrast_and_not_equal_pictures() -> None:
     torch.manual_seed(0)
     real = torch.rand(2, 3, 64, 64) * 2 - 1
-    weight = torch.ones(2, 1, 64, 64)
-    assert float(losses.structure(real, real, weight, 64)) == pytest.approx(0, abs=1e-4)
+    assert float(losses.structure(real, real, 64)) == pytest.approx(0, abs=1e-4)
     flat = real.mean((2, 3), keepdim=True).expand_as(real)
     pale = 0.5 * real
-    assert (
-        float(losses.structure(flat, real, weight, 64))
-        > float(losses.structure(pale, real, weight, 64))
-        > 0.05
-    )
+    assert float(losses.structure(flat, real, 64)) > float(losses.structure(pale, real, 64)) > 0.05
 
 
 def test_structure_counts_a_scale_as_ms_ssim_does() -> None:
     torch.manual_seed(1)
     real = torch.nn.functional.interpolate(torch.rand(1, 3, 32, 32) * 2 - 1, size=(128, 128))
     dots = 0.3 * torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(64, 64)  # averaged down, they are gone
-    weight = torch.ones(1, 1, 128, 128)
-    as_full_size = float(losses.structure(real + dots, real, weight, 128))
-    as_half_of_full = float(losses.structure(real + dots, real, weight, 256))
+    as_full_size = float(losses.structure(real + dots, real, 128))
+    as_half_of_full = float(losses.structure(real + dots, real, 256))
     assert 0 < as_full_size < 0.3 * as_half_of_full
 
 
@@ -50,9 +44,8 @@ def test_structure_follows_ms_ssim() -> None:
     real = torch.nn.functional.interpolate(
         torch.rand(1, 3, 16, 16) * 1.6 - 0.8, size=(128, 128), mode="bicubic"
     )
-    weight = torch.ones(1, 1, 128, 128)
     noise = torch.nn.functional.interpolate(torch.randn(1, 3, 64, 64), size=(128, 128), mode="bicubic")
     for strength in (0.1, 0.3):
         other = real + strength * noise
-        likeness = 1 - float(losses.structure(other, real, weight, 128))
+        likeness = 1 - float(losses.structure(other, real, 128))
         assert likeness == pytest.approx(float(losses.ms_ssim(other, real).mean()), abs=0.05)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+LOOKS = ("photo", "toon")
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -23,6 +25,7 @@ class GeneratorPlan:
     feature_noise: float = 0.3  # added to the weighted features at first, fading to 15 % of it
     channels: tuple[int, ...] = (192, 192, 160, 96, 64, 32, 8)  # at 4, 8 ... 256: 0.77 G multiply-adds
     judge_channels: tuple[int, ...] = (256, 256, 192, 128, 64, 32, 16)  # the discriminators', likewise
+    learning: tuple[str, ...] = LOOKS  # if not all of them, the mapping network and the others stay as they are
     stages: tuple[Stage, ...] = (
         Stage(0.00, 32, 192),
         Stage(0.05, 64, 128),
@@ -121,7 +124,7 @@ PLANS["refine"] = replace(
         other_background=0.4,
         lr=6e-4,
         decay_from=0.3,
-        features_only=0.45,
+        features_only=0.3,
         features_only_rate=1.0,
         offsets_from=0.5,
         ema_images=2000.0,
@@ -142,6 +145,21 @@ PLANS["polish"] = replace(
         rehearsed=1.0,
         lr=2.5e-3,
         decay_from=0.1,
+    ),
+)
+
+# Afterwards, for detail: the photo look alone, whose strands, skin and shadows a cartoon has not.
+PLANS["sharpen"] = replace(
+    PLANS["refine"],
+    generator=replace(
+        PLANS["refine"].generator,
+        learning=("photo",),
+        mapping_share=0.0,
+        stages=(Stage(0.0, 128, 16), Stage(0.5, 256, 8, between=(128, 16))),
+        structure_strength=5.0,
+        squared_strength=0.0,
+        lr=1.5e-3,
+        decay_from=0.0,
     ),
 )
 

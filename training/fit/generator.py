@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from training.fit import mapping, rehearsal
 from training.fit.clock import Budget, elapsing, orphaned
-from training.fit.config import GeneratorPlan, Plan, Stage
+from training.fit.config import LOOKS, GeneratorPlan, Plan, Stage
 from training.fit.data import People, batch, picture
 from training.fit.discriminator import Discriminator
 from training.fit.features import FeatureCodec
@@ -35,7 +35,6 @@ from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
 from training.fit.variants import Backgrounds, Batch, Mirror, Rarity
 from training.fit.widen import widened
 
-LOOKS = ("photo", "toon")
 _WARM_STEPS = 50  # until the rate is full: an optimizer's first steps are its wildest
 _SEEN_FROM = 128  # pixels; smaller pictures show the tracker no face
 
@@ -96,10 +95,12 @@ class Trainer:
             fused=True,
         )
         # Two cores serve two looks better than both serve one: feature maps are small.
-        side_by_side = device.type == "cpu" and torch.get_num_threads() >= len(LOOKS)
+        side_by_side = device.type == "cpu" and torch.get_num_threads() >= len(mine.learning) > 1
         self.each_look = (
             ThreadPoolExecutor(len(LOOKS), initializer=torch.set_num_threads, initargs=(1,)) if side_by_side else None
         )
+        # What all looks hang on stays when some of them do.
+        self.model.mapping.requires_grad_(mine.learning == LOOKS)
         self.step = self.images = self.judged_steps = 0
         self.balance = dict.fromkeys(LOOKS, 0.0)
         self.squared = 0.0
@@ -235,13 +236,14 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.judges.requires_grad_(False)
         # Each look goes back as far as the codes by itself, so that the two can run side by side.
-        own = {look: codes.detach().requires_grad_(True) for look in LOOKS}
+        own = {look: codes.detach().requires_grad_(codes.requires_grad) for look in mine.learning}
 
         def learn(look: str) -> None:
             self._look_loss(look, own[look], z, people, weight, adversary).backward()
 
-        list(self.each_look.map(learn, LOOKS) if self.each_look else map(learn, LOOKS))
-        codes.backward(torch.stack([own[look].grad for look in LOOKS]).sum(0))
+        list(self.each_look.map(learn, own) if self.each_look else map(learn, own))
+        if codes.requires_grad:
+            codes.backward(torch.stack([code.grad for code in own.values()]).sum(0))
         self.judges.requires_grad_(True)
         _keep_finite(self.model.parameters())
         self.optimizer.step()
@@ -257,7 +259,7 @@ class Trainer:
         if self.squared:
             total = total + self.squared * ((made[:known] - real).square() * weight).mean()
         if mine.structure_strength:
-            likeness = structure(made[:known], real, weight, self.plan.size)
+            likeness = structure(made[:known], real, self.plan.size)
             total = total + mine.structure_strength * likeness
             self.numbers[f"structure_{look}"] = likeness.detach()
         if not adversary:

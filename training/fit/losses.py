@@ -25,25 +25,25 @@ def pyramid_l1(made: Tensor, real: Tensor, weight: Tensor, levels: int = 4) -> T
     return total
 
 
-def structure(made: Tensor, real: Tensor, weight: Tensor, full: int) -> Tensor:
+def structure(made: Tensor, real: Tensor, full: int) -> Tensor:
     """1 - SSIM, its mean over places and levels of a pyramid: local contrast and edges, which L1 gives away when in doubt.
 
     Levels count as in the MS-SSIM of pictures of `full` px. Windows are 5 px wide, as wide as its Gaussian is (standard deviation
-    1.4), and go by 2; weight: [n or 1, 1, h, w], mean 1.
+    1.4), and go by 2.
     """
     a, b = made / 2 + 0.5, real / 2 + 0.5
     total, shares = made.new_zeros(()), 0.0
     for share in SCALES[round(math.log2(full / made.shape[-1])) :]:
         if a.shape[-1] < _WINDOW:
             break
-        mean_a, mean_b, aa, bb, ab, w = (F.avg_pool2d(x, _WINDOW, 2) for x in (a, b, a * a, b * b, a * b, weight))
+        mean_a, mean_b, aa, bb, ab = (F.avg_pool2d(x, _WINDOW, 2) for x in (a, b, a * a, b * b, a * b))
         both = mean_a * mean_b
         squares = mean_a.square() + mean_b.square()
         likeness = (2 * both + 0.01**2) / (squares + 0.01**2)
         likeness = likeness * (2 * (ab - both) + 0.03**2) / (aa + bb - squares + 0.03**2)
-        total = total + share * ((1 - likeness) * w).mean()
+        total = total + share * (1 - likeness).mean()
         shares += share
-        a, b, weight = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2), F.avg_pool2d(weight, 2)
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
     return total / max(shares, 1e-6)
 
 
