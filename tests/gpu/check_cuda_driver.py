@@ -37,9 +37,9 @@ if __name__ == "__main__":
         _module.__path__ = [str(_folder)]
         sys.modules[_name] = _module
 
-from doppelgan.runtime.cuda import DeviceBuffer, Driver, HostBuffer, open_driver  # noqa: E402
-from doppelgan.runtime.errors import BackendError  # noqa: E402
-from doppelgan.runtime.native import reference  # noqa: E402
+from doppelgan.runtime.cuda import DeviceBuffer, Driver, HostBuffer, open_driver
+from doppelgan.runtime.errors import BackendError
+from doppelgan.runtime.native import reference
 
 Result = dict[str, Any]
 MIB = 1 << 20

@@ -20,7 +20,7 @@ from onnx import helper
 from .. import tiny
 
 openvino = pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
-from doppelgan.runtime.backends import openvino as backend  # noqa: E402
+from doppelgan.runtime.backends import openvino as backend
 
 X = np.arange(6, dtype=np.float32)[None]
 

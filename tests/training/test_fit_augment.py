@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import augment  # noqa: E402
+from training.fit import augment
 
 
 def test_warp_moves_picture_and_mesh_together() -> None:

@@ -10,15 +10,15 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import backdrop, stub, variants  # noqa: E402
-from training.fit.batches import Batches  # noqa: E402
-from training.fit.config import PLANS  # noqa: E402
-from training.fit.data import People, _write_block  # noqa: E402
-from training.fit.encoder_network import Encoder  # noqa: E402
-from training.fit.features import FeatureCodec  # noqa: E402
-from training.fit.run import measure_features  # noqa: E402
-from training.render import features, sampling  # noqa: E402
-from training.render.dataset import Dataset  # noqa: E402
+from training.fit import backdrop, stub, variants
+from training.fit.batches import Batches
+from training.fit.config import PLANS
+from training.fit.data import People, _write_block
+from training.fit.encoder_network import Encoder
+from training.fit.features import FeatureCodec
+from training.fit.run import measure_features
+from training.render import features, sampling
+from training.render.dataset import Dataset
 
 
 def test_the_nearest_gradient_is_found_around_a_person() -> None:

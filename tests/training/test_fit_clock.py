@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit.clock import Budget, elapsing  # noqa: E402
+from training.fit.clock import Budget, elapsing
 
 
 def test_a_span_of_time_elapses_from_when_it_is_asked_for() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.fit import directions  # noqa: E402
-from training.fit.features import FeatureCodec  # noqa: E402
-from training.render import features  # noqa: E402
+from training.fit import directions
+from training.fit.features import FeatureCodec
+from training.render import features
 
 
 class Plain:

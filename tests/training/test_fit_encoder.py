@@ -10,15 +10,15 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import encoder, stub  # noqa: E402
-from training.fit.batches import Batches  # noqa: E402
-from training.fit.config import PLANS  # noqa: E402
-from training.fit.data import People, _write_block  # noqa: E402
-from training.fit.encoder_network import Encoder  # noqa: E402
-from training.fit.networks import Mapping, Synthesis  # noqa: E402
-from training.fit.report import Log  # noqa: E402
-from training.fit.run import measure_features  # noqa: E402
-from training.render.dataset import Dataset  # noqa: E402
+from training.fit import encoder, stub
+from training.fit.batches import Batches
+from training.fit.config import PLANS
+from training.fit.data import People, _write_block
+from training.fit.encoder_network import Encoder
+from training.fit.networks import Mapping, Synthesis
+from training.fit.report import Log
+from training.fit.run import measure_features
+from training.render.dataset import Dataset
 
 
 def test_an_encoder_sees_people_of_every_size_smoothly_enlarged(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import torch.nn.functional as F  # noqa: E402
-from torch import Tensor  # noqa: E402
+import torch.nn.functional as F
+from torch import Tensor
 
-from training.fit import fused  # noqa: E402
-from training.fit.networks import fir_kernel  # noqa: E402
+from training.fit import fused
+from training.fit.networks import fir_kernel
 
 
 def scaled(x: Tensor, factor: Tensor) -> Tensor:

@@ -10,28 +10,16 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import stub  # noqa: E402
-from training.fit.config import LOOKS, PLANS, Plan  # noqa: E402
-from training.fit.data import People, _write_block  # noqa: E402
-from training.fit.features import FeatureCodec  # noqa: E402
-from training.fit.generator import Generator, Trainer  # noqa: E402
-from training.fit.networks import generator_state  # noqa: E402
-from training.fit.report import Log  # noqa: E402
-from training.fit.run import measure_features  # noqa: E402
-from training.render.dataset import Dataset  # noqa: E402
+from training.fit import stub
+from training.fit.config import LOOKS, PLANS
+from training.fit.generator import Generator
+from training.fit.networks import generator_state
+from training.fit.run import measure_features
 
-CPU = torch.device("cpu")
+from .small import trainer
+
 NARROW = PLANS["smoke"]
 WIDE = replace(NARROW, generator=replace(NARROW.generator, channels=(32, 40, 24, 8)))
-
-
-def trainer(folder: Path, codec: FeatureCodec, plan: Plan) -> Trainer:
-    (folder / "cache").mkdir(exist_ok=True)
-    people = Dataset(folder / "people")
-    _write_block(people, list(range(len(people))), 32, None, folder / "cache")
-    pool = People(folder / "cache", 32, codec.count, 40, 20, CPU)
-    pool.refresh()
-    return Trainer(plan, codec, pool, folder, None, CPU, Log(folder / "log"))
 
 
 def test_a_wider_generator_begins_with_the_earlier_ones_pictures(tmp_path: Path) -> None:

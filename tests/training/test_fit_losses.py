@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import losses  # noqa: E402
+from training.fit import losses
 
 
 def test_psnr_and_ms_ssim() -> None:

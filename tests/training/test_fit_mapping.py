@@ -10,12 +10,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import mapping, stub  # noqa: E402
-from training.fit.data import People, _write_block  # noqa: E402
-from training.fit.features import FeatureCodec  # noqa: E402
-from training.fit.networks import Mapping, Synthesis  # noqa: E402
-from training.render import features, sampling  # noqa: E402
-from training.render.dataset import Dataset  # noqa: E402
+from training.fit import mapping, stub
+from training.fit.data import People, _write_block
+from training.fit.features import FeatureCodec
+from training.fit.networks import Mapping, Synthesis
+from training.render import features, sampling
+from training.render.dataset import Dataset
 
 
 def pool(folder: Path, count: int) -> tuple[People, FeatureCodec]:

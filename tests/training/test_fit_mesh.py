@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import mesh  # noqa: E402
+from training.fit import mesh
 
 
 def test_attention_is_where_the_mesh_has_eyes_and_mouth() -> None:

@@ -7,11 +7,11 @@ import pytest
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
-from training.fit.discriminator import Discriminator  # noqa: E402
-from training.fit.encoder import EncoderToCodes  # noqa: E402
-from training.fit.encoder_network import Encoder  # noqa: E402
-from training.fit.features import FeatureCodec  # noqa: E402
-from training.fit.networks import (  # noqa: E402
+from training.fit.discriminator import Discriminator
+from training.fit.encoder import EncoderToCodes
+from training.fit.encoder_network import Encoder
+from training.fit.features import FeatureCodec
+from training.fit.networks import (
     Mapping,
     Synthesis,
     _up_by_phases,

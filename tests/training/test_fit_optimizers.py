@@ -8,9 +8,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.fit import optimizers  # noqa: E402
-from training.fit.networks import Synthesis  # noqa: E402
-from training.fit.optimizers import MuonAndAdam  # noqa: E402
+from training.fit import optimizers
+from training.fit.networks import Synthesis
+from training.fit.optimizers import MuonAndAdam
 
 RATE = 1e-2
 

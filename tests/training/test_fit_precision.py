@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.fit import precision  # noqa: E402
-from training.fit.networks import Synthesis  # noqa: E402
+from training.fit import precision
+from training.fit.networks import Synthesis
 
 
 @pytest.mark.parametrize(

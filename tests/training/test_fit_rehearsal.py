@@ -10,17 +10,16 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import rehearsal, stub  # noqa: E402
-from training.fit.config import PLANS, Stage  # noqa: E402
-from training.fit.data import People, _write_block  # noqa: E402
-from training.fit.directions import sampled_features  # noqa: E402
-from training.fit.features import FeatureCodec  # noqa: E402
-from training.fit.generator import Generator, Trainer  # noqa: E402
-from training.fit.networks import generator_state  # noqa: E402
-from training.fit.rehearsal import Rehearsal, joined  # noqa: E402
-from training.fit.report import Log  # noqa: E402
-from training.fit.run import measure_features  # noqa: E402
-from training.render.dataset import Dataset  # noqa: E402
+from training.fit import rehearsal, stub
+from training.fit.config import PLANS, Stage
+from training.fit.directions import sampled_features
+from training.fit.features import FeatureCodec
+from training.fit.generator import Generator
+from training.fit.networks import generator_state
+from training.fit.rehearsal import Rehearsal, joined
+from training.fit.run import measure_features
+
+from .small import trainer
 
 CPU = torch.device("cpu")
 PLAN = replace(
@@ -55,19 +54,10 @@ def earlier(tmp_path: Path, codec: FeatureCodec) -> Path:
     return folder
 
 
-def trainer(folder: Path, codec: FeatureCodec) -> Trainer:
-    (folder / "cache").mkdir(exist_ok=True)
-    people = Dataset(folder / "people")
-    _write_block(people, list(range(len(people))), 32, None, folder / "cache")
-    pool = People(folder / "cache", 32, codec.count, 20, 20, CPU)
-    pool.refresh()
-    return Trainer(PLAN, codec, pool, folder, None, CPU, Log(folder / "log"))
-
-
 def test_they_look_as_the_earlier_generator_draws_them(
     tmp_path: Path, codec: FeatureCodec, earlier: Path
 ) -> None:
-    mapping, looks = trainer(tmp_path, codec)._load(earlier)
+    mapping, looks = trainer(tmp_path, codec, PLAN)._load(earlier)
     people = Rehearsal(mapping, looks, codec, CPU, people=12).draw(5, 16)
     assert people.photo.shape == people.toon.shape == (5, 3, 16, 16)
     assert not people.found.any()
@@ -89,7 +79,7 @@ def test_what_it_draws_of_strangers_is_learned(
     missed = []
     for rehearsing in (False, True):
         torch.manual_seed(2)
-        mine = trainer(tmp_path, codec)
+        mine = trainer(tmp_path, codec, PLAN)
         if rehearsing:
             mine.rehearse(earlier)
         for _ in range(60):

@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.fit.networks import Synthesis  # noqa: E402
-from training.fit.widen import widened  # noqa: E402
+from training.fit.networks import Synthesis
+from training.fit.widen import widened
 
 
 def some(channels: tuple[int, ...]) -> Synthesis:

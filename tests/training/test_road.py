@@ -21,17 +21,17 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 pytest.importorskip("onnx")
 
-from doppelgan.runtime.bundle import open_bundle  # noqa: E402
-from doppelgan.runtime.encode import IdentityLock  # noqa: E402
+from doppelgan.runtime.bundle import open_bundle
+from doppelgan.runtime.encode import IdentityLock
 
-from training.fit import encoder, generator, regressor, stub  # noqa: E402
-from training.fit.clock import Budget  # noqa: E402
-from training.fit.config import PLANS  # noqa: E402
-from training.fit.data import _write_block  # noqa: E402
-from training.fit.directions import ATTRIBUTES  # noqa: E402
-from training.fit.run import measure_features, pack  # noqa: E402
-from training.make_bundle import make_bundle  # noqa: E402
-from training.render.dataset import Dataset  # noqa: E402
+from training.fit import encoder, generator, regressor, stub
+from training.fit.clock import Budget
+from training.fit.config import PLANS
+from training.fit.data import _write_block
+from training.fit.directions import ATTRIBUTES
+from training.fit.run import measure_features, pack
+from training.make_bundle import make_bundle
+from training.render.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = PLANS["smoke"]

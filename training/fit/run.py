@@ -74,19 +74,9 @@ def main() -> int:
         jobs[f"ingest-{folder.name}-{part}"] = _job(_ingest, folder, cache, plan.size, mesh, part, workers)
     if arguments.only != "encoder":
         jobs["generator"] = _job(
-            _generator,
-            plan,
-            out,
-            cache,
-            mesh,
-            began,
-            half,
-            device,
-            arguments.seed,
-            arguments.start,
-            arguments.sketches,
+            _generator, plan, out, cache, mesh, began, half, device, arguments.seed, arguments.start, arguments.sketches,
             arguments.rehearse or arguments.start,
-        )
+        )  # fmt: skip
     if arguments.only != "generator":
         jobs["encoder"] = _job(_encoder, plan, out, cache, mesh, began, last, device, arguments.seed, arguments.start)
     if arguments.only is None:

@@ -28,15 +28,7 @@ class Picture:
 
     def averaged(self, side: int) -> Picture:
         """Smaller by averaging squares of `side` pixels."""
-        if side == 1:
-            return self
-        height, width = self.alpha.shape[0] // side, self.alpha.shape[1] // side
-
-        def smaller(values: np.ndarray) -> np.ndarray:
-            mean = values.reshape(height, side, width, side, -1).mean((1, 3), dtype=np.float32)
-            return np.rint(mean).astype(np.uint8).reshape(height, width, *values.shape[2:])
-
-        return Picture(smaller(self.rgb), smaller(self.alpha))
+        return Picture(*(np.asarray(Image.fromarray(values).reduce(side)) for values in (self.rgb, self.alpha)))
 
 
 def develop_natural(passes: Passes, person: Person, width_dm: float) -> Picture:
