@@ -24,6 +24,7 @@ from .types import Crop, Face, Floats, Image, check_image
 Lost = Literal["frame", "hold", "blank"]
 FRAME_S = 1 / 30  # assumed between frames whose time is not given
 REMEMBER_S = 5.0  # how long a face that left keeps its state; the tracker keeps its id for less
+_LOCKED_BETA = 6.0  # of `LatentSmoother`; with 1 the mouth of a talking person lags visibly
 
 
 @dataclass(slots=True)
@@ -168,12 +169,16 @@ class Pipeline:
         return codes
 
     def _new_person(self) -> Person:
-        spread = self.bundle.latent.get("w_std", 1.0)
         return Person(
             compositor=Compositor(self.composite),
-            smoother=LatentSmoother(spread) if self._smoothing else None,
+            smoother=self._new_smoother() if self._smoothing else None,
             lock=IdentityLock(self._encoder.appearance_size) if self._identity_lock else None,
         )
+
+    def _new_smoother(self) -> LatentSmoother:
+        spread = self.bundle.latent.get("w_std", 1.0)
+        # Behind a lock only motion changes the codes, and it comes from smooth landmarks: little is left.
+        return LatentSmoother(spread, beta=_LOCKED_BETA) if self._identity_lock else LatentSmoother(spread)
 
     def _lost(self, frame: Image) -> Image:
         if self.when_lost == "frame":

@@ -14,6 +14,8 @@ from doppelgan.runtime.face_mesh import FACE_OVAL, LEFT_EYE, MOUTH_CORNERS, N_PO
 from doppelgan.runtime.pipeline import Pipeline
 from doppelgan.runtime.types import Face, Image
 
+from .. import tiny
+
 HEIGHT, WIDTH = 120, 160
 CENTER = np.array([80.0, 60.0])
 
@@ -46,8 +48,12 @@ class KnowingTracker:
 
 @pytest.fixture
 def bundle(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    return knowing(open_bundle(tiny_bundle), monkeypatch)
+
+
+def knowing(opened: Bundle, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    """The bundle, its trackers replaced by one that always knows."""
     monkeypatch.setattr(pipeline_module, "Tracker", KnowingTracker)
-    opened = open_bundle(tiny_bundle)
     real = opened.session
     trackers = {"detector", "landmarks"}
     monkeypatch.setattr(opened, "session", lambda name: SimpleNamespace() if name in trackers else real(name))
@@ -139,6 +145,24 @@ def test_people_who_left_are_forgotten(bundle: Bundle) -> None:
     assert list(pipeline.people) == [7]
     pipeline.process(frame((0, 0, 0)))
     assert pipeline.people == {}
+
+
+def test_codes_behind_a_lock_lag_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = knowing(open_bundle(tiny.write_bundle(tmp_path / "locking", remembers=True)), monkeypatch)
+
+    def arrived(identity_lock: bool) -> float:
+        """How much of a jump the codes have made after a tenth of a second."""
+        pipeline = Pipeline(bundle, identity_lock=identity_lock)
+        pipeline.process(frame(), 0.0)
+        (person,) = pipeline.people.values()
+        assert person.smoother is not None
+        assert person.found is not None
+        start, jump = person.found, 0.2 * np.float32(bundle.latent.get("w_std", 1.0))
+        for k in (1, 2, 3):
+            now = person.smoother(start + jump, k / 30)
+        return float(np.mean((now - start) / jump))
+
+    assert arrived(identity_lock=True) > arrived(identity_lock=False) + 0.1
 
 
 def test_every_stage_has_a_clock(bundle: Bundle) -> None:

@@ -36,3 +36,19 @@ def test_mesh_difference_counts_faces_that_were_found() -> None:
     other[1, 13] += 0.2  # a lip of the second face
     assert float(mesh.mesh_difference(other, wanted, torch.ones(2))) > 0.01
     assert float(mesh.mesh_difference(other, wanted, torch.tensor([1.0, 0.0]))) == pytest.approx(0, abs=1e-6)
+
+
+def test_head_axes_are_those_that_the_runtime_reads() -> None:
+    from doppelgan.runtime.expression import head_axes
+
+    points = torch.rand(2, 468, 3, generator=torch.Generator().manual_seed(1))
+    for one, axes in zip(points, mesh.head_axes(points), strict=True):
+        assert axes.numpy() == pytest.approx(head_axes(one.numpy()), abs=1e-5)
+
+
+def test_mesh_difference_counts_a_tilt_that_only_depth_tells() -> None:
+    torch.manual_seed(0)
+    wanted = torch.rand(1, 468, 3)
+    tilted = wanted.clone()
+    tilted[:, list(mesh._TOP), 2] += 0.3  # the forehead leans back; seen from the front nothing has moved
+    assert float(mesh.mesh_difference(tilted, wanted, torch.ones(1))) > 0.1

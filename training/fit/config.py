@@ -163,6 +163,29 @@ PLANS["sharpen"] = replace(
     ),
 )
 
+# The same on an accelerator, in ten minutes, and the encoder beside it.
+PLANS["finish"] = replace(
+    PLANS["sharpen"],
+    generator=replace(
+        PLANS["sharpen"].generator,
+        stages=(Stage(0.0, 128, 32), Stage(0.35, 256, 32, between=(128, 32))),
+        faces=None,
+        lr=2e-3,
+        ema_images=6000.0,
+    ),
+    encoder=replace(
+        PLANS["refine"].encoder,
+        batch=64,
+        features_batch=256,
+        backdrop_share=0.04,
+        lr=1e-3,
+        features_only=0.12,
+        offsets_from=0.35,
+        ema_images=8000.0,
+    ),
+    report_seconds=60.0,
+)
+
 PLANS["rehearsal"] = replace(
     PLANS["demo"],
     size=64,

@@ -26,6 +26,10 @@ _GAPS = (
     (159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373), (13, 14), (82, 87), (312, 317), (61, 291),
 )  # fmt: skip
 
+# What expressions hardly move, as the runtime reads a head's pose: right and left of the person; forehead and under the nose.
+_RIGHTS, _LEFTS = (33, 133, 127, 234, 162, 21, 54, 93), (263, 362, 356, 454, 389, 251, 284, 323)
+_TOP, _BASE = (10, 109, 338, 151), (2, 98, 327, 94)
+
 _FRAMES = (1.0, 1.0, 1.5, 2.2)  # a glass next to an eye: center x, y, width, height
 
 USUAL_REGION = (0.5, 0.57, 0.9, 0.0)
@@ -164,10 +168,19 @@ def region_of(mesh: Tensor) -> Tensor:
     return torch.cat([middle[:, 0], side[:, None], angle[:, None]], 1)
 
 
+def head_axes(mesh: Tensor) -> Tensor:
+    """Mesh [n, 468, 3] -> [n, 3, 3]: rows are the head's own left, down and back, as in `doppelgan.runtime.expression`."""
+    across = (mesh[:, list(_LEFTS)] - mesh[:, list(_RIGHTS)]).sum(1)
+    down = mesh[:, list(_BASE)].mean(1) - mesh[:, list(_TOP)].mean(1)
+    x = F.normalize(across, dim=1)
+    y = F.normalize(down - x * (x * down).sum(1, keepdim=True), dim=1)
+    return torch.stack([x, y, torch.linalg.cross(x, y)], 1)
+
+
 def mesh_difference(got: Tensor, wanted: Tensor, found: Tensor) -> Tensor:
     """How far two meshes [n, 468, 3] differ, in eye distances: contours, and above all how far eyes and mouth are open.
 
-    `found` [n] is how much each face counts.
+    And where the heads look, whose depth no contour shows. `found` [n] is how much each face counts.
     """
     scale = (wanted[:, _LEFT_EYE_OUTER, :2] - wanted[:, _RIGHT_EYE_OUTER, :2]).norm(dim=1).clamp(min=0.1)[:, None]
     difference = (got - wanted)[..., :2].abs().sum(2) / scale
@@ -178,7 +191,9 @@ def mesh_difference(got: Tensor, wanted: Tensor, found: Tensor) -> Tensor:
     a, b = [p for p, _ in _GAPS], [q for _, q in _GAPS]
     gaps = [(mesh[:, a, :2] - mesh[:, b, :2]).norm(dim=2) / scale for mesh in (got, wanted)]
     apertures = ((gaps[0] - gaps[1]).abs().mean(1) * found).mean()
-    return 2.0 * contours + 6.0 * apertures
+    backs = [head_axes(mesh)[:, 2] for mesh in (got, wanted)]
+    turns = ((backs[0] - backs[1])[:, :2].abs().sum(1) * found).mean()
+    return 2.0 * contours + 6.0 * apertures + 2.0 * turns
 
 
 def attention(mesh: Tensor, found: Tensor, size: int, extra: float, glasses: Tensor | None = None) -> Tensor:
