@@ -163,25 +163,26 @@ PLANS["sharpen"] = replace(
     ),
 )
 
-# The same on an accelerator, in ten minutes, and the encoder beside it.
+# The same on an accelerator, and the encoder beside it. A step costs its launches there, not its people: large batches.
 PLANS["finish"] = replace(
     PLANS["sharpen"],
     generator=replace(
         PLANS["sharpen"].generator,
-        stages=(Stage(0.0, 128, 32), Stage(0.35, 256, 32, between=(128, 32))),
+        stages=(Stage(0.0, 128, 96), Stage(0.3, 256, 64, between=(128, 96))),
         faces=None,
-        lr=2e-3,
-        ema_images=6000.0,
+        lr=3e-3,
+        decay_from=0.1,
+        ema_images=10000.0,
     ),
     encoder=replace(
         PLANS["refine"].encoder,
-        batch=64,
+        batch=128,
         features_batch=256,
         backdrop_share=0.04,
-        lr=1e-3,
+        lr=1.5e-3,
         features_only=0.12,
         offsets_from=0.35,
-        ema_images=8000.0,
+        ema_images=20000.0,
     ),
     report_seconds=60.0,
 )

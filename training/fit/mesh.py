@@ -24,6 +24,7 @@ _LIDS = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161,
 _BROWS = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46, 300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
 _GAPS = (
     (159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373), (13, 14), (82, 87), (312, 317), (61, 291),
+    (70, 33), (105, 33), (66, 133), (300, 263), (334, 263), (296, 362),
 )  # fmt: skip
 
 # What expressions hardly move, as the runtime reads a head's pose: right and left of the person; forehead and under the nose.
@@ -178,7 +179,7 @@ def head_axes(mesh: Tensor) -> Tensor:
 
 
 def mesh_difference(got: Tensor, wanted: Tensor, found: Tensor) -> Tensor:
-    """How far two meshes [n, 468, 3] differ, in eye distances: contours, and above all how far eyes and mouth are open.
+    """How far two meshes [n, 468, 3] differ, in eye distances: contours, above all how far eyes and mouth open and brows rise.
 
     And where the heads look, whose depth no contour shows. `found` [n] is how much each face counts.
     """
@@ -193,7 +194,7 @@ def mesh_difference(got: Tensor, wanted: Tensor, found: Tensor) -> Tensor:
     apertures = ((gaps[0] - gaps[1]).abs().mean(1) * found).mean()
     backs = [head_axes(mesh)[:, 2] for mesh in (got, wanted)]
     turns = ((backs[0] - backs[1])[:, :2].abs().sum(1) * found).mean()
-    return 2.0 * contours + 6.0 * apertures + 2.0 * turns
+    return 2.0 * contours + 9.0 * apertures + 2.0 * turns
 
 
 def attention(mesh: Tensor, found: Tensor, size: int, extra: float, glasses: Tensor | None = None) -> Tensor:

@@ -95,7 +95,8 @@ class Mapping(nn.Sequential):
         """Take over a plain mapping network: the first layer is divided by the matrix again."""
         state = {name: value.float() for name, value in state.items()}
         if self.conditioning is not None:
-            state["1.weight"] = state["1.weight"] @ torch.linalg.pinv(self.conditioning.cpu().double()).float()
+            weight = state["1.weight"]
+            state["1.weight"] = weight @ torch.linalg.pinv(self.conditioning.cpu().double()).to(weight)
         self.load_state_dict(state)
 
     def folded_state(self) -> dict[str, Tensor]:
