@@ -12,38 +12,49 @@ pytest.importorskip("PIL")
 
 from training.fit import encoder, stub
 from training.fit.batches import Batches
-from training.fit.config import PLANS
+from training.fit.config import PLANS, Plan
 from training.fit.data import People, _write_block
 from training.fit.encoder_network import Encoder
+from training.fit.features import FeatureCodec
 from training.fit.networks import Mapping, Synthesis
 from training.fit.report import Log
 from training.fit.run import measure_features
 from training.render.dataset import Dataset
 
+COUNTS = {"small": 8, "whole": 16}
+
+
+def stub_people(folder: Path, plan: Plan, **sizes: int) -> tuple[FeatureCodec, People]:
+    """Stand-ins in data sets of these names, drawn at so many pixels; the codec of their features."""
+    (folder / "cache").mkdir()
+    for first, (name, size) in enumerate(sizes.items()):
+        stub.write(folder / name, COUNTS[name], size, first=64 * first)
+        people = Dataset(folder / name)
+        _write_block(people, list(range(len(people))), plan.size, None, folder / "cache")
+    codec = measure_features(folder / next(iter(sizes)), plan)
+    pool = People(folder / "cache", plan.size, codec.count, 30, plan.held_out, torch.device("cpu"))
+    pool.refresh()
+    return codec, pool
+
+
+def networks(plan: Plan) -> tuple[Mapping, Synthesis]:
+    return Mapping(plan.generator.w_dim, 2), Synthesis(plan.generator.channels, plan.generator.w_dim)
+
 
 def test_an_encoder_sees_people_of_every_size_smoothly_enlarged(tmp_path: Path) -> None:
     plan = replace(PLANS["smoke"], held_out=4)
-    stub.write(tmp_path / "small", 8, 16)
-    stub.write(tmp_path / "whole", 16, 32, first=64)
-    (tmp_path / "cache").mkdir()
-    for folder in ("small", "whole"):
-        people = Dataset(tmp_path / folder)
-        _write_block(people, list(range(len(people))), 32, None, tmp_path / "cache")
-    codec = measure_features(tmp_path / "small", plan)
-    pool = People(tmp_path / "cache", 32, codec.count, 30, plan.held_out, torch.device("cpu"))
-    pool.refresh()
+    codec, pool = stub_people(tmp_path, plan, small=16, whole=32)
     trainer = encoder.Trainer(plan, codec, pool, tmp_path, None, torch.device("cpu"), Log(tmp_path / "log"))
     eligible = trainer.batches.eligible
     assert {size: len(rows) for size, rows in eligible.items()} == {16: 6, 32: 12}
     n = plan.encoder.features_batch
     assert abs(len(trainer.batches.features()["crop"]) - n) <= 1
     trainer.train_step(0.0)
-    networks = Mapping(plan.generator.w_dim, 2), Synthesis(plan.generator.channels, plan.generator.w_dim)
-    batch, shown = trainer.batches.pictures(*networks)
+    batch, shown = trainer.batches.pictures(*networks(plan))
     assert shown == plan.encoder.batch
     assert batch["real"].shape == (shown, 3, 32, 32)
     assert batch["crop"].shape == (2 * shown, 3, 32, 32), "the small ones are seen, too"
-    trainer.mapping, trainer.photo = networks
+    trainer.mapping, trainer.photo = networks(plan)
     trainer.train_step(1.0)
     assert "l1" in trainer.numbers
     # Repeated pixels would be told from any camera's at once.
@@ -54,19 +65,34 @@ def test_an_encoder_sees_people_of_every_size_smoothly_enlarged(tmp_path: Path) 
     assert (smooth[:, :, ::2] - smooth[:, :, 1::2]).abs().mean() > 0.01
 
 
+def test_what_reads_motion_learns_alone(tmp_path: Path) -> None:
+    settings = replace(PLANS["smoke"].encoder, motion_only=True, kept=0.25)
+    plan = replace(PLANS["smoke"], held_out=4, encoder=settings)
+    codec, pool = stub_people(tmp_path, plan, whole=32)
+    trainer = encoder.Trainer(plan, codec, pool, tmp_path, None, torch.device("cpu"), Log(tmp_path / "log"))
+    trainer.mapping, trainer.photo = networks(plan)
+    before = {name: value.clone() for name, value in trainer.encoder.state_dict().items()}
+    trainer.train_step(0.0)
+    trainer.train_step(1.0)
+    after = trainer.encoder.state_dict()
+    moved = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
+    assert moved == {"mesh", "eyes", "eyes_out", "motion"}
+
+    trainer.began = {name: value + 1 for name, value in before.items()}
+    left = trainer.left()
+    average = trainer.average.state_dict()
+    assert torch.equal(left["offset.2.bias"], before["offset.2.bias"] + 1)
+    assert torch.equal(left["still.0.weight"], before["still.0.weight"] + 1)
+    expected = 0.75 * average["motion.0.weight"] + 0.25 * (before["motion.0.weight"] + 1)
+    assert torch.allclose(left["motion.0.weight"], expected, atol=1e-6)
+
+
 def test_an_encoder_asks_for_people_of_full_size(tmp_path: Path) -> None:
     plan = replace(PLANS["smoke"], held_out=4)
-    stub.write(tmp_path / "small", 8, 16)
-    people = Dataset(tmp_path / "small")
-    (tmp_path / "cache").mkdir()
-    _write_block(people, list(range(len(people))), 32, None, tmp_path / "cache")
-    codec = measure_features(tmp_path / "small", plan)
-    pool = People(tmp_path / "cache", 32, codec.count, 30, plan.held_out, torch.device("cpu"))
-    pool.refresh()
+    codec, pool = stub_people(tmp_path, plan, small=16)
     batches = Batches(pool, codec, plan, None, torch.device("cpu"))
-    networks = Mapping(plan.generator.w_dim, 2), Synthesis(plan.generator.channels, plan.generator.w_dim)
     with pytest.raises(ValueError, match=r"rendered at 32 px.*largest have 16 px"):
-        batches.pictures(*networks)
+        batches.pictures(*networks(plan))
 
 
 def test_an_encoder_that_learns_to_see_colors_begins_as_it_was() -> None:

@@ -68,3 +68,21 @@ def test_conditioning_gives_back_weighted_features() -> None:
     ratio = seen[:, : codec.count].std(0) / y.std(0).clamp(min=1e-6)
     assert ratio[0] == pytest.approx(1.2 * float(ratio[1]), rel=1e-3)  # age counts 1.2 times as much
     assert not seen[:, codec.count :].any()
+
+
+def test_what_is_in_doubt_is_decided_and_nothing_else_changes() -> None:
+    names = ["hair=bald", "age", "glasses=none", "glasses=round", "hair=long"]
+    codec = FeatureCodec(names, {}, 8).fit(np.random.default_rng(1).random((50, 5)))
+    seen = torch.tensor([[0.3, 0.4, 0.6, 0.4, 0.7], [1.0, 0.2, -0.1, 1.2, 0.0]])
+    x = codec.features(codec.decided(codec.standardize(seen)))
+    assert torch.allclose(x[:, 1], seen[:, 1], atol=1e-5)
+    for choice in ([0, 4], [2, 3]):
+        assert torch.allclose(x[:, choice].sum(1), torch.ones(2), atol=1e-5)
+    assert x[0, 4] > 0.95
+    assert x[0, 2] > 0.8
+    assert torch.allclose(x[1], torch.tensor([1.0, 0.2, 0.0, 1.0, 0.0]), atol=1e-4)
+
+
+def test_without_choices_nothing_is_decided() -> None:
+    y = torch.randn(3, 12)
+    assert torch.equal(codec_for(some_features()).decided(y), y)

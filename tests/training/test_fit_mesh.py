@@ -52,3 +52,29 @@ def test_mesh_difference_counts_a_tilt_that_only_depth_tells() -> None:
     tilted = wanted.clone()
     tilted[:, list(mesh._TOP), 2] += 0.3  # the forehead leans back; seen from the front nothing has moved
     assert float(mesh.mesh_difference(tilted, wanted, torch.ones(1))) > 0.1
+
+
+def test_mesh_difference_counts_a_raised_brow_far_more_than_a_cheek() -> None:
+    wanted = torch.rand(1, 468, 3, generator=torch.Generator().manual_seed(1))
+
+    def moved(point: int) -> float:
+        other = wanted.clone()
+        other[0, point, 1] -= 0.1
+        return float(mesh.mesh_difference(other, wanted, torch.ones(1)))
+
+    brow, cheek = 105, 50
+    assert moved(brow) > 8 * moved(cheek)
+
+
+def test_mesh_difference_counts_lids_more_than_lips() -> None:
+    wanted = torch.rand(1, 468, 3, generator=torch.Generator().manual_seed(1))
+
+    def moved(pair: tuple[int, int]) -> float:
+        """A gap opened by the same distance at any of its points."""
+        other = wanted.clone()
+        apart = torch.nn.functional.normalize(other[0, pair[0], :2] - other[0, pair[1], :2], dim=0)
+        other[0, pair[0], :2] += 0.1 * apart
+        return float(mesh.mesh_difference(other, wanted, torch.ones(1)))
+
+    lids, lips = (159, 145), (13, 14)
+    assert moved(lids) > 1.5 * moved(lips)

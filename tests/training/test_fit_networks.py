@@ -118,7 +118,8 @@ def test_feature_noise_is_for_training_alone() -> None:
 def test_what_is_remembered_replaces_appearance_and_never_motion() -> None:
     torch.manual_seed(3)
     moving, still = [1, 4], [0, 2, 3, 5]
-    codec = FeatureCodec([f"f{i}" for i in range(6)], {"motion": moving}, 8).fit(torch.randn(50, 6).numpy())
+    names = ["glasses=none", "jaw", "glasses=round", "age", "yaw", "skin"]
+    codec = FeatureCodec(names, {"motion": moving}, 8).fit(torch.randn(50, 6).numpy())
     encoder = Encoder(64, moving, 6, 4, 8, widths=(8, 8, 8), depths=(0, 0, 0)).eval()
     mapping = Mapping(8, 2)
     network = EncoderToCodes(encoder, codec, mapping).eval()
@@ -131,7 +132,7 @@ def test_what_is_remembered_replaces_appearance_and_never_motion() -> None:
             expected = read.clone()
             expected[:, still] = (1 - trust) * read[:, still] + trust * memory
             assert torch.allclose(appearance, expected[:, still], atol=1e-6)
-            w = mapping.skip_norm(codec.quiet_z(expected))
+            w = mapping.skip_norm(codec.quiet_z(codec.decided(expected)))
             assert torch.allclose(codes, w[:, None].expand(-1, 4, -1), atol=1e-5)
 
 

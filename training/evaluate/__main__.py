@@ -102,7 +102,7 @@ def _parts(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
                 torch.from_numpy(np.concatenate(people.crops[:n])),
                 torch.from_numpy(np.concatenate(people.landmarks[:n])),
             )
-            w = mapping.skip_norm(codec.quiet_z(estimate))[:, None].expand(-1, bundle.n_styles, -1)
+            w = mapping.skip_norm(codec.quiet_z(codec.decided(estimate)))[:, None].expand(-1, bundle.n_styles, -1)
         points = measure_curve(bundle, judge(), w.numpy(), offset.numpy(), torch.cat(people.photo[:n]).numpy())
         _plot_curve(points, arguments.out / "editability.png")
         return points

@@ -67,6 +67,8 @@ class EncoderPlan:
     depths: tuple[int, ...] = (0, 1, 2, 2, 1)
     thumbnail: int = 16
     backdrop_share: float = 0.08  # of the time, what tells the background learns by itself first (`backdrop.py`)
+    motion_only: bool = False  # what reads motion learns, everything else is left as it began
+    kept: float = 0.0  # then: share of what it began with in the mean of weights that it leaves
     lr: float = 1e-3
     decay_from: float = 0.6
     start_people: int = 400
@@ -185,6 +187,22 @@ PLANS["finish"] = replace(
         ema_images=20000.0,
     ),
     report_seconds=60.0,
+)
+
+# Afterwards, for the encoder: small steps by which the avatar moves as the person does. What it reads of looks stays.
+PLANS["follow"] = replace(
+    PLANS["refine"],
+    encoder=replace(
+        PLANS["refine"].encoder,
+        motion_only=True,
+        kept=0.5,
+        backdrop_share=0.0,
+        lr=4e-4,
+        decay_from=0.0,
+        features_only=0.0,
+        offsets_from=0.0,
+        ema_images=4000.0,
+    ),
 )
 
 PLANS["rehearsal"] = replace(

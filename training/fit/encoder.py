@@ -20,7 +20,7 @@ from training.fit.batches import Batch, Batches, crop_pixels
 from training.fit.clock import Budget, elapsing, orphaned
 from training.fit.config import Plan
 from training.fit.data import People, picture
-from training.fit.encoder_network import Encoder
+from training.fit.encoder_network import READING_MOTION, Encoder
 from training.fit.features import FeatureCodec
 from training.fit.generator import _decay, _keep_finite
 from training.fit.losses import ms_ssim, psnr, pyramid_l1
@@ -39,7 +39,8 @@ class EncoderToCodes(nn.Module):
     """What is shipped: crop [n,3,S,S], landmarks [n,468,3] crop pixels, memory [n,a], trust [n,1] ->
     codes [n, n_styles, w_dim], appearance [n,a].
 
-    Appearance are the standardized features that do not move, as read or as remembered: read + trust * (memory - read).
+    Appearance are the standardized features that do not move, as read or as remembered: read + trust * (memory - read). What
+    is drawn of it has its choices made (`FeatureCodec.decided`); what is remembered keeps its doubts.
     """
 
     def __init__(self, encoder: Encoder, codec: FeatureCodec, mapping: Mapping, offset_scale: float = 1.0) -> None:
@@ -53,7 +54,7 @@ class EncoderToCodes(nn.Module):
         read = estimate[:, self.still]
         appearance = read + trust * (memory - read)
         known = torch.cat([estimate[:, self.moving], appearance], 1)[:, self.order]
-        w = self.mapping.skip_norm(self.codec.quiet_z(known))
+        w = self.mapping.skip_norm(self.codec.quiet_z(self.codec.decided(known)))
         return w[:, None] + offset * self.offset_scale, appearance
 
 
@@ -91,6 +92,12 @@ class Trainer:
             self.mine.widths, self.mine.depths, thumbnail=self.mine.thumbnail, backdrop=codec.columns("background"),
         ).to(device)  # fmt: skip
         self.average = copy.deepcopy(self.encoder).requires_grad_(False).eval()
+        parts = [getattr(self.encoder, name) for name in READING_MOTION]
+        self.learning: list[nn.Module] = parts if self.mine.motion_only else [self.encoder]
+        self.began: dict[str, Tensor] | None = None
+        self.encoder.requires_grad_(False)
+        for part in self.learning:
+            part.requires_grad_(True)
         self.optimizer = torch.optim.AdamW(
             self.encoder.parameters(),
             lr=self.mine.lr,
@@ -144,11 +151,26 @@ class Trainer:
         save_tensors(self.out / "state-encoder.pt", state)
         content = {
             "settings": self.encoder.settings,
-            "encoder": half(self.average.state_dict()),
+            "encoder": half(self.left()),
             "images": self.images,
             "final": final,
         }
         save_tensors(self.out / "encoder.pt", content)
+
+    def left(self) -> dict[str, Tensor]:
+        """The state to save: the running average, if motion alone learned in the rest of the encoder that it began with.
+
+        The mean of a network's weights and of those it was tuned from often does better on strangers than either (WiSE-FT,
+        Wortsman 2022).
+        """
+        state = self.average.state_dict()
+        if not self.mine.motion_only or self.began is None:
+            return state
+        began = {name: value.to(self.device) for name, value in self.began.items()}
+        for name, value in state.items():
+            if name.split(".")[0] in READING_MOTION and value.is_floating_point():
+                began[name] = value.lerp(began[name], self.mine.kept)
+        return began
 
     def resume(self, path: Path, budget: Budget) -> bool:
         if not path.exists():
@@ -175,6 +197,7 @@ class Trainer:
 
     def learn_backdrop(self, seconds: float) -> None:
         """Of a new encoder or of an earlier one; from then on it stays as it is."""
+        self.encoder.backdrop.requires_grad_(True)
         backdrop.learn(self.encoder, self.batches, elapsing(seconds), self.log)
         self.encoder.backdrop.requires_grad_(False)
         self.average.backdrop.load_state_dict(self.encoder.backdrop.state_dict())
@@ -213,7 +236,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = mine.lr * _decay(fraction, mine.decay_from) * min(1.0, (self.step + 1) / 200)
 
-        self.encoder.train()
+        self.encoder.eval()  # what does not learn keeps its statistics
+        for part in self.learning:
+            part.train()
         self.optimizer.zero_grad(set_to_none=True)
         with fast_products(self.device):
             estimate, offset = self.encoder(batch["crop"].contiguous(memory_format=torch.channels_last), batch["landmarks"])
@@ -241,7 +266,7 @@ class Trainer:
         assert self.mapping is not None
         assert self.photo is not None
         mine = self.mine
-        w = self.mapping.skip_norm(self.codec.quiet_z(estimate))
+        w = self.mapping.skip_norm(self.codec.quiet_z(self.codec.decided(estimate)))
         with torch.no_grad():
             true_w = self.mapping.skip_norm(self.codec.quiet_z(batch["target"][: len(estimate)]))
             spread = true_w.var(0).mean() + 1e-6
@@ -295,7 +320,7 @@ class Trainer:
             estimate, offset = self.average(crop, landmarks)
             estimates.append(estimate)
             if self.photo is not None and self.mapping is not None:
-                codes = self._rows(self.mapping.skip_norm(self.codec.quiet_z(estimate)))
+                codes = self._rows(self.mapping.skip_norm(self.codec.quiet_z(self.codec.decided(estimate))))
                 made = self.photo(codes + offset)
                 values["psnr_w"].append(psnr(self.photo(codes), real))
                 values["psnr"].append(psnr(made, real))
@@ -320,7 +345,8 @@ class Trainer:
                 lines.append(crop)
             if self.photo is not None and self.mapping is not None:
                 estimate, offset = self.average(crop, landmarks)
-                lines.append(self.photo(self._rows(self.mapping.skip_norm(self.codec.quiet_z(estimate))) + offset))
+                w = self.mapping.skip_norm(self.codec.quiet_z(self.codec.decided(estimate)))
+                lines.append(self.photo(self._rows(w) + offset))
         save_sheet(path, lines, cell=min(self.plan.size, 128))
 
 
@@ -357,6 +383,8 @@ def run(
     people.wait(plan.encoder.start_people, plan.wait_minutes)
     trainer = Trainer(plan, codec, people, out, mesh, device, log)
     eligible = trainer.batches.eligible
+    if start is not None:
+        trainer.began = load_encoder(start / "encoder.pt").state_dict()
     if trainer.resume(out / "state-encoder.pt", budget):
         pass
     elif start is not None:

@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+READING_MOTION = ("mesh", "eyes", "eyes_out", "motion")
+"""The parts of an encoder that motion comes from. Looks are read from the eyes, too."""
+
 _REACH = 6.0
 
 

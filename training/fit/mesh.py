@@ -26,6 +26,7 @@ _GAPS = (
     (159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373), (13, 14), (82, 87), (312, 317), (61, 291),
     (70, 33), (105, 33), (66, 133), (300, 263), (334, 263), (296, 362),
 )  # fmt: skip
+_GAPS_OF_LIDS = 6  # the first ones, which are small
 
 # What expressions hardly move, as the runtime reads a head's pose: right and left of the person; forehead and under the nose.
 _RIGHTS, _LEFTS = (33, 133, 127, 234, 162, 21, 54, 93), (263, 362, 356, 454, 389, 251, 284, 323)
@@ -191,7 +192,9 @@ def mesh_difference(got: Tensor, wanted: Tensor, found: Tensor) -> Tensor:
     contours = ((difference * weight).mean(1) * found).mean()
     a, b = [p for p, _ in _GAPS], [q for _, q in _GAPS]
     gaps = [(mesh[:, a, :2] - mesh[:, b, :2]).norm(dim=2) / scale for mesh in (got, wanted)]
-    apertures = ((gaps[0] - gaps[1]).abs().mean(1) * found).mean()
+    counts = got.new_ones(len(_GAPS))
+    counts[:_GAPS_OF_LIDS] = 2.0
+    apertures = (((gaps[0] - gaps[1]).abs() * counts).mean(1) * found).mean()
     backs = [head_axes(mesh)[:, 2] for mesh in (got, wanted)]
     turns = ((backs[0] - backs[1])[:, :2].abs().sum(1) * found).mean()
     return 2.0 * contours + 9.0 * apertures + 2.0 * turns
