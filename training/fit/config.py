@@ -189,7 +189,8 @@ PLANS["finish"] = replace(
     report_seconds=60.0,
 )
 
-# Afterwards, for the encoder: small steps by which the avatar moves as the person does. What it reads of looks stays.
+# Afterwards, for the encoder: small steps by which the avatar moves as the person does. Looks change by way
+# of the eyes alone.
 PLANS["follow"] = replace(
     PLANS["refine"],
     encoder=replace(
