@@ -49,7 +49,9 @@ def test_an_encoder_sees_people_of_every_size_smoothly_enlarged(tmp_path: Path) 
     assert {size: len(rows) for size, rows in eligible.items()} == {16: 6, 32: 12}
     n = plan.encoder.features_batch
     assert abs(len(trainer.batches.features()["crop"]) - n) <= 1
+    backdrop = trainer.encoder.backdrop[0].weight.clone()
     trainer.train_step(0.0)
+    assert torch.equal(trainer.encoder.backdrop[0].weight, backdrop), "that learns by itself"
     batch, shown = trainer.batches.pictures(*networks(plan))
     assert shown == plan.encoder.batch
     assert batch["real"].shape == (shown, 3, 32, 32)

@@ -98,6 +98,7 @@ class Trainer:
         self.encoder.requires_grad_(False)
         for part in self.learning:
             part.requires_grad_(True)
+        self.encoder.backdrop.requires_grad_(False)  # it learns by itself, also in a run that is resumed
         self.optimizer = torch.optim.AdamW(
             self.encoder.parameters(),
             lr=self.mine.lr,
