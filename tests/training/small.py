@@ -1,4 +1,4 @@
-"""A trainer of generators on the few people that a test has drawn."""
+"""The few people that a test has drawn, and a trainer of generators on them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,20 @@ from training.fit.report import Log
 from training.render.dataset import Dataset
 
 
+def pool(folder: Path, *names: str, size: int = 32, held_out: int = 20) -> People:
+    """The people of these data sets in `folder`, at `size` px, without meshes."""
+    cache = folder / "cache"
+    cache.mkdir(exist_ok=True)
+    sets = [Dataset(folder / name) for name in names]
+    for people in sets:
+        _write_block(people, list(range(len(people))), size, None, cache)
+    found = People(cache, size, sets[0].features.shape[1], sum(map(len, sets)), held_out, torch.device("cpu"))
+    found.refresh()
+    return found
+
+
 def trainer(folder: Path, codec: FeatureCodec, plan: Plan) -> Trainer:
     """Learns from `folder`/people, at 32 px."""
-    (folder / "cache").mkdir(exist_ok=True)
-    people = Dataset(folder / "people")
-    _write_block(people, list(range(len(people))), 32, None, folder / "cache")
-    pool = People(folder / "cache", 32, codec.count, 40, 20, torch.device("cpu"))
-    pool.refresh()
-    return Trainer(plan, codec, pool, folder, None, torch.device("cpu"), Log(folder / "log"))
+    return Trainer(
+        plan, codec, pool(folder, "people"), folder, None, torch.device("cpu"), Log(folder / "log")
+    )

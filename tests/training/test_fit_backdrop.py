@@ -13,12 +13,12 @@ pytest.importorskip("PIL")
 from training.fit import backdrop, stub, variants
 from training.fit.batches import Batches
 from training.fit.config import PLANS
-from training.fit.data import People, _write_block
 from training.fit.encoder_network import Encoder
 from training.fit.features import FeatureCodec
 from training.fit.run import measure_features
 from training.render import features, sampling
-from training.render.dataset import Dataset
+
+from .small import pool
 
 
 def test_the_nearest_gradient_is_found_around_a_person() -> None:
@@ -39,13 +39,8 @@ def test_a_backdrop_is_told_by_a_thumbnail(tmp_path: Path) -> None:
     torch.manual_seed(7)
     plan = PLANS["smoke"]
     stub.write(tmp_path / "people", 40, 32)
-    (tmp_path / "cache").mkdir()
-    people = Dataset(tmp_path / "people")
-    _write_block(people, list(range(len(people))), 32, None, tmp_path / "cache")
     codec = measure_features(tmp_path / "people", plan)
-    pool = People(tmp_path / "cache", 32, codec.count, 40, 20, torch.device("cpu"))
-    pool.refresh()
-    batches = Batches(pool, codec, plan, None, torch.device("cpu"))
+    batches = Batches(pool(tmp_path, "people"), codec, plan, None, torch.device("cpu"))
     columns = codec.columns("background")
     network = Encoder(32, [0], codec.count, 4, 8, (8, 8), (0, 0), thumbnail=16, backdrop=columns)
     backdrop.learn(network, batches, np.linspace(0, 1, 150, endpoint=False))

@@ -13,28 +13,22 @@ pytest.importorskip("PIL")
 from training.fit import encoder, stub
 from training.fit.batches import Batches
 from training.fit.config import PLANS, Plan
-from training.fit.data import People, _write_block
+from training.fit.data import People
 from training.fit.encoder_network import Encoder
 from training.fit.features import FeatureCodec
 from training.fit.networks import Mapping, Synthesis
 from training.fit.report import Log
 from training.fit.run import measure_features
-from training.render.dataset import Dataset
 
-COUNTS = {"small": 8, "whole": 16}
+from .small import pool
 
 
-def stub_people(folder: Path, plan: Plan, **sizes: int) -> tuple[FeatureCodec, People]:
-    """Stand-ins in data sets of these names, drawn at so many pixels; the codec of their features."""
-    (folder / "cache").mkdir()
-    for first, (name, size) in enumerate(sizes.items()):
-        stub.write(folder / name, COUNTS[name], size, first=64 * first)
-        people = Dataset(folder / name)
-        _write_block(people, list(range(len(people))), plan.size, None, folder / "cache")
+def stand_ins(folder: Path, plan: Plan, **sizes: int) -> tuple[FeatureCodec, People]:
+    """8 people drawn at so many pixels in the first data set, 16 in the second; the codec of the first."""
+    for k, (name, size) in enumerate(sizes.items()):
+        stub.write(folder / name, 8 * (k + 1), size, first=64 * k)
     codec = measure_features(folder / next(iter(sizes)), plan)
-    pool = People(folder / "cache", plan.size, codec.count, 30, plan.held_out, torch.device("cpu"))
-    pool.refresh()
-    return codec, pool
+    return codec, pool(folder, *sizes, size=plan.size, held_out=plan.held_out)
 
 
 def networks(plan: Plan) -> tuple[Mapping, Synthesis]:
@@ -43,8 +37,8 @@ def networks(plan: Plan) -> tuple[Mapping, Synthesis]:
 
 def test_an_encoder_sees_people_of_every_size_smoothly_enlarged(tmp_path: Path) -> None:
     plan = replace(PLANS["smoke"], held_out=4)
-    codec, pool = stub_people(tmp_path, plan, small=16, whole=32)
-    trainer = encoder.Trainer(plan, codec, pool, tmp_path, None, torch.device("cpu"), Log(tmp_path / "log"))
+    codec, people = stand_ins(tmp_path, plan, small=16, whole=32)
+    trainer = encoder.Trainer(plan, codec, people, tmp_path, None, torch.device("cpu"), Log(tmp_path / "log"))
     eligible = trainer.batches.eligible
     assert {size: len(rows) for size, rows in eligible.items()} == {16: 6, 32: 12}
     n = plan.encoder.features_batch
@@ -60,7 +54,7 @@ def test_an_encoder_sees_people_of_every_size_smoothly_enlarged(tmp_path: Path) 
     trainer.train_step(1.0)
     assert "l1" in trainer.numbers
     # Repeated pixels would be told from any camera's at once.
-    stored = pool.natural[eligible[16]].float()
+    stored = people.natural[eligible[16]].float()
     repeated = (stored[:, ::2] - stored[:, 1::2]).abs().mean()
     smooth = trainer.batches.renders(6, eligible[16])["real"]
     assert repeated == 0
@@ -70,8 +64,8 @@ def test_an_encoder_sees_people_of_every_size_smoothly_enlarged(tmp_path: Path) 
 def test_what_reads_motion_learns_alone(tmp_path: Path) -> None:
     settings = replace(PLANS["smoke"].encoder, motion_only=True, kept=0.25)
     plan = replace(PLANS["smoke"], held_out=4, encoder=settings)
-    codec, pool = stub_people(tmp_path, plan, whole=32)
-    trainer = encoder.Trainer(plan, codec, pool, tmp_path, None, torch.device("cpu"), Log(tmp_path / "log"))
+    codec, people = stand_ins(tmp_path, plan, whole=32)
+    trainer = encoder.Trainer(plan, codec, people, tmp_path, None, torch.device("cpu"), Log(tmp_path / "log"))
     trainer.mapping, trainer.photo = networks(plan)
     before = {name: value.clone() for name, value in trainer.encoder.state_dict().items()}
     trainer.train_step(0.0)
@@ -80,8 +74,8 @@ def test_what_reads_motion_learns_alone(tmp_path: Path) -> None:
     moved = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
     assert moved == {"mesh", "eyes", "eyes_out", "motion"}
 
-    trainer.began = {name: value + 1 for name, value in before.items()}
-    left = trainer.left()
+    trainer.tuned = {name: value + 1 for name, value in before.items()}
+    left = trainer.result()
     average = trainer.average.state_dict()
     assert torch.equal(left["offset.2.bias"], before["offset.2.bias"] + 1)
     assert torch.equal(left["still.0.weight"], before["still.0.weight"] + 1)
@@ -91,8 +85,8 @@ def test_what_reads_motion_learns_alone(tmp_path: Path) -> None:
 
 def test_an_encoder_asks_for_people_of_full_size(tmp_path: Path) -> None:
     plan = replace(PLANS["smoke"], held_out=4)
-    codec, pool = stub_people(tmp_path, plan, small=16)
-    batches = Batches(pool, codec, plan, None, torch.device("cpu"))
+    codec, people = stand_ins(tmp_path, plan, small=16)
+    batches = Batches(people, codec, plan, None, torch.device("cpu"))
     with pytest.raises(ValueError, match=r"rendered at 32 px.*largest have 16 px"):
         batches.pictures(*networks(plan))
 

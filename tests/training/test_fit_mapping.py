@@ -11,22 +11,18 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
 from training.fit import mapping, stub
-from training.fit.data import People, _write_block
+from training.fit.data import People
 from training.fit.features import FeatureCodec
 from training.fit.networks import Mapping, Synthesis
 from training.render import features, sampling
-from training.render.dataset import Dataset
+
+from .small import pool
 
 
-def pool(folder: Path, count: int) -> tuple[People, FeatureCodec]:
+def stand_ins(folder: Path, count: int) -> tuple[People, FeatureCodec]:
     stub.write(folder / "people", count, 16)
-    people = Dataset(folder / "people")
-    (folder / "cache").mkdir()
-    _write_block(people, list(range(len(people))), 16, None, folder / "cache")
-    found = People(folder / "cache", 16, people.features.shape[1], count, 20, torch.device("cpu"))
-    found.refresh()
     drawn = np.stack([features.encode(sampling.sample_person(10_000_000 + i)) for i in range(300)])
-    return found, FeatureCodec(features.FEATURES, features.GROUPS, 256).fit(drawn)
+    return pool(folder, "people", size=16), FeatureCodec(features.FEATURES, features.GROUPS, 256).fit(drawn)
 
 
 def steps(count: int) -> np.ndarray:
@@ -35,7 +31,7 @@ def steps(count: int) -> np.ndarray:
 
 def test_held_out_people_are_told_from_their_features(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    people, codec = pool(tmp_path, 400)
+    people, codec = stand_ins(tmp_path, 400)
     network = Mapping(256, 2, codec.conditioning(), noise=0.02)
     known = mapping.RenderedComponents(people, codec, torch.device("cpu"))
     others = people.everyone(held_out=True)
@@ -54,7 +50,7 @@ def test_held_out_people_are_told_from_their_features(tmp_path: Path) -> None:
 
 
 def test_the_people_are_all_small_ones_too_and_mirrored(tmp_path: Path) -> None:
-    people, codec = pool(tmp_path, 60)
+    people, codec = stand_ins(tmp_path, 60)
     known = mapping.RenderedComponents(people, codec, torch.device("cpu"))
     assert len(known.features) == 2 * 57  # 19, 39 and 59 are held out
     yaw = known.features[:, codec.column("yaw")]
@@ -107,7 +103,7 @@ def sketches(folder: Path, numbers: range) -> Path:
 
 
 def test_sketches_are_people_before_gray_and_mirrored(tmp_path: Path) -> None:
-    people, codec = pool(tmp_path, 60)
+    people, codec = stand_ins(tmp_path, 60)
     rendered = mapping.RenderedComponents(people, codec, torch.device("cpu"))
     drawn = mapping.sketched(sketches(tmp_path / "sketches", range(10)), codec, torch.device("cpu"))
     assert len(drawn.features) == 20
@@ -127,7 +123,7 @@ def test_sketches_are_people_before_gray_and_mirrored(tmp_path: Path) -> None:
 
 
 def test_sketches_teach_what_renders_are_too_few_for(tmp_path: Path) -> None:
-    people, codec = pool(tmp_path, 40)
+    people, codec = stand_ins(tmp_path, 40)
     reached = []
     for folder in (None, sketches(tmp_path / "sketches", range(5000, 5600))):
         torch.manual_seed(0)

@@ -7,6 +7,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
+from doppelgan.runtime.expression import head_axes
+
 from training.fit import mesh
 
 
@@ -39,8 +41,6 @@ def test_mesh_difference_counts_faces_that_were_found() -> None:
 
 
 def test_head_axes_are_those_that_the_runtime_reads() -> None:
-    from doppelgan.runtime.expression import head_axes
-
     points = torch.rand(2, 468, 3, generator=torch.Generator().manual_seed(1))
     for one, axes in zip(points, mesh.head_axes(points), strict=True):
         assert axes.numpy() == pytest.approx(head_axes(one.numpy()), abs=1e-5)

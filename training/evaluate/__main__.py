@@ -24,7 +24,7 @@ from training.evaluate.clips import clip_sheet, edit_sheet, measure_clip, read_c
 from training.evaluate.edits import Judge, measure_curve, measure_edits
 from training.evaluate.renders import HeldOut, measure_renders, true_codes
 from training.fit.directions import sampled_features
-from training.fit.encoder import load_encoder
+from training.fit.encoder import load_encoder, w_of
 from training.fit.features import FeatureCodec
 from training.fit.networks import load_generator
 from training.fit.regressor import load_regressor
@@ -102,7 +102,7 @@ def _parts(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
                 torch.from_numpy(np.concatenate(people.crops[:n])),
                 torch.from_numpy(np.concatenate(people.landmarks[:n])),
             )
-            w = mapping.skip_norm(codec.quiet_z(codec.decided(estimate)))[:, None].expand(-1, bundle.n_styles, -1)
+            w = w_of(codec, mapping, estimate)[:, None].expand(-1, bundle.n_styles, -1)
         points = measure_curve(bundle, judge(), w.numpy(), offset.numpy(), torch.cat(people.photo[:n]).numpy())
         _plot_curve(points, arguments.out / "editability.png")
         return points

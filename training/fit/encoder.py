@@ -35,6 +35,11 @@ WATCHED = (
 )  # fmt: skip
 
 
+def w_of(codec: FeatureCodec, mapping: Mapping, estimate: Tensor) -> Tensor:
+    """Standardized features as estimated [n, F] -> w [n, w_dim] of what is drawn of them."""
+    return mapping.skip_norm(codec.quiet_z(codec.decided(estimate)))
+
+
 class EncoderToCodes(nn.Module):
     """What is shipped: crop [n,3,S,S], landmarks [n,468,3] crop pixels, memory [n,a], trust [n,1] ->
     codes [n, n_styles, w_dim], appearance [n,a].
@@ -54,7 +59,7 @@ class EncoderToCodes(nn.Module):
         read = estimate[:, self.still]
         appearance = read + trust * (memory - read)
         known = torch.cat([estimate[:, self.moving], appearance], 1)[:, self.order]
-        w = self.mapping.skip_norm(self.codec.quiet_z(self.codec.decided(known)))
+        w = w_of(self.codec, self.mapping, known)
         return w[:, None] + offset * self.offset_scale, appearance
 
 
@@ -94,7 +99,7 @@ class Trainer:
         self.average = copy.deepcopy(self.encoder).requires_grad_(False).eval()
         parts = [getattr(self.encoder, name) for name in READING_MOTION]
         self.learning: list[nn.Module] = parts if self.mine.motion_only else [self.encoder]
-        self.began: dict[str, Tensor] | None = None
+        self.tuned: dict[str, Tensor] | None = None  # the encoder that is tuned, if only parts of it learn
         self.encoder.requires_grad_(False)
         for part in self.learning:
             part.requires_grad_(True)
@@ -152,26 +157,26 @@ class Trainer:
         save_tensors(self.out / "state-encoder.pt", state)
         content = {
             "settings": self.encoder.settings,
-            "encoder": half(self.left()),
+            "encoder": half(self.result()),
             "images": self.images,
             "final": final,
         }
         save_tensors(self.out / "encoder.pt", content)
 
-    def left(self) -> dict[str, Tensor]:
+    def result(self) -> dict[str, Tensor]:
         """The state to save: the running average, if motion alone learned in the rest of the encoder that it began with.
 
         The mean of a network's weights and of those it was tuned from often does better on strangers than either (WiSE-FT,
         Wortsman 2022).
         """
         state = self.average.state_dict()
-        if not self.mine.motion_only or self.began is None:
+        if self.tuned is None:
             return state
-        began = {name: value.to(self.device) for name, value in self.began.items()}
+        result = {name: value.to(self.device) for name, value in self.tuned.items()}
         for name, value in state.items():
             if name.split(".")[0] in READING_MOTION and value.is_floating_point():
-                began[name] = value.lerp(began[name], self.mine.kept)
-        return began
+                result[name] = value.lerp(result[name], self.mine.kept)
+        return result
 
     def resume(self, path: Path, budget: Budget) -> bool:
         if not path.exists():
@@ -267,7 +272,7 @@ class Trainer:
         assert self.mapping is not None
         assert self.photo is not None
         mine = self.mine
-        w = self.mapping.skip_norm(self.codec.quiet_z(self.codec.decided(estimate)))
+        w = w_of(self.codec, self.mapping, estimate)
         with torch.no_grad():
             true_w = self.mapping.skip_norm(self.codec.quiet_z(batch["target"][: len(estimate)]))
             spread = true_w.var(0).mean() + 1e-6
@@ -321,7 +326,7 @@ class Trainer:
             estimate, offset = self.average(crop, landmarks)
             estimates.append(estimate)
             if self.photo is not None and self.mapping is not None:
-                codes = self._rows(self.mapping.skip_norm(self.codec.quiet_z(self.codec.decided(estimate))))
+                codes = self._rows(w_of(self.codec, self.mapping, estimate))
                 made = self.photo(codes + offset)
                 values["psnr_w"].append(psnr(self.photo(codes), real))
                 values["psnr"].append(psnr(made, real))
@@ -346,8 +351,7 @@ class Trainer:
                 lines.append(crop)
             if self.photo is not None and self.mapping is not None:
                 estimate, offset = self.average(crop, landmarks)
-                w = self.mapping.skip_norm(self.codec.quiet_z(self.codec.decided(estimate)))
-                lines.append(self.photo(self._rows(w) + offset))
+                lines.append(self.photo(self._rows(w_of(self.codec, self.mapping, estimate)) + offset))
         save_sheet(path, lines, cell=min(self.plan.size, 128))
 
 
@@ -384,8 +388,8 @@ def run(
     people.wait(plan.encoder.start_people, plan.wait_minutes)
     trainer = Trainer(plan, codec, people, out, mesh, device, log)
     eligible = trainer.batches.eligible
-    if start is not None:
-        trainer.began = load_encoder(start / "encoder.pt").state_dict()
+    if plan.encoder.motion_only and start is not None:
+        trainer.tuned = load_encoder(start / "encoder.pt").state_dict()
     if trainer.resume(out / "state-encoder.pt", budget):
         pass
     elif start is not None:

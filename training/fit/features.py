@@ -53,6 +53,8 @@ class FeatureCodec(torch.nn.Module):
         self.names = tuple(names)
         self.groups = {group: [int(i) for i in columns] for group, columns in groups.items()}
         self.z_dim = z_dim
+        choices = [[i for i, name in enumerate(names) if name.startswith(f"{choice}=")] for choice in _CHOICES]
+        self._choices = [columns for columns in choices if columns]
         count = len(names)
         self.register_buffer("mean", torch.zeros(count))
         self.register_buffer("scale", torch.ones(count))
@@ -99,14 +101,13 @@ class FeatureCodec(torch.nn.Module):
         An estimate in doubt is an average, and a generator draws it as one: pale rims around the eyes of somebody who may wear
         glasses, or may not.
         """
-        choices = [[i for i, name in enumerate(self.names) if name.startswith(f"{choice}=")] for choice in _CHOICES]
-        columns = [column for choice in choices for column in choice]
+        columns = [column for choice in self._choices for column in choice]
         if not columns:
             return standardized
-        rest = [column for column in range(self.count) if column not in set(columns)]
+        rest = sorted(set(range(self.count)).difference(columns))
         chance = standardized[:, columns] * self.scale[columns] + self.mean[columns]
         chance = chance.clamp(min=1e-3) ** _RESOLVE
-        together = torch.block_diag(*[chance.new_ones(len(choice), len(choice)) for choice in choices if choice])
+        together = torch.block_diag(*[chance.new_ones(len(choice), len(choice)) for choice in self._choices])
         decided = (chance / (chance @ together) - self.mean[columns]) / self.scale[columns]
         order = np.argsort([*rest, *columns]).tolist()
         return torch.cat([standardized[:, rest], decided], 1)[:, order]

@@ -22,11 +22,10 @@ _LIPS = (
 _LIDS = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246,
          263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)  # fmt: skip
 _BROWS = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46, 300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
-_GAPS = (
-    (159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373), (13, 14), (82, 87), (312, 317), (61, 291),
-    (70, 33), (105, 33), (66, 133), (300, 263), (334, 263), (296, 362),
-)  # fmt: skip
-_GAPS_OF_LIDS = 6  # the first ones, which are small
+_LID_GAPS = ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373))
+_MOUTH_GAPS = ((13, 14), (82, 87), (312, 317), (61, 291))
+_BROW_GAPS = ((70, 33), (105, 33), (66, 133), (300, 263), (334, 263), (296, 362))  # to the corners of the eye, which stay
+_GAPS = (*_LID_GAPS, *_MOUTH_GAPS, *_BROW_GAPS)
 
 # What expressions hardly move, as the runtime reads a head's pose: right and left of the person; forehead and under the nose.
 _RIGHTS, _LEFTS = (33, 133, 127, 234, 162, 21, 54, 93), (263, 362, 356, 454, 389, 251, 284, 323)
@@ -193,7 +192,7 @@ def mesh_difference(got: Tensor, wanted: Tensor, found: Tensor) -> Tensor:
     a, b = [p for p, _ in _GAPS], [q for _, q in _GAPS]
     gaps = [(mesh[:, a, :2] - mesh[:, b, :2]).norm(dim=2) / scale for mesh in (got, wanted)]
     counts = got.new_ones(len(_GAPS))
-    counts[:_GAPS_OF_LIDS] = 2.0
+    counts[: len(_LID_GAPS)] = 2.0  # they are the smallest
     apertures = (((gaps[0] - gaps[1]).abs() * counts).mean(1) * found).mean()
     backs = [head_axes(mesh)[:, 2] for mesh in (got, wanted)]
     turns = ((backs[0] - backs[1])[:, :2].abs().sum(1) * found).mean()

@@ -231,18 +231,18 @@ class _Done:
 
 def pack(out: Path) -> None:
     """Copy what is worth keeping into OUT/pack: the network files, and logs and sheets as one report.zip."""
-    mine = f".{os.getpid()}"  # two commands may share OUT
+    unfinished = f".{os.getpid()}"  # two commands may share OUT
     try:
         folder = out / "pack"
         folder.mkdir(exist_ok=True)
         for name in ("generator-photo.pt", "generator-toon.pt", "encoder.pt", "regressor.pt", "features.npz"):
             if (out / name).exists():
-                shutil.copyfile(out / name, folder / f".{name}{mine}")
-                (folder / f".{name}{mine}").replace(folder / name)
-        with zipfile.ZipFile(folder / f".report.zip{mine}", "w", zipfile.ZIP_DEFLATED) as archive:
+                shutil.copyfile(out / name, folder / f".{name}{unfinished}")
+                (folder / f".{name}{unfinished}").replace(folder / name)
+        with zipfile.ZipFile(folder / f".report.zip{unfinished}", "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted([*out.glob("log-*.jsonl"), *(out / "sheets").glob("*.png")]):
                 archive.write(path, path.relative_to(out))
             archive.writestr("files.json", json.dumps({p.name: p.stat().st_size for p in folder.iterdir()}))
-        (folder / f".report.zip{mine}").replace(folder / "report.zip")
+        (folder / f".report.zip{unfinished}").replace(folder / "report.zip")
     except Exception:
         traceback.print_exc()
