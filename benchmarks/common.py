@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from doppelgan.runtime.bench import commit
 from doppelgan.runtime.drift import Drift, measure
-from doppelgan.runtime.machine import load_average, this_machine, versions
+from doppelgan.runtime.host.machine import load_average, this_machine, versions
+from doppelgan.runtime.measure.bench import commit
 from numpy.typing import NDArray
 
 PAUSE_S = 0.25  # idle workers of one engine must not slow the next; OpenMP's may spin for 200 ms

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from doppelgan.runtime.bench import Spread
-from doppelgan.runtime.machine import Machine
+from doppelgan.runtime.host.machine import Machine
+from doppelgan.runtime.measure.bench import Spread
 
 from .common import Row
 

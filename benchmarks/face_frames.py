@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from doppelgan.runtime.align import align
 from doppelgan.runtime.backends import Session
-from doppelgan.runtime.bench import FRAME_SIZE, own_clip, read_frames
 from doppelgan.runtime.bundle import Bundle, open_bundle
 from doppelgan.runtime.edit import truncate
 from doppelgan.runtime.errors import ParityError, SourceError
+from doppelgan.runtime.measure.bench import FRAME_SIZE, own_clip, read_frames
 from doppelgan.runtime.pipeline import FRAME_S, Pipeline
 from doppelgan.runtime.synthesize import Synthesizer
 from doppelgan.runtime.types import Floats, Image

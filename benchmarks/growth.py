@@ -21,14 +21,14 @@ from typing import Any
 import msgspec
 import numpy as np
 from doppelgan.export.graph_edit import GraphEditor
-from doppelgan.runtime.autotune import usable_backends
 from doppelgan.runtime.backends import Session, open_session
-from doppelgan.runtime.bench import commit
 from doppelgan.runtime.bundle import open_bundle
 from doppelgan.runtime.drift import measure
 from doppelgan.runtime.errors import ParityError
-from doppelgan.runtime.inputs import sample_inputs
-from doppelgan.runtime.machine import load_average, this_machine, versions
+from doppelgan.runtime.host.machine import load_average, this_machine, versions
+from doppelgan.runtime.measure.autotune import usable_backends
+from doppelgan.runtime.measure.bench import commit
+from doppelgan.runtime.measure.network_inputs import sample_inputs
 from doppelgan.runtime.pipeline import Pipeline
 from doppelgan.runtime.synthesize import Synthesizer
 from doppelgan.runtime.types import Floats, Image

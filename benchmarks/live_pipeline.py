@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from doppelgan.runtime import native
 from doppelgan.runtime.backends import Session
-from doppelgan.runtime.bench import FRAME_SIZE, Spread, own_clip, read_frames
 from doppelgan.runtime.bundle import Bundle, open_bundle
-from doppelgan.runtime.machine import this_machine
+from doppelgan.runtime.host.machine import this_machine
+from doppelgan.runtime.measure.bench import FRAME_SIZE, Spread, own_clip, read_frames
 from doppelgan.runtime.pipeline import Pipeline
 
 from .common import header, publish

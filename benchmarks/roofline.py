@@ -25,9 +25,10 @@ from doppelgan.export.graph_edit import GraphEditor
 from doppelgan.export.onnx_graph import to_onnx
 from doppelgan.export.stylegan2 import Synthesis, from_rosinality
 from doppelgan.export.tensors import TensorTable
-from doppelgan.runtime.autotune import usable_backends
-from doppelgan.runtime.backends import native, open_session
-from doppelgan.runtime.machine import this_machine
+from doppelgan.runtime.backends import open_session
+from doppelgan.runtime.backends.native import session as native
+from doppelgan.runtime.host.machine import this_machine
+from doppelgan.runtime.measure.autotune import usable_backends
 from onnx import TensorProto, helper, numpy_helper
 
 from .common import Row, header, publish, time_in_turns

@@ -20,10 +20,10 @@ from doppelgan.export.onnx_graph import to_onnx
 from doppelgan.export.precision import make_variant
 from doppelgan.export.stylegan2 import Mapping, Synthesis, from_rosinality
 from doppelgan.export.tensors import TensorTable
-from doppelgan.runtime.autotune import usable_backends
 from doppelgan.runtime.backends import open_session
 from doppelgan.runtime.errors import ParityError
-from doppelgan.runtime.machine import this_machine
+from doppelgan.runtime.host.machine import this_machine
+from doppelgan.runtime.measure.autotune import usable_backends
 from torch import Tensor
 
 from tests.export import seeds

@@ -27,7 +27,7 @@ def export_checkpoint(
     *,
     generator: str | Path | None = None,  # instead of the one in ``checkpoint``, or where it has none
     toon: str | Path | None = None,  # a second generator for the same codes, style "toon"
-    directions: Iterable[str | Path] = (),  # edit directions, files as in runtime/latents_io.py, or "sefa"
+    directions: Iterable[str | Path] = (),  # edit directions, files as in runtime/edit/direction_files.py, or "sefa"
     name: str | None = None,  # of the bundle; default: the folder's
     license: str = UNSTATED_LICENSE,  # noqa: A002
     overwrite: bool = False,

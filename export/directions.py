@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from doppelgan.runtime.edit import Direction
+from doppelgan.runtime.edit.direction_files import MANY, StyleSpaceOffset, read_directions
 from doppelgan.runtime.errors import EditError
-from doppelgan.runtime.latents_io import MANY, StyleSpaceOffset, read_directions
 from numpy.typing import NDArray
 
 from .stylegan2 import Affine, GeneratorWeights
@@ -21,7 +21,7 @@ _SEFA = re.compile(r"(?:([A-Za-z0-9_-]+)=)?sefa(?::(\d+)(?:,(\d+),(\d+))?)?")
 
 
 def collect_directions(texts: Iterable[str | Path], weights: GeneratorWeights) -> list[Direction]:
-    """All directions that ``texts`` ask for: files as in ``runtime/latents_io.py``, or ``sefa``.
+    """All directions that ``texts`` ask for: files as in ``runtime/edit/direction_files.py``, or ``sefa``.
 
     Raises EditError for a file that holds none or does not fit, and for a name that comes twice.
     """

@@ -20,13 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from doppelgan.runtime.backends.tensorrt import find_tensorrt, make_logger, product_name, this_platform
+from doppelgan.runtime.backends.tensorrt.cuda import open_driver
+from doppelgan.runtime.backends.tensorrt.engine_record import Engine, bundle_folder, store_engine
+from doppelgan.runtime.backends.tensorrt.session import (
+    find_tensorrt,
+    make_logger,
+    product_name,
+    this_platform,
+)
 from doppelgan.runtime.bundle import Bundle, open_bundle
-from doppelgan.runtime.cuda import open_driver
 from doppelgan.runtime.drift import Drift
-from doppelgan.runtime.engine_record import Engine, bundle_folder, store_engine
 from doppelgan.runtime.errors import BackendError, ParityError
-from doppelgan.runtime.inputs import sample_inputs
+from doppelgan.runtime.measure.network_inputs import sample_inputs
 
 MODULES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}  # `--for` -> module
 PRECISIONS = ("float32", "float16", "int8")

@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
-from .bundle import Bundle, BundleWriter, list_bundles, open_bundle
-from .edit import Direction
+from .bundle.reader import Bundle, open_bundle
+from .bundle.writer import BundleWriter
+from .edit.direction import Direction
+from .edit.direction_files import load_directions
 from .errors import (
     BackendError,
     BundleError,
@@ -19,9 +21,9 @@ from .errors import (
     SinkError,
     SourceError,
 )
-from .latents_io import load_directions
-from .pictures import read_image, write_image
+from .pictures.files import read_image, write_image
 from .pipeline import Pipeline
+from .places import list_bundles
 from .types import Crop, Face, Frame
 
 __all__ = [

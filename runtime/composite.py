@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from . import native
 from .align import invert
-from .drawing import write_text
 from .face_mesh import FACE_OVAL
+from .pictures.drawing import write_text
 from .types import Crop, Face, Floats, Image, Matrix
 
 Mode = Literal["face", "head", "replace"]

@@ -19,7 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from .errors import ParityError
-from .resample import resample
+from .pictures.resample import resample
 
 PEAK = 2.0  # of a picture in -1..1
 EQUAL_DB = 200.0  # stands for infinity, which JSON lacks

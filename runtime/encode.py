@@ -111,7 +111,7 @@ class Encoder:
             raise BackendError(
                 "encode: this encoder takes landmarks; pass them or use a bundle with trackers"
             )
-        from .track import landmarks_in_crop
+        from .track.tracker import landmarks_in_crop
 
         return np.stack([landmarks_in_crop(self._landmarks, crop) for crop in crops])
 

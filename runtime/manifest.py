@@ -54,6 +54,7 @@ import msgspec
 
 from .errors import BundleError
 
+MANIFEST = "manifest.json"  # the file's name
 FORMAT = "doppelgan-bundle"
 VERSION = 1
 

@@ -12,13 +12,14 @@ from typing import Literal
 import numpy as np
 
 from .align import align
-from .bundle import Bundle
+from .bundle.reader import Bundle
 from .composite import Compositor
-from .edit import Editor, truncate
+from .edit.editor import Editor, truncate
 from .encode import IdentityLock, LatentSmoother
 from .synthesize import Synthesizer
 from .timing import Clock
-from .track import OneEuro, Tracker
+from .track.one_euro import OneEuro
+from .track.tracker import Tracker
 from .types import Crop, Face, Floats, Image, check_image
 
 Lost = Literal["frame", "hold", "blank"]

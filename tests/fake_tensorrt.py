@@ -14,7 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from doppelgan.runtime.cuda.fake import FakeDriver
+
+from tests.fake_cuda import FakeDriver
 
 
 def plan(

@@ -22,7 +22,7 @@ GUIDE = ROOT / "docs" / "jetson.md"
 # Base dependencies; everything else is imported where it is used, and its absence explained.
 BASE = {"av", "click", "msgspec", "numpy", "onnxruntime", "PIL", "rich", "doppelgan"}
 # Backends live in modules that only their own sessions import.
-OPTIONAL = {"runtime/backends/openvino.py": {"openvino"}, "runtime/cuda/pycuda.py": {"pycuda"}}
+OPTIONAL = {"runtime/backends/openvino.py": {"openvino"}, "runtime/backends/tensorrt/cuda/pycuda.py": {"pycuda"}}
 # Added to the standard library after 3.10.
 NEWER = {"tomllib", "typing.Self", "typing.override", "typing.Never", "typing.assert_never",
          "typing.Unpack", "typing.TypeVarTuple", "typing.NotRequired", "typing.Required", "datetime.UTC",

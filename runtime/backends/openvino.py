@@ -6,7 +6,7 @@ Q/DQ nodes run their convolutions in int8 whatever the precision of the rest.
 
 Compiling takes longer than all else at a start, so what was compiled is kept for the next one where the
 caller vouches for the file by its sha256: in ``openvino/`` of the user's cache, under the rules of
-``private_cache.py`` (it is executed, so it never comes from a bundle), for one machine, version of OpenVINO,
+``host/private_cache.py`` (it is executed, so it never comes from a bundle), for one machine, version of OpenVINO,
 network and set of options.
 """
 
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import BackendError
-from ..machine import this_machine
-from ..private_cache import read_private, write_private
+from ..host.machine import this_machine
+from ..host.private_cache import read_private, write_private
 from .base import Array, TensorSpec, check_feeds, check_outputs
 
 # OPTIMIZATION_CAPABILITIES -> the name that INFERENCE_PRECISION_HINT takes.

@@ -58,7 +58,7 @@ def command(
     doppelgan bench demo --against float32
     doppelgan bench engines/mine --input me.jpg --against openvino
     """
-    from .. import bench
+    from ..measure import bench
     from .options import make_folder
 
     source = source or bench.own_clip(bundle)
@@ -88,7 +88,7 @@ def command(
     (output / "bench.json").write_bytes(bench.write_result(result))
     first = next(iter(result.subjects.values()))
     if first.stages:
-        from ..plots import plot_latency
+        from ..measure.plots import plot_latency
 
         series = {label: subject.frame_ms for label, subject in result.subjects.items() if subject.frame_ms}
         plot_latency(first.stages, series, output / "bench.png", ", ".join(result.subjects))

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from ..bundle import MANIFEST, find_bundle, list_bundles
 from ..errors import BundleError
-from ..manifest import Manifest, Tensor, read_manifest
+from ..manifest import MANIFEST, Manifest, Tensor, read_manifest
+from ..places import find_bundle, list_bundles
 
 
 @click.command("bundles")

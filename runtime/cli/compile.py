@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..compiled import Measurement, Record
+from ..bundle.compiled import Measurement, Record
 from ..drift import BOUNDS
 from ..errors import BackendError, SourceError
 from ..types import Floats
@@ -78,7 +78,7 @@ def command(
     if target is not None:
         _engines(bundle, target, arch, precisions=precisions, networks=networks, samples=samples, report=say)
         return
-    from ..autotune import PRECISIONS, autotune
+    from ..measure.autotune import PRECISIONS, autotune
 
     path, record = autotune(
         bundle,
@@ -93,7 +93,7 @@ def command(
     Console(highlight=False).print(_table(record))
     click.echo(f"{path}: written; `doppelgan` uses it from now on")
     if report_to is not None:
-        from ..plots import plot_choices
+        from ..measure.plots import plot_choices
 
         report_to.mkdir(parents=True, exist_ok=True)
         (report_to / "compile.md").write_text(markdown(record), encoding="utf-8")
@@ -105,7 +105,7 @@ def read_crops(folder: Path) -> list[Floats]:
     """Aligned pictures as RGB float32 [3,S,S], -1..1, in the order of their names. Raises SourceError."""
     import numpy as np
 
-    from ..pictures import read_image
+    from ..pictures.files import read_image
 
     paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
     if not paths:

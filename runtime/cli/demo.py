@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from ..bundle import open_bundle
-from ..demo import run_demo
+from ..bundle.reader import open_bundle
+from ..demo.run import run_demo
 from .progress import frame_progress
 
 

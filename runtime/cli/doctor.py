@@ -15,11 +15,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..backends import installed
-from ..bundle import MANIFEST, list_bundles
-from ..compiled import explain, find_compiled
+from ..bundle.compiled import explain, find_compiled
 from ..errors import BackendError, BundleError
-from ..manifest import read_manifest
-from ..opencv import build_says, load_opencv
+from ..host.opencv import build_says, load_opencv
+from ..manifest import MANIFEST, read_manifest
+from ..places import list_bundles
 
 _GSTREAMER = "needs an OpenCV that is built with it, as JetPack's"
 OK, NO = "[green]yes[/green]", "[yellow]no[/yellow]"

@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from ..errors import SinkError
-from ..pictures import read_image, write_image
+from ..pictures.files import read_image, write_image
 from .options import make_folder, make_pipeline, pipeline_options
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..pipeline import Pipeline
-from ..schedule import hold, no_signal, passthrough, run_live
+from ..schedule.run import hold, no_signal, passthrough, run_live
 from ..sink import open_sinks
 from ..source import open_source
 from .options import make_pipeline, pipeline_options

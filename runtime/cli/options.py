@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from ..bundle import open_bundle
-from ..edit import Editor, parse_edits
+from ..bundle.reader import open_bundle
+from ..edit.editor import Editor, parse_edits
 from ..errors import SinkError
 from ..pipeline import Pipeline
 

@@ -9,7 +9,7 @@ import click
 
 from ..errors import SinkError
 from ..pipeline import Pipeline
-from ..schedule import run_files
+from ..schedule.run import run_files
 from ..sink import open_sink
 from ..source import open_source
 from ..types import Frame

@@ -9,8 +9,8 @@ import pytest
 import torch
 from doppelgan.export.directions import collect_directions, sefa, style_layers, style_space_direction
 from doppelgan.export.stylegan2 import Affine, GeneratorWeights, StyledConv, ToRGB
+from doppelgan.runtime.edit.direction_files import StyleSpaceOffset
 from doppelgan.runtime.errors import EditError
-from doppelgan.runtime.latents_io import StyleSpaceOffset
 
 W, CHANNELS, STYLES = 6, 5, 4
 

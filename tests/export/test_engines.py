@@ -31,11 +31,12 @@ from doppelgan.export.fp16 import to_float16
 from doppelgan.export.onnx_graph import to_onnx
 from doppelgan.export.stylegan2 import Synthesis, from_rosinality
 from doppelgan.export.tensors import TensorTable
+from doppelgan.runtime.backends.tensorrt.engine_record import RECORD, read_engines, record_folders
 from doppelgan.runtime.bundle import find_bundle
-from doppelgan.runtime.cuda.fake import FakeDriver
-from doppelgan.runtime.engine_record import RECORD, read_engines, record_folders
 from doppelgan.runtime.errors import BackendError, BundleError, ParityError
 from onnx import helper
+
+from tests.fake_cuda import FakeDriver
 
 from .. import fake_tensorrt, tiny
 from . import seeds

@@ -37,7 +37,7 @@ if __name__ == "__main__":
         _module.__path__ = [str(_folder)]
         sys.modules[_name] = _module
 
-from doppelgan.runtime.cuda import DeviceBuffer, Driver, HostBuffer, open_driver
+from doppelgan.runtime.backends.tensorrt.cuda import DeviceBuffer, Driver, HostBuffer, open_driver
 from doppelgan.runtime.errors import BackendError
 from doppelgan.runtime.native import reference
 

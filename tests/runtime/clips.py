@@ -9,7 +9,7 @@ from typing import Any
 
 import av
 import numpy as np
-from doppelgan.runtime.sources.pattern import PatternSource
+from doppelgan.runtime.source.pattern import PatternSource
 
 SAMPLE_RATE = 48000
 

@@ -10,12 +10,19 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from doppelgan.runtime import bench
-from doppelgan.runtime.bench import Spread, markdown, read_frames, read_result, run_bench, write_result
 from doppelgan.runtime.bundle import Bundle
 from doppelgan.runtime.cli.bench import command
-from doppelgan.runtime.energy import EnergyReader
 from doppelgan.runtime.errors import BundleError
+from doppelgan.runtime.measure import bench
+from doppelgan.runtime.measure.bench import (
+    Spread,
+    markdown,
+    read_frames,
+    read_result,
+    run_bench,
+    write_result,
+)
+from doppelgan.runtime.measure.energy import EnergyReader
 from doppelgan.runtime.timing import Clock, Report
 from doppelgan.runtime.types import Image
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from doppelgan.runtime.backends import open_session
-from doppelgan.runtime.bench import Spread
 from doppelgan.runtime.bundle import find_bundle, open_bundle
 from doppelgan.runtime.errors import ParityError
-from doppelgan.runtime.machine import this_machine
+from doppelgan.runtime.host.machine import this_machine
+from doppelgan.runtime.measure.bench import Spread
 from doppelgan.runtime.pipeline import Pipeline
 from onnx import helper
 

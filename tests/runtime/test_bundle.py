@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from doppelgan.runtime import bundle as bundle_module
 from doppelgan.runtime.bundle import BundleWriter, find_bundle, list_bundles, open_bundle
+from doppelgan.runtime.bundle import reader as bundle_module
 from doppelgan.runtime.errors import BundleError
 from doppelgan.runtime.manifest import read_manifest
 

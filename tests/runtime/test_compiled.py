@@ -11,18 +11,18 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from doppelgan.runtime import autotune as autotune_module
-from doppelgan.runtime import compiled as compiled_module
-from doppelgan.runtime.autotune import autotune, usable_backends
 from doppelgan.runtime.backends import installed
-from doppelgan.runtime.backends import native as native_backend
+from doppelgan.runtime.backends.native import session as native_backend
 from doppelgan.runtime.bundle import Bundle, open_bundle
+from doppelgan.runtime.bundle import compiled as compiled_module
+from doppelgan.runtime.bundle.compiled import Choice, Measurement, explain, find_compiled, read_record
 from doppelgan.runtime.cli.compile import command, read_crops
-from doppelgan.runtime.compiled import Choice, Measurement, explain, find_compiled, read_record
 from doppelgan.runtime.errors import BackendError, BundleError, ParityError, SourceError
-from doppelgan.runtime.inputs import sample_inputs
-from doppelgan.runtime.machine import Machine, this_machine
-from doppelgan.runtime.private_cache import user_cache
+from doppelgan.runtime.host.machine import Machine, this_machine
+from doppelgan.runtime.host.private_cache import user_cache
+from doppelgan.runtime.measure import autotune as autotune_module
+from doppelgan.runtime.measure.autotune import autotune, usable_backends
+from doppelgan.runtime.measure.network_inputs import sample_inputs
 
 from .. import tiny
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from doppelgan.runtime import cuda
-from doppelgan.runtime.cuda import DeviceBuffer, HostBuffer, open_driver
-from doppelgan.runtime.cuda.fake import ORIN, RTX_3060, FakeDriver
+from doppelgan.runtime.backends.tensorrt import cuda
+from doppelgan.runtime.backends.tensorrt.cuda import DeviceBuffer, HostBuffer, open_driver
 from doppelgan.runtime.errors import BackendError
+
+from tests.fake_cuda import ORIN, RTX_3060, FakeDriver
 
 SCRIPT = Path(__file__).resolve().parents[1] / "gpu" / "check_cuda_driver.py"
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 from doppelgan.runtime import Bundle, SinkError, SourceError, open_bundle
-from doppelgan.runtime.demo import PANEL_PX, Made, run_demo
-from doppelgan.runtime.sheet import LABEL_PX, grid, to_image
+from doppelgan.runtime.demo.run import PANEL_PX, Made, run_demo
+from doppelgan.runtime.demo.sheet import LABEL_PX, grid, to_image
 from doppelgan.runtime.source import open_source
 from doppelgan.runtime.types import Image
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from doppelgan.runtime.drawing import blend, resized, write_text
+from doppelgan.runtime.pictures.drawing import blend, resized, write_text
 from doppelgan.runtime.types import Image
 
 

@@ -22,13 +22,13 @@ from doppelgan.runtime.edit import (
     mix,
     orthogonalize,
     parse_edits,
-    row_groups,
     select_rows,
     toward_w,
     truncate,
 )
+from doppelgan.runtime.edit.direction_files import load_codes, load_directions, parse_spec, save_codes
+from doppelgan.runtime.edit.editor import row_groups
 from doppelgan.runtime.errors import EditError
-from doppelgan.runtime.latents_io import load_codes, load_directions, parse_spec, save_codes
 
 N, W = 4, 6  # n_styles, w_dim of the made-up generator
 SHARED = Path(os.environ.get("DOPPELGAN_SHARED", Path(__file__).parents[2].parent / "shared"))

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from doppelgan.runtime import energy
-from doppelgan.runtime.energy import EnergyReader, read_nvidia_smi, read_tegrastats
+from doppelgan.runtime.measure import energy
+from doppelgan.runtime.measure.energy import EnergyReader, read_nvidia_smi, read_tegrastats
 
 ORIN_NX = (
     "11-23-2026 16:00:01 RAM 2448/7620MB (lfb 4x4MB) SWAP 12/3810MB (cached 0MB) CPU [9%@729,off] "

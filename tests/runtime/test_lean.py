@@ -100,7 +100,7 @@ for name, error, run in (
     "drift and inputs": """
 import numpy as np
 from doppelgan.runtime.drift import ms_ssim
-from doppelgan.runtime.resample import resample
+from doppelgan.runtime.pictures.resample import resample
 picture = np.zeros((3, 64, 64), np.float32)
 assert ms_ssim(picture, resample(resample(picture, (32, 32)), (64, 64))) == 1
 """,
@@ -114,7 +114,7 @@ assert all(path.stat().st_size > 300 for path in made.files.values()), made.file
     "sheets, cards and the doctor": """
 from click.testing import CliRunner
 from doppelgan.runtime.cli.doctor import command
-from doppelgan.runtime.sheet import grid
+from doppelgan.runtime.demo.sheet import grid
 from doppelgan.runtime.watchdog import Lost, no_signal
 assert grid([[("a", no_signal(Lost((64, 48), "", 1.0, None, None)))]]).shape == (180, 160, 3)
 done = CliRunner().invoke(command)

@@ -13,10 +13,11 @@ import torch
 from doppelgan.export.encoders import CROP_SIZE, Encoder
 from doppelgan.export.onnx_graph import to_onnx
 from doppelgan.export.tensors import TensorTable
-from doppelgan.runtime import encoder_graph, native
+from doppelgan.runtime import native
 from doppelgan.runtime.backends import Session, installed, open_session
+from doppelgan.runtime.backends.native import encoder_graph
+from doppelgan.runtime.backends.native.onnx_file import read_graph
 from doppelgan.runtime.errors import BackendError
-from doppelgan.runtime.onnx_file import read_graph
 from onnx import helper, numpy_helper
 
 from ..export import seeds

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from doppelgan.runtime.backends.native.onnx_file import read_graph
 from doppelgan.runtime.errors import BackendError
-from doppelgan.runtime.onnx_file import read_graph
 from onnx import TensorProto, helper, numpy_helper
 
 from .. import tiny

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from doppelgan.runtime.autotune import autotune
 from doppelgan.runtime.backends import Session, TensorSpec, open_session
 from doppelgan.runtime.bundle import open_bundle
 from doppelgan.runtime.errors import BackendError
+from doppelgan.runtime.measure.autotune import autotune
 from onnx import helper
 
 from .. import tiny

@@ -9,9 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from doppelgan.runtime import pictures
 from doppelgan.runtime.errors import SinkError, SourceError
-from doppelgan.runtime.pictures import WRITABLE, read_image, write_image
+from doppelgan.runtime.pictures import files as pictures
+from doppelgan.runtime.pictures import read_image, write_image
+from doppelgan.runtime.pictures.files import WRITABLE
 from doppelgan.runtime.types import Image
 from PIL import Image as pillow
 

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from doppelgan.runtime import private_cache
-from doppelgan.runtime.private_cache import read_private, write_private
+from doppelgan.runtime.host import private_cache
+from doppelgan.runtime.host.private_cache import read_private, write_private
 
 KEY = ["machine", "version", "0" * 64]
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="nothing is kept without POSIX permissions")

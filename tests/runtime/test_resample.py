@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from doppelgan.runtime.resample import resample
+from doppelgan.runtime.pictures.resample import resample
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 5), (32, 40), (1, 1), (64, 80), (33, 41), (48, 63)])

@@ -12,22 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from doppelgan.runtime.errors import SinkError, SourceError
-from doppelgan.runtime.schedule import (
-    Backoff,
-    Lost,
-    Progress,
-    Watchdog,
-    hold,
-    no_signal,
-    passthrough,
-    run_files,
-    run_live,
-)
+from doppelgan.runtime.schedule import run_files, run_live
+from doppelgan.runtime.schedule.run import Backoff, Lost, Progress, Watchdog, hold, no_signal, passthrough
 from doppelgan.runtime.sink import open_sink
-from doppelgan.runtime.sinks.base import Sink
+from doppelgan.runtime.sink.base import Sink
 from doppelgan.runtime.source import open_source
-from doppelgan.runtime.sources.base import Source
-from doppelgan.runtime.sources.pattern import read_counter
+from doppelgan.runtime.source.base import Source
+from doppelgan.runtime.source.pattern import read_counter
 from doppelgan.runtime.types import Frame
 
 from .clips import packets, write_clip

@@ -20,13 +20,12 @@ import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
 from doppelgan.runtime.errors import SinkError
-from doppelgan.runtime.sink import SinkWarning, close_sinks, open_sink, open_sinks
-from doppelgan.runtime.sinks import window
-from doppelgan.runtime.sinks.base import NullSink, Sink
-from doppelgan.runtime.sinks.raw import RawSink
-from doppelgan.runtime.sinks.video import VideoSink, bgr_to_yuv
+from doppelgan.runtime.sink import SinkWarning, close_sinks, open_sink, open_sinks, window
+from doppelgan.runtime.sink.base import NullSink, Sink
+from doppelgan.runtime.sink.raw import RawSink
+from doppelgan.runtime.sink.video import VideoSink, bgr_to_yuv
 from doppelgan.runtime.source import open_source
-from doppelgan.runtime.sources.pattern import PatternSource, read_counter
+from doppelgan.runtime.source.pattern import PatternSource, read_counter
 from doppelgan.runtime.types import Frame, Image
 
 from .clips import packets, write_clip

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from doppelgan.runtime.errors import SourceError
 from doppelgan.runtime.source import Source, SourceWarning, list_cameras, open_source
-from doppelgan.runtime.sources import v4l2
-from doppelgan.runtime.sources.camera import CameraSource
-from doppelgan.runtime.sources.pattern import PatternSource, read_counter
-from doppelgan.runtime.sources.raw import RawSource
-from doppelgan.runtime.sources.video import VideoSource
+from doppelgan.runtime.source import v4l2_capture as v4l2
+from doppelgan.runtime.source.camera import CameraSource
+from doppelgan.runtime.source.pattern import PatternSource, read_counter
+from doppelgan.runtime.source.raw import RawSource
+from doppelgan.runtime.source.video import VideoSource
 from doppelgan.runtime.types import Image
 
 from .clips import write_clip

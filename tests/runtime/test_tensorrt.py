@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from doppelgan.runtime import open_bundle
 from doppelgan.runtime.backends import open_session
-from doppelgan.runtime.backends import tensorrt as backend
-from doppelgan.runtime.backends.tensorrt import TensorRtSession
-from doppelgan.runtime.cuda.fake import ORIN, RTX_3060, FakeDriver
-from doppelgan.runtime.engine_record import RECORD, Engine, record_folders, store_engine
+from doppelgan.runtime.backends.tensorrt import session as backend
+from doppelgan.runtime.backends.tensorrt.engine_record import RECORD, Engine, record_folders, store_engine
+from doppelgan.runtime.backends.tensorrt.session import TensorRtSession
 from doppelgan.runtime.errors import BackendError
+
+from tests.fake_cuda import ORIN, RTX_3060, FakeDriver
 
 from .. import fake_tensorrt
 

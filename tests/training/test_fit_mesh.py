@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from doppelgan.runtime.expression import head_axes
+from doppelgan.runtime.track.expression import head_axes
 
 from training.fit import mesh
 

@@ -12,9 +12,9 @@ import numpy as np
 from doppelgan.runtime.bundle import Bundle
 from doppelgan.runtime.edit import Editor
 from doppelgan.runtime.encode import IdentityLock
-from doppelgan.runtime.expression import expression
 from doppelgan.runtime.pipeline import Pipeline
 from doppelgan.runtime.track import landmarks_in_crop
+from doppelgan.runtime.track.expression import expression
 from doppelgan.runtime.types import Face
 
 FOLLOWED = (

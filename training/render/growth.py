@@ -10,14 +10,7 @@ from scipy.ndimage import gaussian_filter, maximum_filter
 from scipy.spatial import cKDTree
 
 from training.render.meshdata import load_base_mesh
-from training.render.regions import (
-    CENTRE,
-    angle_from_front,
-    brow_curve,
-    hairline_height,
-    load_regions,
-    unit,
-)
+from training.render.regions import CENTRE, angle_from_front, brow_curve, hairline_height, load_regions, unit
 
 SCALP_ROOTS, BEARD_ROOTS, LOCKS = 8000, 5000, 420
 _ANGLES, _ROWS, _ROWS_BELOW = 96, 72, 48

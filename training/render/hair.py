@@ -7,14 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.render.features import Person
-from training.render.growth import (
-    LOCKS,
-    HeadHeight,
-    Strands,
-    lock_of_root,
-    scalp_places,
-    scalp_roots,
-)
+from training.render.growth import LOCKS, HeadHeight, Strands, lock_of_root, scalp_places, scalp_roots
 from training.render.regions import CENTRE, unit
 
 NO_STRANDS = ("bald", "buzz")

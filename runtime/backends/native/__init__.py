@@ -1,0 +1,7 @@
+"""The package's own networks as a backend: graphs recognized from ONNX, run by ``runtime/native``."""
+
+from __future__ import annotations
+
+from .session import NativeSession, available, open, precisions  # noqa: A004 - the backends' common verb
+
+__all__ = ["NativeSession", "available", "open", "precisions"]

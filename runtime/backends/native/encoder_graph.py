@@ -1,0 +1,390 @@
+"""Recognizes an image encoder in an ONNX graph and takes it apart into layers.
+
+What is recognized is what ``doppelgan export`` writes for the pSp family (see ``export/encoders.py``),
+whatever the tensors' names are: convolutions with bias, normalization before and PReLU, ReLU or leaky ReLU
+after them, squeeze-and-excitation, shortcuts, doubled maps, heads and mean pixels whose matrix products are
+the rows of the code. Every node must be accounted for, so that nothing in a graph is overlooked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from ...types import Floats
+from .graph_reader import GraphReader, aligned_floats
+from .onnx_file import MALFORMED, Array, Graph, Node
+
+PICTURE: Final = -1  # in place of a map: the crop
+ACTIVATIONS: Final = ("PRelu", "LeakyRelu", "Relu")
+MOST_VALUES: Final = 1 << 30  # of all maps together, or of the codes: sizes in a file cost it nothing
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """target = leaky(conv(source * scale + shift) + bias + other), zeros around what the kernel reads."""
+
+    source: int
+    target: int
+    other: int | None
+    stride: int
+    weight: Floats  # [O,I,k,k], padded by k // 2
+    bias: Floats  # [O]
+    slope: Floats  # [O] of what is below zero; 1 where there is no activation
+    scale: Floats | None  # [I], with shift
+    shift: Floats | None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """target = source * sigmoid(excite @ relu(squeeze @ mean(source))) + other, every ``stride``th pixel."""
+
+    source: int
+    target: int
+    other: int
+    stride: int
+    squeeze: Floats  # [S,C]
+    excite: Floats  # [C,S]
+
+
+@dataclass(frozen=True)
+class Doubling:
+    """target = source at twice the size, bilinear, corner pixels' centers kept."""
+
+    source: int
+    target: int
+
+
+Step = Convolution | Gate | Doubling
+
+
+@dataclass(frozen=True)
+class Row:
+    """weight @ mean pixel of source + bias, plus the product (not the bias) of the row ``base``."""
+
+    source: int
+    weight: Floats | None  # [w_dim, C]; None: the product of ``base`` alone
+    bias: Floats  # [w_dim], with all that is added
+    base: int | None
+
+
+@dataclass(frozen=True)
+class EncoderNetwork:
+    """crop float32 [1, planes, size, size] -> codes float32 [1, rows, w_dim]."""
+
+    input: str
+    output: str
+    planes: int
+    size: int
+    w_dim: int
+    maps: tuple[tuple[int, int], ...]  # side in pixels, channels
+    steps: tuple[Step, ...]  # those that do not wait for each other side by side
+    rows: tuple[Row, ...]
+
+
+def recognize(graph: Graph, name: str) -> EncoderNetwork:
+    """Take the network apart. Raises BackendError, with the place, for any other. ``name``: for errors."""
+    reader = _Reader(graph, name)
+    try:
+        return reader.network()
+    except MALFORMED as error:
+        reader.refuse(f"nodes with the inputs and sizes of their kind ({error})")
+
+
+class _Reader(GraphReader):
+    """Follows the graph from its output to its input, node by node."""
+
+    kind = "an encoder"
+
+    def __init__(self, graph: Graph, name: str) -> None:
+        super().__init__(graph, name)
+        self._numbers: dict[str, int] = {}  # maps by the name of their result
+        self._maps: list[tuple[int, int]] = []
+        self._steps: list[Step] = []
+
+    def network(self) -> EncoderNetwork:
+        graph = self._graph
+        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+            self.refuse("one input, a crop, and one output")
+        crop, codes = graph.inputs[0], graph.outputs[0]
+        shape = crop.shape
+        if (
+            crop.dtype != "float32"
+            or len(shape) != 4
+            or shape[0] != 1
+            or shape[2] != shape[3]
+            or min(shape) < 1
+        ):
+            self.refuse(f"a crop float32 [1,C,S,S], got {crop}")
+        if codes.dtype != "float32" or len(codes.shape) != 3 or codes.shape[0] != 1 or min(codes.shape) < 1:
+            self.refuse(f"codes float32 [1, rows, w_dim], got {codes}")
+        if shape[1] * shape[2] ** 2 > MOST_VALUES or codes.shape[1] * codes.shape[2] > MOST_VALUES >> 8:
+            self.refuse(f"a crop and codes of usual sizes, got {crop} and {codes}")
+        self._crop, self._size, self._planes = crop.name, shape[2], shape[1]
+        rows = self._rows(codes.name, codes.shape[1], codes.shape[2])
+        unknown = [node.op for node in graph.nodes if not self._seen.issuperset(node.outputs)]
+        if unknown:
+            self.refuse(f"nothing else, got {', '.join(sorted(set(unknown)))}")
+        return EncoderNetwork(
+            input=crop.name,
+            output=codes.name,
+            planes=self._planes,
+            size=self._size,
+            w_dim=codes.shape[2],
+            maps=tuple(self._maps),
+            steps=_side_by_side(self._steps, self._maps),
+            rows=rows,
+        )
+
+    # The code.
+
+    def _rows(self, name: str, count: int, w_dim: int) -> tuple[Row, ...]:
+        average = np.zeros((count, w_dim))
+        if self._is(name, "Add"):
+            name, added = self._constant_operand(self._node(name, "Add"))
+            average = np.broadcast_to(added, (1, count, w_dim))[0].astype(np.float64)
+        if self._is(name, "Expand"):
+            node = self._node(name, "Expand")
+            if list(self._constant(node.inputs[1])) not in ([1, count, w_dim], [1, count, 1]):
+                self.refuse(f"one code for all {count} rows")
+            source, weight, bias = self._product(self._unsqueezed(node.inputs[0]))
+            return tuple(
+                Row(source, None if k else weight, aligned_floats(bias + average[k]), 0 if k else None)
+                for k in range(count)
+            )
+        stack = self._node(name, "Concat")
+        self._expect(stack, axis=1)
+        if len(stack.inputs) != count:
+            self.refuse(f"{count} rows, got {len(stack.inputs)}")
+        names = [self._unsqueezed(one) for one in stack.inputs]
+        rows: list[Row] = []
+        for k, one in enumerate(names):
+            base = None
+            if self._is(one, "Add"):
+                parts = self._node(one, "Add").inputs
+                if names[0] not in parts or k == 0:
+                    self.refuse("the first row's code as the one that others differ from")
+                base = 0
+                (one,) = parts[1:] if parts[0] == names[0] else parts[:1]
+            source, weight, bias = self._product(one)
+            total = bias + average[k]
+            if base is not None:
+                total = total + self._product(names[0])[2]
+            rows.append(Row(source, weight, aligned_floats(total), base))
+        if any(row.weight is None or row.weight.shape[0] != w_dim for row in rows):
+            self.refuse(f"rows of {w_dim} numbers")
+        return tuple(rows)
+
+    def _unsqueezed(self, name: str) -> str:
+        node = self._node(name, "Unsqueeze")
+        if list(self._constant(node.inputs[1])) != [1]:
+            self.refuse("rows of codes along axis 1")
+        return node.inputs[0]
+
+    def _product(self, name: str) -> tuple[int, Floats, Array]:
+        """A matrix product of a map's mean pixel: the map, [w_dim, C], [w_dim] float64."""
+        gemm = self._node(name, "Gemm")
+        self._expect(gemm, transB=1, alpha=1.0, beta=1.0, transA=0)
+        weight, bias = self._constant(gemm.inputs[1]), self._constant(gemm.inputs[2])
+        if self._is(gemm.inputs[0], "ReduceMean"):
+            mean = self._node(gemm.inputs[0], "ReduceMean")
+            self._expect(mean, keepdims=0)
+            if list(self._constant(mean.inputs[1])) != [2, 3]:
+                self.refuse("the mean over a map's pixels")
+            source = self._map(mean.inputs[0])
+        else:
+            flat = self._node(gemm.inputs[0], "Reshape")
+            source = self._map(flat.inputs[0])
+            if self._maps[source][0] != 1:
+                self.refuse(f"a matrix product of one pixel, got {self._maps[source][0]} by as many")
+        if source == PICTURE:
+            self.refuse("rows of the code made of a map, got the crop")
+        if weight.ndim != 2 or weight.shape[1] != self._maps[source][1]:
+            self.refuse(f"a matrix for {self._maps[source][1]} channels, got {list(weight.shape)}")
+        return source, aligned_floats(weight), bias.astype(np.float64).reshape(-1)
+
+    # Maps, from their results backwards.
+
+    def _map(self, name: str) -> int:
+        """The number of the map ``name``; the steps to it are added when it is first asked for."""
+        if name == self._crop:
+            return PICTURE
+        if name not in self._numbers:
+            node = self._maker.get(name)
+            if node is not None and node.op == "Add" and any(self._is(one, "Mul") for one in node.inputs):
+                self._gate(name)
+            elif node is not None and node.op == "Resize":
+                self._doubling(name)
+            else:
+                self._convolution(name)
+        return self._numbers[name]
+
+    def _shape(self, number: int) -> tuple[int, int]:
+        return (self._size, self._planes) if number == PICTURE else self._maps[number]
+
+    def _new(self, name: str, side: int, channels: int) -> int:
+        self._numbers[name] = len(self._maps)
+        self._maps.append((side, channels))
+        if sum(size**2 * depth for size, depth in self._maps) > MOST_VALUES:
+            self.refuse(f"maps of at most {MOST_VALUES} values together")
+        return self._numbers[name]
+
+    def _convolution(self, result: str) -> None:
+        name, activation = result, None
+        if any(self._is(name, op) for op in ACTIVATIONS):
+            activation = self._maker[name]
+            self._seen.update(activation.outputs)
+            name = activation.inputs[0]
+        other = None
+        if self._is(name, "Add"):
+            parts = self._node(name, "Add").inputs
+            computed = [one for one in parts if self._is(one, "Conv")]
+            if not computed:
+                self.refuse("a convolution and a map as the parts of a sum")
+            (added,) = parts[1:] if parts[0] == computed[0] else parts[:1]
+            name, other = computed[0], self._map(added)
+        node = self._node(name, "Conv")
+        weight = self._constant(node.inputs[1]) if len(node.inputs) > 1 else np.zeros(0)
+        side = weight.shape[-1] if weight.ndim == 4 else 0
+        strides = node.attributes.get("strides", [1, 1])
+        if weight.ndim != 4 or weight.shape[2] != side or strides not in ([1, 1], [2, 2]):
+            self.refuse(f"square kernels and stride 1 or 2, got {list(weight.shape)}, {strides}")
+        self._expect(node, pads=[side // 2] * 4, group=1, dilations=[1, 1], auto_pad="NOTSET")
+        stride, outputs, before = int(strides[0]), weight.shape[0], node.inputs[0]
+        scale = shift = None
+        if self._is(before, "BatchNormalization"):
+            before, scale, shift = self._normalization(before)
+        source = self._map(before)
+        size, inputs = self._shape(source)
+        if weight.shape[1] != inputs or (scale is not None and scale.size != inputs):
+            self.refuse(f"a kernel for {inputs} channels, got {list(weight.shape)}")
+        if side not in (1, 3) and (side != 7 or source != PICTURE):
+            self.refuse(f"kernels of 1 or 3 pixels, or 7 on the crop, got {side}")
+        if scale is not None and (stride != 1 or size < 2 or source == PICTURE):
+            self.refuse("normalization only before a convolution of stride 1")
+        bias = self._constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(outputs)
+        shape = (-(-size // stride), outputs)
+        if other is not None and self._shape(other) != shape:
+            self.refuse(f"a sum of maps of one shape, got {self._shape(other)} and {shape}")
+        target = self._new(result, *shape)
+        slope = self._slope(activation, outputs)
+        self._steps.append(
+            Convolution(
+                source,
+                target,
+                other,
+                stride,
+                aligned_floats(weight),
+                aligned_floats(bias),
+                slope,
+                scale,
+                shift,
+            )
+        )
+
+    def _slope(self, node: Node | None, channels: int) -> Floats:
+        if node is None:
+            return np.ones(channels, np.float32)
+        if node.op == "PRelu":
+            slope = self._constant(node.inputs[1])
+            if slope.size not in (1, channels) or slope.ndim < 3 or slope.shape[-2:] != (1, 1):
+                self.refuse(f"PReLU with one slope per channel, got {list(slope.shape)}")
+            return aligned_floats(np.broadcast_to(slope.reshape(-1), (channels,)))
+        value = node.attributes.get("alpha", 0.01) if node.op == "LeakyRelu" else 0.0
+        return np.full(channels, value, np.float32)
+
+    def _normalization(self, name: str) -> tuple[str, Floats, Floats]:
+        """What is normalized, and the scale and shift that do it."""
+        node = self._node(name, "BatchNormalization")
+        self._expect(node, training_mode=0)
+        gain, offset, mean, variance = (
+            self._constant(one).astype(np.float64).reshape(-1) for one in node.inputs[1:5]
+        )
+        scale = gain / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+        return node.inputs[0], aligned_floats(scale), aligned_floats(offset - mean * scale)
+
+    def _gate(self, result: str) -> None:
+        parts = self._node(result, "Add").inputs
+        first = 0 if self._is(parts[0], "Mul") else 1
+        factors = self._node(parts[first], "Mul").inputs
+        which = 0 if self._is(factors[0], "Sigmoid") else 1
+        excite, inner = self._small(self._node(factors[which], "Sigmoid").inputs[0])
+        squeeze, mean = self._small(self._node(inner, "Relu").inputs[0])
+        measured = self._node(mean, "GlobalAveragePool").inputs[0]
+        if measured != factors[1 - which]:
+            self.refuse("a gate that is computed from the map it multiplies")
+        source = self._map(measured)
+        if source == PICTURE or self._made_by(source) is not Convolution:
+            self.refuse("a gate of a convolution's map")
+        side, channels = self._shape(source)
+        if squeeze.shape[1] != channels or excite.shape != squeeze.shape[::-1]:
+            self.refuse(f"a gate for {channels} channels, got {squeeze.shape} and {excite.shape}")
+        added, stride = parts[1 - first], 1
+        if self._is(added, "MaxPool"):
+            pool = self._node(added, "MaxPool")
+            self._expect(pool, kernel_shape=[1, 1], strides=[2, 2], pads=[0, 0, 0, 0], ceil_mode=0)
+            added, stride = pool.inputs[0], 2
+        other = self._map(added)
+        size = self._shape(other)
+        if other == PICTURE or (-(-size[0] // stride), size[1]) != (side, channels):
+            self.refuse(f"a shortcut of {side} by {side} pixels and {channels} channels")
+        self._steps.append(Gate(source, self._new(result, side, channels), other, stride, squeeze, excite))
+
+    def _made_by(self, number: int) -> type[Step] | None:
+        return next((type(step) for step in self._steps if step.target == number), None)
+
+    def _small(self, name: str) -> tuple[Floats, str]:
+        """A convolution of one pixel without bias: its matrix [O,I], and what it reads."""
+        node = self._node(name, "Conv")
+        weight = self._constant(node.inputs[1])
+        self._expect(node, pads=[0, 0, 0, 0], strides=[1, 1], group=1, auto_pad="NOTSET")
+        if weight.shape[2:] != (1, 1) or len(node.inputs) > 2:
+            self.refuse("squeeze and excitation by 1x1 convolutions without bias")
+        return aligned_floats(weight[:, :, 0, 0]), node.inputs[0]
+
+    def _doubling(self, result: str) -> None:
+        node = self._node(result, "Resize")
+        self._expect(node, mode="linear", coordinate_transformation_mode="align_corners", antialias=0)
+        source = self._map(node.inputs[0])
+        side, channels = self._shape(source)
+        sizes = list(self._constant(node.inputs[3])) if len(node.inputs) > 3 else []
+        if source == PICTURE or sizes != [1, channels, 2 * side, 2 * side]:
+            self.refuse(f"a map doubled to {2 * side} pixels, got {sizes}")
+        self._steps.append(Doubling(source, self._new(result, 2 * side, channels)))
+
+    def _expect(self, node: Node, **attributes: Any) -> None:
+        for key, wanted in attributes.items():
+            got = node.attributes.get(key)
+            if got is None:
+                got = DEFAULTS.get(key, wanted)
+            if got != wanted and not (isinstance(wanted, float) and math.isclose(got, wanted)):
+                self.refuse(f"{node.op} with {key} {wanted}, got {got}")
+
+
+# What an attribute is where it is missing, if that is not what is wanted here anyway.
+DEFAULTS: Final[dict[str, Any]] = {
+    "pads": [0, 0, 0, 0],
+    "strides": [1, 1],
+    "transB": 0,
+    "mode": "nearest",
+    "coordinate_transformation_mode": "half_pixel",
+    "keepdims": 1,
+}
+
+
+def _side_by_side(steps: Sequence[Step], maps: Sequence[tuple[int, int]]) -> tuple[Step, ...]:
+    """In an order in which steps of equal shape that do not wait for each other follow each other."""
+    depth = {PICTURE: 0}
+    for step in steps:
+        reads = [step.source] + ([] if isinstance(step, Doubling) or step.other is None else [step.other])
+        depth[step.target] = 1 + max(depth[one] for one in reads)
+
+    def place(step: Step) -> tuple[Any, ...]:
+        shape = step.weight.shape if isinstance(step, Convolution) else ()
+        return depth[step.target], type(step).__name__, shape, maps[step.target], step.source, step.target
+
+    return tuple(sorted(steps, key=place))

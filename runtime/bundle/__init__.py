@@ -1,0 +1,9 @@
+"""Bundles: open and use them, write new ones. The format is documented in ``runtime/manifest.py``."""
+
+from __future__ import annotations
+
+from ..places import find_bundle, list_bundles
+from .reader import Bundle, open_bundle
+from .writer import BundleWriter
+
+__all__ = ["Bundle", "BundleWriter", "find_bundle", "list_bundles", "open_bundle"]

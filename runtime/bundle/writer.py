@@ -1,0 +1,179 @@
+"""Write a bundle: in a folder aside that is renamed when complete. ``manifest.py`` documents the format."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..edit.direction import Direction
+from ..errors import BundleError
+from ..host.files import sha256_of
+from ..manifest import (
+    FORMAT,
+    MANIFEST,
+    VERSION,
+    DataFile,
+    DirectionInfo,
+    EncoderInfo,
+    Manifest,
+    Network,
+    Parity,
+    Source,
+    Tensor,
+    read_manifest,
+    write_manifest,
+)
+
+
+class BundleWriter:
+    """Build a bundle in a folder aside; it appears under its name only when complete.
+
+    ::
+
+        with BundleWriter("engines/mine", name="mine", n_styles=18, w_dim=512, image_size=1024) as bundle:
+            bundle.add_network("synthesis", onnx_bytes, inputs, outputs, parity=[...])
+            bundle.add_latent(latent_avg=average)
+            bundle.add_generator("photo", "synthesis")
+
+    Leaving the block normally verifies and renames; an exception removes everything.
+    """
+
+    def __init__(self, path: str | Path, *, overwrite: bool = False, **fields: Any) -> None:
+        self.path = Path(path)
+        if (self.path.exists() or self.path.is_symlink()) and not overwrite:
+            raise BundleError(f"{self.path}: already there; choose another output or pass --overwrite")
+        self._fields = fields
+        self._networks: dict[str, Network] = {}
+        self._files: dict[str, DataFile] = {}
+        self._generators: dict[str, str] = {}
+        self._directions: dict[str, Direction] = {}
+        self._sources: list[Source] = []
+        self._encoder: EncoderInfo | None = None
+        self._crop_size = 0
+        self.folder = Path()  # where files are under construction
+
+    def __enter__(self) -> BundleWriter:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
+        except OSError as error:
+            reason = f"cannot be written: {error.strerror}"
+            raise BundleError(f"{self.path}: {reason}; choose another output") from None
+        return self
+
+    def add_network(
+        self,
+        name: str,
+        onnx: bytes | Path,
+        inputs: tuple[Tensor, ...],
+        outputs: tuple[Tensor, ...],
+        *,
+        precision: str = "float32",
+        parity: tuple[Parity, ...] = (),
+        gflop: float | None = None,
+    ) -> None:
+        file = f"{name}.onnx"
+        digest = self._store(file, onnx)
+        self._networks[name] = Network(file, digest, inputs, outputs, precision, tuple(parity), gflop)
+
+    def add_encoder(self, info: EncoderInfo, crop_size: int) -> None:
+        """Say how the network "encoder" is used."""
+        self._encoder, self._crop_size = info, crop_size
+
+    def add_generator(self, style: str, network: str) -> None:
+        self._generators[style] = network
+
+    def add_latent(self, **arrays: NDArray[Any]) -> None:
+        """latent_avg and whatever else ``manifest.py`` lists, as float32."""
+        self.add_arrays("latent", {k: np.ascontiguousarray(v, np.float32) for k, v in arrays.items()})
+
+    def add_direction(self, direction: Direction) -> None:
+        self._directions[direction.name] = direction
+
+    def add_source(self, path: Path, layout: str, license: str = "") -> None:  # noqa: A002 - the manifest's word
+        self._sources.append(Source(path.name, sha256_of(path), layout, license))
+
+    def add_file(self, name: str, file: str, data: bytes | Path) -> None:
+        """Any other file, e.g. the model card."""
+        self._files[name] = DataFile(file, self._store(file, data))
+
+    def add_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        file = f"{name}.npz"
+        with self._guard(file):
+            np.savez(self.folder / file, **arrays)  # type: ignore[arg-type]
+        self._files[name] = DataFile(file, sha256_of(self.folder / file))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _finish(self) -> None:
+        if self._directions:
+            arrays: dict[str, NDArray[Any]] = {}
+            for direction in self._directions.values():
+                arrays.update(direction.to_arrays())
+            self.add_arrays("directions", arrays)
+        infos: dict[str, DirectionInfo] = {name: d.info for name, d in self._directions.items()}
+        manifest = Manifest(
+            format=FORMAT,
+            version=VERSION,
+            networks=self._networks,
+            generators=self._generators,
+            files=self._files,
+            crop_size=self._crop_size,
+            created=date.today().isoformat(),
+            encoder=self._encoder,
+            directions=infos,
+            sources=tuple(self._sources),
+            **self._fields,
+        )
+        data = write_manifest(manifest)
+        read_manifest(data, str(self.path / MANIFEST))  # what we write, we can read
+        self._store(MANIFEST, data)
+        self.folder.chmod(0o755)
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        self.folder.replace(self.path)
+
+    def _store(self, file: str, data: bytes | Path) -> str:
+        target = self.folder / file
+        with self._guard(file):
+            if isinstance(data, Path):
+                shutil.copyfile(data, target)
+            else:
+                target.write_bytes(data)
+        return sha256_of(target)
+
+    def _guard(self, file: str) -> _DiskGuard:
+        return _DiskGuard(self.path, file)
+
+
+class _DiskGuard:
+    """Turn a full or read-only disk into a BundleError."""
+
+    def __init__(self, path: Path, file: str) -> None:
+        self._path, self._file = path, file
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+            raise BundleError(
+                f"{self._path}: cannot write {self._file}: {reason}; "
+                "nothing was kept, free some space and repeat"
+            ) from error

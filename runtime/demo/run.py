@@ -1,0 +1,116 @@
+"""The demonstration: one clip, the same person as edited photo and as toon avatar, a sheet, latencies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ..bundle.reader import Bundle
+from ..errors import SinkError, SourceError
+from ..pictures.drawing import resized
+from ..pictures.files import write_image
+from ..pipeline import Pipeline
+from ..sink import open_sink
+from ..source import open_source
+from ..types import Floats, Frame, Image
+from .sheet import edit_sheet, to_image
+
+EDITS = {"grey": 0.8}  # the demonstrated edit, where the bundle knows it: one that is seen at a glance
+LIVE_FRAMES = 300  # a camera never ends by itself
+PANEL_PX = 480  # height of the panels in the video
+
+View = tuple[float, Image, Floats]  # of a face: how frontal, its crop BGR uint8 [S,S,3], its code [1,n,w]
+
+
+@dataclass
+class Made:
+    """What a demonstration has written."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    latency_text: str = ""
+    frames: int = 0
+    frames_with_face: int = 0
+
+
+def run_demo(
+    bundle: Bundle,
+    output: Path,
+    *,
+    source: str | None = None,  # anything open_source takes; None: the bundle's own clip
+    frames: int | None = None,  # stop after so many; None: all of a clip, 300 of a camera
+    on_progress: Callable[[int, int | None], None] = lambda done, total: None,
+) -> Made:
+    """Run ``bundle`` over a clip and write demo.mp4, before-after.png, latency.md and latency.json."""
+    source = source or str(_clip(bundle))
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"{output}: cannot be a folder: {error.strerror}; choose another output") from None
+    edits = {name: value for name, value in EDITS.items() if name in bundle.directions}
+    pipelines = {"photo": Pipeline(bundle, edits, composite="head")}
+    if "toon" in bundle.styles:
+        pipelines["toon"] = Pipeline(bundle, style="toon", composite="replace")
+    made = Made(files={"video": output / "demo.mp4"})
+    best: View | None = None
+
+    with open_source(source) as clip:
+        size = (2 * round(PANEL_PX * clip.size[0] / clip.size[1] / 2) * (1 + len(pipelines)), PANEL_PX)
+        frames = LIVE_FRAMES if frames is None and clip.live else frames
+        total = min((n for n in (frames, clip.frame_count) if n is not None), default=None)
+        with open_sink(made.files["video"], rate=clip.rate or Fraction(30)) as sink:
+            for frame in islice(clip, frames):
+                panels = [frame.image]
+                for name, pipeline in pipelines.items():
+                    panels.append(pipeline.process(frame.image, frame.time_s))
+                    if name == "photo" and pipeline.people:
+                        made.frames_with_face += 1
+                        best = _better(best, pipeline)
+                sink.write(Frame(_strip(panels, size), frame.index, frame.time_s))
+                made.frames += 1
+                on_progress(made.frames, total)
+    if best is None:
+        made.files["video"].unlink(missing_ok=True)
+        raise SourceError(f"{source}: expected a face, found none in {made.frames} frames; try another clip")
+
+    made.files["sheet"] = output / "before-after.png"
+    write_image(made.files["sheet"], edit_sheet(bundle, {"person": (best[1], best[2])}))
+    # Rate and interval are left out: here they count two pipelines and the coding of the video as well.
+    report = replace(pipelines["photo"].clock.report(), interval=None, frames_per_s=None)
+    made.latency_text = report.table()
+    made.files["latency"] = output / "latency.md"
+    made.files["latency"].write_text(f"# Latency of one frame, {bundle.manifest.name}\n\n{report.table()}\n")
+    (output / "latency.json").write_text(json.dumps(report.to_dict(), indent=2))
+    return made
+
+
+def _clip(bundle: Bundle) -> Path:
+    entry = bundle.manifest.files.get("clip")
+    if entry is None:
+        raise SourceError(f"{bundle.path}: expected an embedded clip, got a bundle without; pass --input")
+    return bundle.path / entry.file
+
+
+def _better(best: View | None, pipeline: Pipeline) -> View:
+    """Prefer the frame whose face looks most into the camera."""
+    person = next(iter(pipeline.people.values()))
+    assert person.face is not None
+    assert person.crop is not None
+    assert person.found is not None
+    left, right, *_ = person.face.eyes_mouth
+    nose = person.face.landmarks[1, :2]
+    symmetry = -abs(float(np.linalg.norm(nose - left) - np.linalg.norm(nose - right)))
+    score = symmetry / max(float(np.linalg.norm(right - left)), 1.0)
+    if best is not None and best[0] >= score:
+        return best
+    return score, to_image(person.crop.pixels[0]), person.found.copy()
+
+
+def _strip(panels: list[Image], size: tuple[int, int]) -> Image:
+    width, height = size[0] // len(panels), size[1]
+    return np.hstack([resized(p, (width, height)) for p in panels])

@@ -1,0 +1,29 @@
+"""Editing W+ codes by arithmetic: directions, sliders, truncation, mixing."""
+
+from __future__ import annotations
+
+from .direction import Direction
+from .direction_files import load_directions
+from .editor import (
+    Editor,
+    apply_edits,
+    mix,
+    orthogonalize,
+    parse_edits,
+    select_rows,
+    toward_w,
+    truncate,
+)
+
+__all__ = [
+    "Direction",
+    "Editor",
+    "apply_edits",
+    "load_directions",
+    "mix",
+    "orthogonalize",
+    "parse_edits",
+    "select_rows",
+    "toward_w",
+    "truncate",
+]

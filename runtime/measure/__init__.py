@@ -1,0 +1,1 @@
+"""Measuring: what is fastest here (`compile`), and how fast it is (`bench`)."""

@@ -1,0 +1,334 @@
+"""Try every backend, precision and thread count that this machine can run; keep the fastest faithful one.
+
+Order of work for each network: make the variants (needs the extra ``export``; without it only float32
+is tried), check the drift of every backend and variant over ``samples`` inputs, refuse what is past
+its bound, and only then time what is left. Times are taken in rounds, one run of every candidate in each, so
+that a machine that slows down slows all of them; the median over rounds decides. The first rounds are not
+counted; nothing else is left out. A cheaper precision has to win by 5 % to be chosen. So has an engine
+that the base install does not bring: it takes time to load and memory, and is used only if it saves 5 % of
+what the networks of a frame take. What was passed over for that says so in the record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from ..backends import Session, installed, open_session
+from ..backends.native import session as native
+from ..bundle.compiled import FORMAT, VERSION, Choice, Measurement, Record, session_options, write_record
+from ..bundle.reader import Bundle, open_bundle
+from ..drift import BOUNDS, Drift, measure, require
+from ..errors import BackendError, ParityError
+from ..host.machine import this_machine, versions
+from ..types import Floats
+from .network_inputs import Feeds, sample_inputs
+
+WARM_UP_ROUNDS = 2
+WORTH = 0.05  # a cheaper precision, or one more engine, must be faster by this share to be chosen
+AT_HAND = ("onnxruntime", "native")  # engines of the base install: ONNX Runtime runs what nothing else does
+PAUSE_S = 0.005  # between runs: idle workers of one engine must not slow the next
+CALIBRATION = 16
+BACKENDS = ("onnxruntime", "native", "openvino")
+PRECISIONS = ("float32", "int16", "bfloat16", "int8")  # float16 only on demand: no CPU here computes in it
+Report = Callable[[str], None]
+
+
+@dataclass
+class _Candidate:
+    """A way to run a network, before the number of threads is known."""
+
+    backend: str
+    precision: str
+    data: bytes | None  # None: the bundle's own file
+    options: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+_Timed = tuple[Measurement, _Candidate]
+
+
+def usable_backends() -> tuple[str, ...]:
+    """Of BACKENDS, those that are installed."""
+    return tuple(name for name in BACKENDS if installed(name))
+
+
+def autotune(
+    bundle: str | Path,
+    *,
+    backends: Sequence[str] | None = None,  # None: all that are installed
+    precisions: Sequence[str] = PRECISIONS,
+    networks: Sequence[str] | None = None,  # None: all
+    samples: int = 64,
+    rounds: int = 15,
+    crops: Sequence[Floats] = (),  # aligned faces, RGB float32 [3,S,S], -1..1, for calibration and checks
+    report: Report = lambda step: None,
+) -> tuple[Path, Record]:
+    """Measure, choose, write the record. Returns its path. Raises BundleError or BackendError."""
+    unknown = sorted(set(precisions) - BOUNDS.keys())
+    if unknown:
+        raise BackendError(f"compile: expected precisions of {', '.join(BOUNDS)}, got {', '.join(unknown)}")
+    chosen: dict[str, Choice] = {}
+    measured: list[Measurement] = []
+    variants: dict[str, bytes] = {}
+    with open_bundle(bundle, compiled=False) as opened:
+        names = list(networks or opened.manifest.networks)
+        timed: dict[str, list[_Timed]] = {}
+        for name in names:
+            candidates = list(
+                _candidates(opened, name, backends, precisions, crops, samples, measured, report)
+            )
+            found = _measure_network(opened, name, candidates, samples, rounds, crops, report)
+            measured += [row for row, _ in found]
+            if usable := [pair for pair in found if pair[0].median_ms is not None and not pair[0].refused]:
+                timed[name] = usable
+        best, too_little = _choose(timed, _runs_per_frame(opened))
+        measured = [msgspec.structs.replace(m, note=_joined(m.note, too_little.get(m, ""))) for m in measured]
+        for name, (row, winner) in best.items():
+            file, digest = "", ""
+            if winner.data is not None:
+                digest = hashlib.sha256(winner.data).hexdigest()
+                file = f"{name}.{winner.precision}.{digest[:8]}.onnx"
+                variants[file] = winner.data
+            chosen[name] = Choice(row.backend, row.precision, row.threads, file, digest, winner.options)
+            report(f"{name}: {row.backend} {row.precision}, {row.threads} threads, {row.median_ms:.1f} ms")
+        record = Record(
+            format=FORMAT,
+            version=VERSION,
+            machine=this_machine(),
+            versions=versions(),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            sources={name: opened.manifest.networks[name].sha256 for name in names},
+            choices=chosen,
+            measurements=tuple(measured),
+        )
+        path = write_record(opened.path, opened.manifest, record, variants)
+        folder = opened.path
+    with open_bundle(folder) as tuned:  # what OpenVINO compiles is kept now: the first start is quick, too
+        for name, choice in chosen.items():
+            if choice.backend == "openvino":
+                tuned.session(name)
+    return path, record
+
+
+def _candidates(
+    bundle: Bundle,
+    name: str,
+    backends: Sequence[str] | None,
+    precisions: Sequence[str],
+    crops: Sequence[Floats],
+    samples: int,
+    refused: list[Measurement],  # variants that could not be made are added here
+    report: Report,
+) -> Iterator[_Candidate]:
+    wanted = usable_backends() if backends is None else tuple(backends)
+    generator = name in bundle.manifest.generators.values()
+    worth = name == "encoder" or generator  # the others are small
+    variants: dict[str, tuple[bytes, str]] = {}
+    for precision in ("float16", "int8"):
+        if precision in precisions and worth:
+            try:
+                made = _variant(bundle, name, precision, crops, min(samples, 16), report)
+            except (ParityError, BackendError) as error:
+                refused.append(Measurement(name, "any", precision, 0, refused=str(error)))
+                report(f"{name}: {error}")
+            else:
+                variants[precision] = made
+    for backend in wanted:
+        if backend == "native":  # made for these kinds of networks
+            if worth:
+                yield _Candidate(backend, "float32", None)
+                if "int16" in precisions and "int16" in native.precisions():
+                    yield _Candidate(backend, "int16", None, {"precision": "int16"})
+            continue
+        yield _Candidate(backend, "float32", None)
+        if "bfloat16" in precisions and worth and backend == "openvino" and _computes_bf16():
+            yield _Candidate(backend, "bfloat16", None, {"precision": "bf16"})
+        for precision, (data, note) in variants.items():
+            yield _Candidate(backend, precision, data, note=note)
+
+
+def _computes_bf16() -> bool:
+    from ..backends.openvino import cpu_precisions
+
+    return "bf16" in cpu_precisions()
+
+
+def _variant(
+    bundle: Bundle, name: str, precision: str, crops: Sequence[Floats], samples: int, report: Report
+) -> tuple[bytes, str]:
+    """The network in another precision and a word on how. Raises ParityError or BackendError."""
+    try:
+        from doppelgan.export.precision import make_variant
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            f"compile: {precision} needs the package {error.name!r}, which is not installed; "
+            'run `pip install "doppelgan[export]"`'
+        ) from None
+    made = make_variant(
+        name,
+        (bundle.path / bundle.manifest.networks[name].file).read_bytes(),
+        precision,
+        sample_inputs(bundle, name, CALIBRATION, seed=1, crops=crops[::2]),
+        sample_inputs(bundle, name, samples, seed=2, crops=crops[1::2]),
+        weight_bits=7 if this_machine().int8_saturates else 8,
+        transposed=this_machine().int8_transposed,
+        report=report,
+    )
+    kept = f"{len(made.kept)} of its layers float32" if made.kept else ""
+    return made.onnx, ", ".join(filter(None, (made.note, kept)))
+
+
+def _measure_network(
+    bundle: Bundle,
+    name: str,
+    candidates: Sequence[_Candidate],
+    samples: int,
+    rounds: int,
+    crops: Sequence[Floats],
+    report: Report,
+) -> list[_Timed]:
+    report(f"{name}: float32 results of {samples} samples")
+    feeds = sample_inputs(bundle, name, samples, seed=3, crops=crops[1::2])
+    reference_session = bundle.session(name)
+    output = reference_session.outputs[0].name
+    reference = [reference_session.run(one)[output] for one in feeds]
+    image = name in bundle.manifest.generators.values()
+    cores = this_machine().cores
+    splits = sorted({1, max(1, cores // 2), cores}, reverse=True)
+
+    rows: list[_Timed] = []
+    running: list[tuple[_Candidate, int, Drift, Session]] = []
+    for candidate in candidates:
+        report(f"{name}: check {candidate.backend} {candidate.precision}")
+        drift = None
+        try:
+            with _opened(bundle, name, candidate, splits[0]) as session:
+                drift = measure(reference, [session.run(one)[output] for one in feeds], image=image)
+            require(name, candidate.precision, drift)
+            for threads, session in zip(splits, _open_all(bundle, name, candidate, splits), strict=True):
+                running.append((candidate, threads, drift, session))
+        except (BackendError, ParityError) as error:
+            row = Measurement(
+                name, candidate.backend, candidate.precision, 0, drift=drift, refused=str(error)
+            )
+            rows.append((row, candidate))
+    report(f"{name}: time {len(running)} candidates")
+    times = time_interleaved([(session, feeds) for *_, session in running], rounds)
+    for (candidate, threads, drift, session), series in zip(running, times, strict=True):
+        session.close()
+        median, p95 = (float(v) for v in np.percentile(series, (50, 95)))
+        row = Measurement(
+            name, candidate.backend, candidate.precision, threads, median, p95, drift, note=candidate.note
+        )
+        rows.append((row, candidate))
+    return rows
+
+
+def _rank(row: Measurement) -> float:
+    """Milliseconds, with a handicap for what is not float32: noise must not buy a loss of fidelity."""
+    return (row.median_ms or 0.0) * (1.0 if row.precision == "float32" else 1.0 + WORTH)
+
+
+def _choose(
+    timed: Mapping[str, Sequence[_Timed]],  # network -> what was timed and not refused
+    runs: Mapping[str, int],  # network -> runs per frame
+) -> tuple[dict[str, _Timed], dict[Measurement, str]]:
+    """The best of each network, and of the faster ones that were passed over the reason."""
+    best = {name: min(pairs, key=_rank_of) for name, pairs in timed.items()}
+    passed_over: dict[Measurement, str] = {}
+    for extra in sorted({row.backend for row, _ in best.values()}.difference(AT_HAND)):
+        others = {name: [p for p in pairs if p[0].backend != extra] for name, pairs in timed.items()}
+        if not all(others.values()):
+            continue  # there is a network that runs in it alone
+        without = {name: min(pairs, key=_rank_of) for name, pairs in others.items()}
+        frame_ms, saved_ms = 0.0, 0.0
+        for name, pair in without.items():
+            frame_ms += runs.get(name, 0) * _rank_of(pair)
+            saved_ms += runs.get(name, 0) * (_rank_of(pair) - _rank_of(best[name]))
+        if saved_ms >= WORTH * frame_ms and saved_ms > 0:
+            continue
+        word = f"{extra} saves {saved_ms:.1f} ms of a frame's {frame_ms:.1f}: too little to load it"
+        for name, pairs in timed.items():
+            faster = (
+                row for row, _ in pairs if row.backend == extra and _rank(row) < _rank_of(without[name])
+            )
+            passed_over |= dict.fromkeys(faster, word)
+        best = without
+    return best, passed_over
+
+
+def _runs_per_frame(bundle: Bundle) -> dict[str, int]:
+    """How often each network runs while one face is followed; the detector and the mapping network do not."""
+    encoder = bundle.manifest.encoder
+    steps = encoder.steps if encoder is not None else 0
+    generator = bundle.manifest.generators[bundle.styles[0]] if bundle.styles else ""
+    drawn = 1 + (steps if encoder is not None and encoder.loop == "restyle" else 0)
+    return {"landmarks": 1, "encoder": steps, generator: drawn}
+
+
+def _rank_of(pair: _Timed) -> float:
+    return _rank(pair[0])
+
+
+def _joined(*words: str) -> str:
+    return ", ".join(filter(None, words))
+
+
+def time_interleaved(
+    work: Sequence[tuple[Session, Sequence[Feeds]]],
+    rounds: int,
+) -> list[list[float]]:
+    """Milliseconds of ``rounds`` runs of each session, taken in turns after WARM_UP_ROUNDS uncounted ones."""
+    times: list[list[float]] = [[] for _ in work]
+    buffers = [
+        {spec.name: np.empty(spec.shape, spec.dtype) for spec in session.outputs} for session, _ in work
+    ]
+    for turn in range(WARM_UP_ROUNDS + rounds):
+        turns = list(zip(work, buffers, times, strict=True))
+        for (session, feeds), out, series in turns if turn % 2 else reversed(turns):
+            time.sleep(PAUSE_S)
+            start = time.perf_counter()
+            session.run(feeds[turn % len(feeds)], out)
+            elapsed = time.perf_counter() - start
+            if turn >= WARM_UP_ROUNDS:
+                series.append(1e3 * elapsed)
+    return times
+
+
+def _open_all(bundle: Bundle, name: str, candidate: _Candidate, splits: Sequence[int]) -> list[Session]:
+    """One session for each number of threads; native ones share their memory, which is gigabytes for e4e."""
+    first = _open(bundle, name, candidate, splits[0])
+    if isinstance(first, native.NativeSession):
+        return [first, *(first.with_threads(threads) for threads in splits[1:])]
+    return [first, *(_open(bundle, name, candidate, threads) for threads in splits[1:])]
+
+
+def _open(bundle: Bundle, name: str, candidate: _Candidate, threads: int) -> Session:
+    import tempfile
+
+    choice = Choice(candidate.backend, candidate.precision, threads, options=candidate.options)
+    if candidate.data is None:
+        path = bundle.path / bundle.manifest.networks[name].file
+        return open_session(path, threads=threads, **session_options(choice))
+    with tempfile.TemporaryDirectory(prefix="doppelgan-") as folder:
+        path = Path(folder) / f"{name}.{candidate.precision}.onnx"
+        path.write_bytes(candidate.data)
+        return open_session(path, threads=threads, **session_options(choice))
+
+
+@contextmanager
+def _opened(bundle: Bundle, name: str, candidate: _Candidate, threads: int) -> Iterator[Session]:
+    session = _open(bundle, name, candidate, threads)
+    try:
+        yield session
+    finally:
+        session.close()

@@ -1,0 +1,44 @@
+"""Image files: one, or a numbered series."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..errors import SinkError
+from ..pictures.files import WRITABLE, write_image
+from ..types import Frame
+from .base import Sink
+
+DEFAULT_PATTERN = "%06d.png"
+_NUMBER = re.compile(r"%0?\d*d")
+
+
+class ImagesSink(Sink):
+    """``shots/`` (numbered PNG files), ``shots/%04d.jpg`` or a single ``shot.png``.
+
+    The number is the frame's index. Every file appears complete or not at all.
+    """
+
+    def __init__(self, text: str, *, quality: int = 95) -> None:
+        super().__init__()
+        self.name = text
+        path = Path(text)
+        if path.suffix.lower() not in WRITABLE:
+            path = path / DEFAULT_PATTERN
+        self._path = path
+        self._numbered = bool(_NUMBER.search(path.name))
+        self._quality = quality
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"{text}: cannot make the folder {path.parent}: {error.strerror}") from error
+
+    def _write(self, frame: Frame) -> None:
+        if not self._numbered and self.frames:
+            numbered = self._path.with_stem(self._path.stem + "_%04d")
+            raise SinkError(f"{self.name}: expected a single frame, got another; give a folder or {numbered}")
+        path = self._path
+        if self._numbered:
+            path = path.with_name(_NUMBER.sub(lambda number: number[0] % frame.index, path.name, count=1))
+        write_image(path, frame.image, quality=self._quality)

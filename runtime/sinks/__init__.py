@@ -1,1 +1,0 @@
-"""One file per kind of sink; ``doppelgan.runtime.sink`` opens the right one."""
