@@ -24,7 +24,7 @@ from .common import header, publish
 
 FIRST_FRAME = """
 import sys
-from doppelgan.runtime.bench import own_clip, read_frames
+from doppelgan.runtime.measure.bench import own_clip, read_frames
 from doppelgan.runtime.bundle import open_bundle
 from doppelgan.runtime.pipeline import Pipeline
 source = sys.argv[2] or own_clip(sys.argv[1])

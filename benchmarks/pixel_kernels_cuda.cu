@@ -1,9 +1,9 @@
 // The CUDA pixel kernels against the C++ ones on random squares; then, only if they agree, both are timed.
 //
-//   g++ -O3 -std=c++17 -fno-math-errno -fno-trapping-math -Iruntime/native -c
-//   runtime/native/pixel_kernels.cpp -o build/pixel_kernels.o
+//   g++ -O3 -std=c++17 -fno-math-errno -fno-trapping-math -c
+//   runtime/native/pixels/pixel_kernels.cpp -o build/pixel_kernels.o
 //   nvcc -O3 -std=c++17 -arch=native -Iruntime/native benchmarks/pixel_kernels_cuda.cu
-//   runtime/native/pixel_kernels.cu \
+//   runtime/native/cuda/pixel_kernels.cu \
 //        build/pixel_kernels.o -o build/pixel_kernels_cuda && build/pixel_kernels_cuda
 //
 // Crops must agree within 5e-5 (a level is 8e-3). Pasted bytes may differ by one level in at most one of a
@@ -18,8 +18,8 @@
 #include <random>
 #include <vector>
 
-#include "pixel_kernels.h"
-#include "pixel_kernels_cuda.h"
+#include "pixels/pixel_kernels.h"
+#include "cuda/pixel_kernels_cuda.h"
 
 using doppelgan::Affine;
 

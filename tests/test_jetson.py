@@ -91,7 +91,7 @@ def test_importing_the_runtime_and_the_engine_builder_pulls_in_no_desktop_packag
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no CUDA compiler (nvcc) on this machine")
 def test_nvcc_compiles_the_pixel_kernels_for_orin(tmp_path: Path) -> None:
-    kernels = ROOT / "runtime" / "native" / "pixel_kernels.cu"
+    kernels = ROOT / "runtime" / "native" / "cuda" / "pixel_kernels.cu"
     target = tmp_path / "kernels.cubin"
     command = ["nvcc", "-std=c++17", "-O3", "-arch=sm_87", "-cubin", "-o", str(target), str(kernels)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

@@ -72,7 +72,7 @@ def encoder() -> Any:
 
 def _network_class(name: str) -> Any:
     module: Any = _kernels  # compiled by GCC or Clang only
-    if not hasattr(module, name) or not module.synthesis_available():
+    if not hasattr(module, name) or not module.networks_available():
         return None
     return getattr(module, name)
 

@@ -115,7 +115,7 @@ assert all(path.stat().st_size > 300 for path in made.files.values()), made.file
 from click.testing import CliRunner
 from doppelgan.runtime.cli.doctor import command
 from doppelgan.runtime.demo.sheet import grid
-from doppelgan.runtime.watchdog import Lost, no_signal
+from doppelgan.runtime.schedule.watchdog import Lost, no_signal
 assert grid([[("a", no_signal(Lost((64, 48), "", 1.0, None, None)))]]).shape == (180, 160, 3)
 done = CliRunner().invoke(command)
 assert done.exit_code == 0, done.output
@@ -145,7 +145,7 @@ def test_the_list_of_commands_loads_none_of_them() -> None:
         "from click.testing import CliRunner\n"
         "from doppelgan.runtime.cli import group\n"
         "CliRunner().invoke(group, ['--help'])\n"
-        "late = ['doppelgan.runtime.cli.video', 'doppelgan.runtime.bench']\n"
+        "late = ['doppelgan.runtime.cli.video', 'doppelgan.runtime.measure.bench']\n"
         "print([name for name in late if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

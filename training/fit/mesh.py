@@ -170,7 +170,7 @@ def region_of(mesh: Tensor) -> Tensor:
 
 
 def head_axes(mesh: Tensor) -> Tensor:
-    """Mesh [n, 468, 3] -> [n, 3, 3]: rows are the head's own left, down and back, as in `doppelgan.runtime.expression`."""
+    """Mesh [n, 468, 3] -> [n, 3, 3]: rows are the head's own left, down and back, as in `doppelgan.runtime.track.expression`."""
     across = (mesh[:, list(_LEFTS)] - mesh[:, list(_RIGHTS)]).sum(1)
     down = mesh[:, list(_BASE)].mean(1) - mesh[:, list(_TOP)].mean(1)
     x = F.normalize(across, dim=1)

@@ -11,7 +11,7 @@
 #include <string>
 #include <utility>
 
-#include "encoder.h"
+#include "networks/encoder.h"
 
 namespace nb = nanobind;
 

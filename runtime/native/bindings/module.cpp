@@ -9,7 +9,7 @@
 #include <optional>
 #include <string>
 
-#include "pixel_kernels.h"
+#include "pixels/pixel_kernels.h"
 
 namespace nb = nanobind;
 
@@ -107,7 +107,7 @@ NB_MODULE(_native, m) {
         nb::arg("width"), nb::arg("threads") = 1);
 
     m.def("_use_avx2", &doppelgan::use_avx2, nb::arg("wanted"));
-#if defined(WITH_SYNTHESIS)
+#if defined(WITH_NETWORKS)
     bind_synthesis(m);
     bind_encoder(m);
 #endif

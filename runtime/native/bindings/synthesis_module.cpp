@@ -10,7 +10,7 @@
 #include <memory>
 #include <string>
 
-#include "synthesis.h"
+#include "networks/synthesis.h"
 
 namespace nb = nanobind;
 
@@ -111,7 +111,7 @@ void bind_synthesis(nb::module_ &m) {
              nb::arg("threads") = 1)
         .def_prop_ro("size", &doppelgan::Synthesis::size)
         .def_prop_ro("bytes", &doppelgan::Synthesis::bytes);
-    m.def("synthesis_available", [] {
+    m.def("networks_available", [] {
 #if defined(__x86_64__)
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else
