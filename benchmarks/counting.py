@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from doppelgan.export.graph_edit import GraphEditor
+from doppelgan.export.onnx_files.graph_edit import GraphEditor
 
 
 @dataclass(frozen=True)

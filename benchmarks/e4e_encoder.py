@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from doppelgan.export.encoders import CROP_SIZE, Encoder
-from doppelgan.export.graph_edit import GraphEditor
-from doppelgan.export.onnx_graph import to_onnx
-from doppelgan.export.precision import make_variant
-from doppelgan.export.tensors import TensorTable
+from doppelgan.export.checkpoints.tensors import TensorTable
+from doppelgan.export.networks.encoders import CROP_SIZE, Encoder
+from doppelgan.export.onnx_files.graph_edit import GraphEditor
+from doppelgan.export.onnx_files.onnx_graph import to_onnx
+from doppelgan.export.variants.precision import make_variant
 from doppelgan.runtime.backends import open_session
 from doppelgan.runtime.errors import ParityError
 from doppelgan.runtime.host.machine import this_machine

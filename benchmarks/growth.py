@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from doppelgan.export.graph_edit import GraphEditor
+from doppelgan.export.onnx_files.graph_edit import GraphEditor
 from doppelgan.runtime.backends import Session, open_session
 from doppelgan.runtime.bundle import open_bundle
 from doppelgan.runtime.drift import measure
@@ -319,9 +319,9 @@ def stopping(scope: Scope) -> str:
 def config_f(wanted: Sequence[int]) -> Case:
     """A thin generator by the project's own export, with its original at any side."""
     import torch
-    from doppelgan.export.onnx_graph import to_onnx
-    from doppelgan.export.stylegan2 import Synthesis, from_rosinality
-    from doppelgan.export.tensors import TensorTable
+    from doppelgan.export.checkpoints.tensors import TensorTable
+    from doppelgan.export.networks.stylegan2 import Synthesis, from_rosinality
+    from doppelgan.export.onnx_files.onnx_graph import to_onnx
 
     from tests.export import seeds
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from doppelgan.export.graph_edit import GraphEditor, attribute
+from doppelgan.export.onnx_files.graph_edit import GraphEditor, attribute
 from onnx import TensorProto, helper
 
 

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from doppelgan.export import int8
-from doppelgan.export.graph_edit import GraphEditor
-from doppelgan.export.onnx_graph import to_onnx
-from doppelgan.export.stylegan2 import Synthesis, from_rosinality
-from doppelgan.export.tensors import TensorTable
+from doppelgan.export.checkpoints.tensors import TensorTable
+from doppelgan.export.networks.stylegan2 import Synthesis, from_rosinality
+from doppelgan.export.onnx_files.graph_edit import GraphEditor
+from doppelgan.export.onnx_files.onnx_graph import to_onnx
+from doppelgan.export.variants import int8
 from doppelgan.runtime.backends import open_session
 from doppelgan.runtime.backends.native import session as native
 from doppelgan.runtime.host.machine import this_machine

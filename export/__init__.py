@@ -16,10 +16,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .checkpoint import Checkpoint, read_checkpoint
+    from .checkpoints.checkpoint import Checkpoint, read_checkpoint
     from .convert import build_encoder, export_checkpoint, generator_weights
-    from .onnx_graph import ExportedNetwork, export_module
-    from .stylegan2 import GeneratorWeights, Mapping, Synthesis
+    from .networks.stylegan2 import GeneratorWeights, Mapping, Synthesis
+    from .onnx_files.onnx_graph import ExportedNetwork, export_module
 
 __all__ = [
     "Checkpoint",
@@ -35,16 +35,16 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Checkpoint": "checkpoint",
-    "ExportedNetwork": "onnx_graph",
-    "GeneratorWeights": "stylegan2",
-    "Mapping": "stylegan2",
-    "Synthesis": "stylegan2",
+    "Checkpoint": "checkpoints.checkpoint",
+    "ExportedNetwork": "onnx_files.onnx_graph",
+    "GeneratorWeights": "networks.stylegan2",
+    "Mapping": "networks.stylegan2",
+    "Synthesis": "networks.stylegan2",
     "build_encoder": "convert",
     "export_checkpoint": "convert",
-    "export_module": "onnx_graph",
+    "export_module": "onnx_files.onnx_graph",
     "generator_weights": "convert",
-    "read_checkpoint": "checkpoint",
+    "read_checkpoint": "checkpoints.checkpoint",
 }
 
 

@@ -11,11 +11,11 @@ from doppelgan.runtime.errors import BundleError, CheckpointError
 from doppelgan.runtime.manifest import EncoderInfo, read_manifest
 from torch import Tensor
 
-from .checkpoint import Checkpoint, read_checkpoint
+from .checkpoints.checkpoint import Checkpoint, read_checkpoint
 from .directions import collect_directions
-from .encoders import CROP_SIZE, Encoder
-from .onnx_graph import ExportedNetwork, Report, export_module, no_report
-from .stylegan2 import GeneratorWeights, Mapping, Synthesis, from_nvidia, from_rosinality
+from .networks.encoders import CROP_SIZE, Encoder
+from .networks.stylegan2 import GeneratorWeights, Mapping, Synthesis, from_nvidia, from_rosinality
+from .onnx_files.onnx_graph import ExportedNetwork, Report, export_module, no_report
 
 RESTYLE_STEPS = 5
 UNSTATED_LICENSE = "not stated; that of the source files applies"
@@ -27,7 +27,7 @@ def export_checkpoint(
     *,
     generator: str | Path | None = None,  # instead of the one in ``checkpoint``, or where it has none
     toon: str | Path | None = None,  # a second generator for the same codes, style "toon"
-    directions: Iterable[str | Path] = (),  # edit directions, files as in runtime/edit/direction_files.py, or "sefa"
+    directions: Iterable[str | Path] = (),  # files as in runtime/edit/direction_files.py, or "sefa"
     name: str | None = None,  # of the bundle; default: the folder's
     license: str = UNSTATED_LICENSE,  # noqa: A002
     overwrite: bool = False,

@@ -15,7 +15,7 @@ from doppelgan.runtime.edit.direction_files import MANY, StyleSpaceOffset, read_
 from doppelgan.runtime.errors import EditError
 from numpy.typing import NDArray
 
-from .stylegan2 import Affine, GeneratorWeights
+from .networks.stylegan2 import Affine, GeneratorWeights
 
 _SEFA = re.compile(r"(?:([A-Za-z0-9_-]+)=)?sefa(?::(\d+)(?:,(\d+),(\d+))?)?")
 

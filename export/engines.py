@@ -339,7 +339,7 @@ def _in_precision(
     bundle: Bundle, name: str, data: bytes, precision: str, samples: int, report: Report
 ) -> tuple[bytes, Drift]:
     try:
-        from .precision import make_variant
+        from .variants.precision import make_variant
     except ModuleNotFoundError as error:
         raise BackendError(
             f"compile: {precision} needs the package {error.name!r}, which is not installed; "

@@ -15,14 +15,18 @@ from .conftest import ROOT
 
 RUNTIME = sorted((ROOT / "runtime").rglob("*.py"))
 ENGINE_BUILDING = [
-    ROOT / "export" / name for name in ("__init__.py", "engines.py", "fp16.py", "graph_edit.py")
+    ROOT / "export" / name
+    for name in ("__init__.py", "engines.py", "variants/fp16.py", "onnx_files/graph_edit.py")
 ]
 GUIDE = ROOT / "docs" / "jetson.md"
 
 # Base dependencies; everything else is imported where it is used, and its absence explained.
 BASE = {"av", "click", "msgspec", "numpy", "onnxruntime", "PIL", "rich", "doppelgan"}
 # Backends live in modules that only their own sessions import.
-OPTIONAL = {"runtime/backends/openvino.py": {"openvino"}, "runtime/backends/tensorrt/cuda/pycuda.py": {"pycuda"}}
+OPTIONAL = {
+    "runtime/backends/openvino.py": {"openvino"},
+    "runtime/backends/tensorrt/cuda/pycuda.py": {"pycuda"},
+}
 # Added to the standard library after 3.10.
 NEWER = {"tomllib", "typing.Self", "typing.override", "typing.Never", "typing.assert_never",
          "typing.Unpack", "typing.TypeVarTuple", "typing.NotRequired", "typing.Required", "datetime.UTC",

@@ -20,8 +20,8 @@ import torch
 from doppelgan.export import Mapping as ExportMapping
 from doppelgan.export import Synthesis as ExportSynthesis
 from doppelgan.export import export_module, generator_weights, read_checkpoint
-from doppelgan.export.onnx_graph import run_torch
-from doppelgan.export.parity import compare_all
+from doppelgan.export.onnx_files.onnx_graph import run_torch
+from doppelgan.export.onnx_files.parity import compare_all
 from doppelgan.runtime.bundle import BundleWriter
 from doppelgan.runtime.edit import Direction
 from doppelgan.runtime.manifest import EncoderInfo, Parity

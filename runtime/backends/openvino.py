@@ -6,8 +6,8 @@ Q/DQ nodes run their convolutions in int8 whatever the precision of the rest.
 
 Compiling takes longer than all else at a start, so what was compiled is kept for the next one where the
 caller vouches for the file by its sha256: in ``openvino/`` of the user's cache, under the rules of
-``host/private_cache.py`` (it is executed, so it never comes from a bundle), for one machine, version of OpenVINO,
-network and set of options.
+``host/private_cache.py`` (it is executed, so it never comes from a bundle), for one machine, version of
+OpenVINO, network and set of options.
 """
 
 from __future__ import annotations

@@ -19,13 +19,7 @@ from ..edit.direction import Direction
 from ..encode import Encoder
 from ..errors import BackendError, BundleError
 from ..host.files import sha256_of
-from ..manifest import (
-    MANIFEST,
-    DataFile,
-    Manifest,
-    Network,
-    read_manifest,
-)
+from ..manifest import MANIFEST, DataFile, Manifest, Network, read_manifest
 from ..places import find_bundle
 from ..types import Floats
 from .compiled import Compiled, find_compiled, session_options

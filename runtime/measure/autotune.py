@@ -167,7 +167,7 @@ def _variant(
 ) -> tuple[bytes, str]:
     """The network in another precision and a word on how. Raises ParityError or BackendError."""
     try:
-        from doppelgan.export.precision import make_variant
+        from doppelgan.export.variants.precision import make_variant
     except ModuleNotFoundError as error:
         raise BackendError(
             f"compile: {precision} needs the package {error.name!r}, which is not installed; "

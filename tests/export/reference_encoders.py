@@ -1,6 +1,6 @@
 """The pSp family's encoders the slow way: every layer as the files name it, nothing folded.
 
-Only for comparison with ``doppelgan.export.encoders``.
+Only for comparison with ``doppelgan.export.networks.encoders``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """StyleGAN2 the slow way, straight from the papers' formulas and the files' tensor names.
 
 Every sample gets its own modulated and demodulated weights; filters are sums over taps; nothing is
-folded, shared or reordered. Only for comparison with ``doppelgan.export.stylegan2``.
+folded, shared or reordered. Only for comparison with ``doppelgan.export.networks.stylegan2``.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from doppelgan.export.graph_edit import GraphEditor
+from doppelgan.export.onnx_files.graph_edit import GraphEditor
 from onnx import helper
 
 from benchmarks.common import Row, check, speedup, table, time_in_turns

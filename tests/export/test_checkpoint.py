@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from doppelgan.export.checkpoint import read_checkpoint
+from doppelgan.export.checkpoints.checkpoint import read_checkpoint
 from doppelgan.runtime.errors import CheckpointError
 from safetensors.torch import save_file
 

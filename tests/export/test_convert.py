@@ -15,7 +15,8 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
-from doppelgan.export import export_checkpoint, export_module, onnx_graph
+from doppelgan.export import export_checkpoint, export_module
+from doppelgan.export.onnx_files import onnx_graph
 from doppelgan.runtime import cli
 from doppelgan.runtime.bundle import Bundle, open_bundle
 from doppelgan.runtime.errors import BundleError, CheckpointError, DoppelganError, ParityError

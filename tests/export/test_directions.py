@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from doppelgan.export.directions import collect_directions, sefa, style_layers, style_space_direction
-from doppelgan.export.stylegan2 import Affine, GeneratorWeights, StyledConv, ToRGB
+from doppelgan.export.networks.stylegan2 import Affine, GeneratorWeights, StyledConv, ToRGB
 from doppelgan.runtime.edit.direction_files import StyleSpaceOffset
 from doppelgan.runtime.errors import EditError
 

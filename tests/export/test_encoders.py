@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from doppelgan.export.encoders import KINDS, Encoder
-from doppelgan.export.tensors import TensorTable
+from doppelgan.export.checkpoints.tensors import TensorTable
+from doppelgan.export.networks.encoders import KINDS, Encoder
 from doppelgan.runtime.errors import CheckpointError
 
 from . import reference_encoders as reference

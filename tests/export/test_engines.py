@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 import torch
 from doppelgan.export import engines
-from doppelgan.export.encoders import Encoder
+from doppelgan.export.checkpoints.tensors import TensorTable
 from doppelgan.export.engines import (
     BuiltEngine,
     Layer,
@@ -27,10 +27,10 @@ from doppelgan.export.engines import (
     read_build_log,
     unfused,
 )
-from doppelgan.export.fp16 import to_float16
-from doppelgan.export.onnx_graph import to_onnx
-from doppelgan.export.stylegan2 import Synthesis, from_rosinality
-from doppelgan.export.tensors import TensorTable
+from doppelgan.export.networks.encoders import Encoder
+from doppelgan.export.networks.stylegan2 import Synthesis, from_rosinality
+from doppelgan.export.onnx_files.onnx_graph import to_onnx
+from doppelgan.export.variants.fp16 import to_float16
 from doppelgan.runtime.backends.tensorrt.engine_record import RECORD, read_engines, record_folders
 from doppelgan.runtime.bundle import find_bundle
 from doppelgan.runtime.errors import BackendError, BundleError, ParityError

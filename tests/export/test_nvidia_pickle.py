@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from doppelgan.export.checkpoint import read_checkpoint
-from doppelgan.export.nvidia_pickle import read_pickle
+from doppelgan.export.checkpoints.checkpoint import read_checkpoint
+from doppelgan.export.checkpoints.nvidia_pickle import read_pickle
 from doppelgan.runtime.errors import CheckpointError
 
 from . import seeds

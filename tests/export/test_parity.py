@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from doppelgan.export.parity import compare, compare_all, require
+from doppelgan.export.onnx_files.parity import compare, compare_all, require
 from doppelgan.runtime.errors import ParityError
 
 

@@ -9,12 +9,12 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from doppelgan.export import int8
-from doppelgan.export.fp16 import rounding_twin, to_float16
-from doppelgan.export.onnx_graph import to_onnx
-from doppelgan.export.precision import Feeds, layer_operations, make_variant
-from doppelgan.export.stylegan2 import Synthesis, from_rosinality
-from doppelgan.export.tensors import TensorTable
+from doppelgan.export.checkpoints.tensors import TensorTable
+from doppelgan.export.networks.stylegan2 import Synthesis, from_rosinality
+from doppelgan.export.onnx_files.onnx_graph import to_onnx
+from doppelgan.export.variants import int8
+from doppelgan.export.variants.fp16 import rounding_twin, to_float16
+from doppelgan.export.variants.precision import Feeds, layer_operations, make_variant
 from doppelgan.runtime.drift import Bound, measure
 from doppelgan.runtime.errors import ParityError
 from numpy.typing import NDArray

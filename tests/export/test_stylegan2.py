@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from doppelgan.export.stylegan2 import Mapping, Synthesis, from_nvidia, from_rosinality
-from doppelgan.export.tensors import TensorTable
+from doppelgan.export.checkpoints.tensors import TensorTable
+from doppelgan.export.networks.stylegan2 import Mapping, Synthesis, from_nvidia, from_rosinality
 from doppelgan.runtime.errors import CheckpointError
 
 from . import reference_stylegan2 as reference

@@ -11,9 +11,9 @@ import onnx
 import onnxruntime as ort
 import pytest
 from click.testing import CliRunner
-from doppelgan.export import trackers
-from doppelgan.export.tflite.convert import Converter, GraphBuilder
-from doppelgan.export.tflite.reader import read_model
+from doppelgan.export.trackers import mediapipe as trackers
+from doppelgan.export.trackers.tflite_convert import Converter, GraphBuilder
+from doppelgan.export.trackers.tflite_reader import read_model
 from doppelgan.runtime.errors import CheckpointError
 from numpy.typing import NDArray
 

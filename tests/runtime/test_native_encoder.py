@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from doppelgan.export.encoders import CROP_SIZE, Encoder
-from doppelgan.export.onnx_graph import to_onnx
-from doppelgan.export.tensors import TensorTable
+from doppelgan.export.checkpoints.tensors import TensorTable
+from doppelgan.export.networks.encoders import CROP_SIZE, Encoder
+from doppelgan.export.onnx_files.onnx_graph import to_onnx
 from doppelgan.runtime import native
 from doppelgan.runtime.backends import Session, installed, open_session
 from doppelgan.runtime.backends.native import encoder_graph

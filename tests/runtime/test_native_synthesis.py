@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from doppelgan.export.onnx_graph import to_onnx
-from doppelgan.export.stylegan2 import Synthesis, from_nvidia, from_rosinality
-from doppelgan.export.tensors import TensorTable
+from doppelgan.export.checkpoints.tensors import TensorTable
+from doppelgan.export.networks.stylegan2 import Synthesis, from_nvidia, from_rosinality
+from doppelgan.export.onnx_files.onnx_graph import to_onnx
 from doppelgan.runtime import native
 from doppelgan.runtime.backends import Session, installed, open_session
 from doppelgan.runtime.bundle import open_bundle

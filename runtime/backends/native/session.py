@@ -2,7 +2,7 @@
 
 Runs synthesis networks and encoders of the pSp family as ``doppelgan export`` writes them, on x86-64 with
 AVX2 and on aarch64, and refuses every other network. Convolutions are Winograd's, and what follows one
-happens in the same pass over a map: ``runtime/native/networks/synthesis.h``, ``runtime/native/networks/encoder.h``.
+happens in the same pass over a map: ``runtime/native/networks``.
 
 ``precision="int16"`` rounds both sides of the large layers' products to 16-bit integers, weights once, the
 transformed pixels of every tile as they come, each row to a scale of its own; sums are exact in 32 bits and

@@ -9,7 +9,7 @@ from .driver import DeviceInfo
 
 
 class CudaPythonDriver:
-    """The interface of :class:`~doppelgan.runtime.backends.tensorrt.cuda.driver.Driver` on the CUDA runtime API.
+    """The interface of :class:`.driver.Driver` on the CUDA runtime API.
 
     Raises ImportError if the package is missing, BackendError if there is no usable GPU.
     """

@@ -13,7 +13,7 @@ from .driver import DeviceInfo
 
 
 class PycudaDriver:
-    """The interface of :class:`~doppelgan.runtime.backends.tensorrt.cuda.driver.Driver` on the CUDA driver API.
+    """The interface of :class:`.driver.Driver` on the CUDA driver API.
 
     It works in the primary context of device 0, which is the one that TensorRT uses, and makes it current
     around each call: a session may be opened in one thread and run in another.

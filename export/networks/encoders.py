@@ -19,7 +19,7 @@ from doppelgan.runtime.errors import CheckpointError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .tensors import TensorTable
+from ..checkpoints.tensors import TensorTable
 
 CROP_SIZE = 256
 BN_EPS = 1e-5

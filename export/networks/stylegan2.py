@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .tensors import TensorTable
+from ..checkpoints.tensors import TensorTable
 
 SLOPE = 0.2  # of every leaky ReLU in the generator
 DEMOD_EPS = 1e-8

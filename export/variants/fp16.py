@@ -19,7 +19,14 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from .graph_edit import Array, GraphEditor, Modulated, attribute, modulated_convolutions, replace_input
+from ..onnx_files.graph_edit import (
+    Array,
+    GraphEditor,
+    Modulated,
+    attribute,
+    modulated_convolutions,
+    replace_input,
+)
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 CLAMP = 256.0

@@ -27,8 +27,8 @@ import onnx
 from doppelgan.runtime.errors import CheckpointError, DoppelganError
 from numpy.typing import NDArray
 
-from .tflite.convert import Converter, GraphBuilder
-from .tflite.reader import Model, read_model
+from .tflite_convert import Converter, GraphBuilder
+from .tflite_reader import Model, read_model
 
 DETECTOR_MEMBERS = {
     "short": "mediapipe/modules/face_detection/face_detection_short_range.tflite",
@@ -156,7 +156,3 @@ def main(source: Path, output: Path, detector: str) -> None:
         raise SystemExit(2) from None
     for path in paths:
         click.echo(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
-
-
-if __name__ == "__main__":
-    main()

@@ -16,7 +16,7 @@ from doppelgan.runtime.errors import CheckpointError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from .reader import Model, Operator
+from .tflite_reader import Model, Operator
 
 OPSET = 18
 _ACTIVATIONS = {0: None, 1: "Relu", 3: "Relu6"}

@@ -18,9 +18,9 @@ from doppelgan.runtime.drift import BOUNDS, Bound, Drift, measure, require
 from doppelgan.runtime.errors import ParityError
 from numpy.typing import NDArray
 
+from ..onnx_files.graph_edit import GraphEditor, is_dense_convolution
 from . import int8
 from .fp16 import rounding_twin, to_float16
-from .graph_edit import GraphEditor, is_dense_convolution
 
 __all__ = ["VARIANTS", "Variant", "make_variant"]
 

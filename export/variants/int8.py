@@ -21,7 +21,13 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from .graph_edit import Array, GraphEditor, is_dense_convolution, modulated_convolutions, replace_input
+from ..onnx_files.graph_edit import (
+    Array,
+    GraphEditor,
+    is_dense_convolution,
+    modulated_convolutions,
+    replace_input,
+)
 
 Feeds = Mapping[str, Array]
 

@@ -1,0 +1,1 @@
+"""The networks as torch modules: generators and encoders that checkpoints are loaded into."""

@@ -1,1 +1,0 @@
-"""Reading TensorFlow Lite flatbuffers and rewriting them as ONNX."""

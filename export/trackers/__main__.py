@@ -1,0 +1,5 @@
+"""``python -m doppelgan.export.trackers``."""
+
+from .mediapipe import main
+
+main()

@@ -1,0 +1,1 @@
+"""Variants of an ONNX network in other precisions: float16, int8."""
