@@ -91,14 +91,36 @@ std::unique_ptr<doppelgan::Synthesis> build(int64_t w_dim, int64_t rows, const F
         precision == "int16" ? doppelgan::Arithmetic::int16 : doppelgan::Arithmetic::float32);
 }
 
-void run(doppelgan::Synthesis &synthesis, const Codes &codes, const Picture &picture, int threads) {
+void check(const doppelgan::Synthesis &synthesis, const Codes &codes, const Picture &picture) {
+    const int64_t size = static_cast<int64_t>(picture.shape(1));
     if (static_cast<int64_t>(codes.shape(0)) != synthesis.rows() ||
-        static_cast<int64_t>(codes.shape(1)) != synthesis.w_dim() ||
-        static_cast<int64_t>(picture.shape(1)) != synthesis.size() ||
-        static_cast<int64_t>(picture.shape(2)) != synthesis.size())
-        throw nb::value_error("codes or picture have another shape than the network's");
+        static_cast<int64_t>(codes.shape(1)) != synthesis.w_dim())
+        throw nb::value_error("codes have another shape than the network's");
+    if (static_cast<int64_t>(picture.shape(2)) != size || size < 4 || size > synthesis.size() ||
+        synthesis.size() % size != 0 || (size & (size - 1)) != 0)
+        throw nb::value_error("a picture must have the network's size, or a smaller resolution's");
+}
+
+void run(doppelgan::Synthesis &synthesis, const Codes &codes, const Picture &picture, int threads) {
+    check(synthesis, codes, picture);
+    const float *const all_codes[] = {codes.data()};
+    float *const pictures[] = {picture.data()};
+    const int64_t size = static_cast<int64_t>(picture.shape(1));
     nb::gil_scoped_release release;
-    synthesis.run(codes.data(), picture.data(), threads);
+    synthesis.run(all_codes, pictures, 1, size, threads);
+}
+
+void run_pair(doppelgan::Synthesis &synthesis, const Codes &codes, const Codes &edited_codes,
+              const Picture &plain, const Picture &edited, int threads) {
+    check(synthesis, codes, plain);
+    check(synthesis, edited_codes, edited);
+    if (plain.shape(1) != edited.shape(1) || plain.data() == edited.data())
+        throw nb::value_error("expected two pictures of one size");
+    const float *const all_codes[] = {codes.data(), edited_codes.data()};
+    float *const pictures[] = {plain.data(), edited.data()};
+    const int64_t size = static_cast<int64_t>(plain.shape(1));
+    nb::gil_scoped_release release;
+    synthesis.run(all_codes, pictures, 2, size, threads);
 }
 
 }  // namespace
@@ -109,6 +131,8 @@ void bind_synthesis(nb::module_ &m) {
              nb::arg("convolutions"), nb::arg("rgbs"), nb::arg("precision") = "float32")
         .def("run", &run, nb::arg("codes").noconvert(), nb::arg("picture").noconvert(),
              nb::arg("threads") = 1)
+        .def("run_pair", &run_pair, nb::arg("codes").noconvert(), nb::arg("edited_codes").noconvert(),
+             nb::arg("plain").noconvert(), nb::arg("edited").noconvert(), nb::arg("threads") = 1)
         .def_prop_ro("size", &doppelgan::Synthesis::size)
         .def_prop_ro("bytes", &doppelgan::Synthesis::bytes);
     m.def("networks_available", [] {

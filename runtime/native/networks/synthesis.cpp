@@ -11,6 +11,8 @@ constexpr int64_t WINOGRAD_FROM = 16;  // pixels; smaller maps have too few tile
 constexpr int64_t UP_WINOGRAD_FROM = 16;  // pixels, before they are doubled
 constexpr int64_t UP_PANELS_UNTIL =
     64;  // pixels; up-sampling Winograd layers of larger maps are divided into bands
+constexpr int64_t UP_TOGETHER_UNTIL =
+    32;  // pixels; up-sampling Winograd layers of larger maps take one map after the other
 constexpr int64_t TILES_AT_ONCE = 48;  // most tiles that share a pass over the weights
 constexpr int64_t FEW_TILES = 24;     // the same where weights are few: what a part needs then fits the cache
 constexpr int64_t BANDS_FROM = 32;    // pixels; up-sampling of larger maps is divided into bands of rows
@@ -66,6 +68,13 @@ size_t map_values(int64_t size, int64_t channels) {
     return static_cast<size_t>((size + 2) * (size + 2) * channels);
 }
 
+// As many values, if there are not yet. New ones are zero.
+template <typename Vector>
+auto *grown(Vector &values, size_t count) {
+    if (values.size() < count) values.resize(count);
+    return values.data();
+}
+
 int64_t parts(int64_t work, int64_t most) { return (work + most - 1) / most; }
 
 // Whether Winograd saves more products of an up-sampling convolution than its transforms cost.
@@ -78,12 +87,11 @@ Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
                      Arithmetic arithmetic)
     : w_dim_(w_dim), rows_(rows), size_(int64_t{4} << (rgbs.size() - 1)) {
     const auto affine = [&](const Style &style, int64_t channels) {
-        Affine a{style.row, channels, {}, {}, {}};
+        Affine a{style.row, channels, {}, {}};
         a.weight.assign(static_cast<size_t>(channels * padded(w_dim)), 0.0f);
         for (int64_t c = 0; c < channels; ++c)
             std::copy_n(style.weight + c * w_dim, w_dim, a.weight.begin() + c * padded(w_dim));
         a.bias = copy(style.bias, channels, channels);
-        a.value.assign(static_cast<size_t>(padded(channels)), 0.0f);
         return a;
     };
 
@@ -95,14 +103,13 @@ Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
             for (int64_t x = 0; x < 4; ++x)
                 constant_[static_cast<size_t>(((y + 1) * 6 + x + 1) * first + c)] =
                     constant[(c * 4 + y) * 4 + x];
-    start_ = constant_;
 
     layers_.resize(layers.size());
     int64_t size = 4;
     for (size_t n = 0; n < layers.size(); ++n) {
         const StyledLayer &from = layers[n];
         Layer &layer = layers_[n];
-        Convolution &c = layer.convolution;
+        Convolution &c = layer.common;
         c.in_size = size;
         if (from.up) size *= 2;
         c.size = size;
@@ -117,8 +124,6 @@ Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
         for (int64_t o = 0; o < from.outputs; ++o)
             std::copy_n(from.demod + o * from.inputs, from.inputs, layer.demod_weight.begin() + o * c.inputs);
         layer.eps = copy(from.eps, from.outputs, from.outputs);
-        layer.demod.assign(static_cast<size_t>(c.outputs), 0.0f);
-        layer.squares.assign(static_cast<size_t>(c.inputs), 0.0f);
         layer.bias = copy(from.bias, from.outputs, c.outputs);
         layer.noise = copy(from.noise, size * size, size * size);
         std::copy_n(from.fir_down, 4, c.fir_down);
@@ -133,187 +138,309 @@ Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
         rgb.style = affine(from.style, from.inputs);
         rgb.weight = copy(from.weight, 3 * from.inputs, 3 * from.inputs);
         rgb.bias = copy(from.bias, 3, 3);
-        rgb.scaled.assign(static_cast<size_t>(3 * padded(from.inputs)), 0.0f);
-        if (level + 1 < rgbs.size()) rgb.picture.assign(static_cast<size_t>(3 * (16 << 2 * level)), 0.0f);
         std::copy_n(from.fir_down, 4, rgb.fir_down);
         std::copy_n(from.fir_across, 4, rgb.fir_across);
     }
 
-    // What integers are made of need not be more exact than they are.
-    for (size_t n = 0; n + 1 < layers_.size(); ++n) {
-        Layer &layer = layers_[n];
-        const Kind next = layers_[n + 1].kind;
-        const size_t count = map_values(layer.convolution.size, layer.convolution.outputs);
-        if (arithmetic == Arithmetic::int16 && (next == Kind::winograd || next == Kind::up_winograd))
-            layer.halves.assign(count, 0);
-        else
-            layer.map.assign(count, 0.0f);
-    }
-
-    // The vectors stay where they are from here on.
+    // Inputs of integer layers are rounded anyway: their maps are kept in bfloat16. No vector of a layer may be
+    // resized below this line, since kernels are given pointers into them.
     ones_.assign(static_cast<size_t>(padded(layers.back().outputs)), 1.0f);
     for (size_t n = 0; n < layers_.size(); ++n) {
         Layer &layer = layers_[n];
-        Convolution &c = layer.convolution;
-        const bool last = n + 1 == layers_.size();
+        const Kind next = n + 1 < layers_.size() ? layers_[n + 1].kind : Kind::direct;
+        layer.halves =
+            arithmetic == Arithmetic::int16 && (next == Kind::winograd || next == Kind::up_winograd);
+        Convolution &c = layer.common;
         c.weights = layer.weights.view();
-        c.y = {};
-        if (!layer.map.empty()) c.y.floats = layer.map.data();
-        if (!layer.halves.empty()) c.y.halves = layer.halves.data();
-        c.y.large = layer.map_bytes() >= LARGE_MAP;
-        const Map before = n == 0 ? Map{start_.data(), nullptr, false} : layers_[n - 1].convolution.y;
-        c.x = {before.floats, before.halves};
-        c.demod = layer.demod.data(), c.bias = layer.bias.data(), c.noise = layer.noise.data();
-        c.style = last ? ones_.data() : layers_[n + 1].style.value.data();
-        const bool colored = n % 2 == 0;
-        c.rgb_weights = colored ? rgbs_[n / 2].scaled.data() : nullptr;
-        c.rgb_bias = colored ? rgbs_[n / 2].bias.data() : nullptr;
-        c.rgb_clamp = colored ? rgbs[n / 2].clamp : 0.0f;
-        c.rgb = nullptr;  // known when the picture is
+        c.bias = layer.bias.data(), c.noise = layer.noise.data();
+        c.rgb_bias = n % 2 == 0 ? rgbs_[n / 2].bias.data() : nullptr;
+        c.rgb_clamp = n % 2 == 0 ? rgbs[n / 2].clamp : 0.0f;
+    }
+
+    for (Lane &lane : lanes_) {
+        lane.layers.resize(layers_.size());
+        lane.rgbs.resize(rgbs_.size());
+        for (size_t n = 0; n < layers_.size(); ++n) {
+            const Convolution &c = layers_[n].common;
+            lane.layers[n].style.assign(static_cast<size_t>(c.inputs), 0.0f);
+            lane.layers[n].squares.assign(static_cast<size_t>(c.inputs), 0.0f);
+            lane.layers[n].demod.assign(static_cast<size_t>(c.outputs), 0.0f);
+        }
+        for (size_t level = 0; level < rgbs_.size(); ++level) {
+            const size_t channels = static_cast<size_t>(padded(rgbs[level].inputs));
+            lane.rgbs[level].style.assign(channels, 0.0f);
+            lane.rgbs[level].scaled.assign(3 * channels, 0.0f);
+        }
+        lane.start = constant_;
     }
 }
 
 size_t Synthesis::bytes() const {
-    size_t floats = constant_.size() * 2, weights = 0;
+    size_t floats = constant_.size(), bytes = 0;
     for (const Layer &layer : layers_) {
-        weights += layer.weights.bytes() + layer.map_bytes();
+        bytes += layer.weights.bytes();
         floats += layer.style.weight.size() + layer.demod_weight.size() + layer.noise.size();
     }
-    for (const Rgb &rgb : rgbs_) floats += rgb.style.weight.size() + rgb.weight.size() + rgb.picture.size();
-    return floats * sizeof(float) + weights;
+    for (const Rgb &rgb : rgbs_) floats += rgb.style.weight.size() + rgb.weight.size();
+    for (const Lane &lane : lanes_) {
+        floats += lane.start.size();
+        for (const Lane::LayerState &state : lane.layers)
+            floats += state.map.size(), bytes += state.halves.size() * sizeof(uint16_t);
+        for (const Lane::RgbState &state : lane.rgbs) floats += state.picture.size();
+    }
+    return floats * sizeof(float) + bytes;
 }
 
-Synthesis::Division Synthesis::division(const Layer &layer, int64_t threads) const {
-    const Convolution &c = layer.convolution;
+Map Synthesis::map_of(size_t lane, size_t n) {
+    const Convolution &c = layers_[n].common;
+    const size_t count = map_values(c.size, c.outputs);
+    Lane::LayerState &state = lanes_[lane].layers[n];
+    if (layers_[n].halves) return {nullptr, grown(state.halves, count), count * sizeof(uint16_t) >= LARGE_MAP};
+    return {grown(state.map, count), nullptr, count * sizeof(float) >= LARGE_MAP};
+}
+
+float *Synthesis::picture_of(size_t lane, size_t level) {
+    return grown(lanes_[lane].rgbs[level].picture, size_t{3} * (size_t{16} << 2 * level));
+}
+
+// Up to the first row of codes that differs, a second picture is the first one: it has no layer of its own.
+// The layer before, and RGB layers whose rows differ, are convolved once and finished for both.
+struct Synthesis::Plan {
+    struct Step {
+        Convolution each[MOST_PICTURES];
+        Pictures pictures() const { return {each, count, maps}; }
+        int64_t count, maps;
+    };
+    struct Color {
+        float *pictures[MOST_PICTURES];      // nullptr: as the first
+        const float *before[MOST_PICTURES];  // at half the size
+    };
+    struct AffineOf {
+        size_t lane, number;  // of a convolution; from `steps.size()` on, of an RGB layer
+    };
+    std::vector<Step> steps;
+    std::vector<Color> colors;
+    std::vector<AffineOf> styles;  // to be computed
+    std::vector<float> codes[MOST_PICTURES];
+    bool alike;  // both pictures, to the last pixel
+};
+
+Synthesis::Plan Synthesis::plan(const float *const *codes, float *const *pictures, int64_t count,
+                                int64_t size) {
+    Plan plan;
+    size_t levels = 1;
+    while (int64_t{4} << (levels - 1) < size) ++levels;
+    const int64_t width = padded(w_dim_);
+    std::vector<bool> differs(static_cast<size_t>(rows_), false);
+    for (int64_t n = 0; n < count; ++n) {
+        plan.codes[n].assign(static_cast<size_t>(rows_ * width), 0.0f);
+        for (int64_t row = 0; row < rows_; ++row) {
+            const float *from = codes[n] + row * w_dim_;
+            std::copy_n(from, w_dim_, plan.codes[n].begin() + row * width);
+            if (!std::equal(from, from + w_dim_, codes[0] + row * w_dim_))
+                differs[static_cast<size_t>(row)] = true;
+        }
+    }
+    const auto row_differs = [&](const Affine &style) { return differs[static_cast<size_t>(style.row)]; };
+    const auto lane_of = [&](size_t picture, const Affine &style) { return row_differs(style) ? picture : 0; };
+
+    plan.steps.resize(2 * levels - 1);
+    plan.colors.resize(levels);
+    bool maps_differ = false, colors_differ = false;
+    Map before[MOST_PICTURES] = {{lanes_[0].start.data(), nullptr, false}, {lanes_[1].start.data(), nullptr, false}};
+    for (size_t n = 0; n < plan.steps.size(); ++n) {
+        const Layer &layer = layers_[n];
+        Plan::Step &step = plan.steps[n];
+        const bool last = n + 1 == plan.steps.size(), colored = n % 2 == 0;
+        const size_t level = n / 2;
+        maps_differ = maps_differ || row_differs(layer.style);
+        const bool next_differ = !last && (maps_differ || row_differs(layers_[n + 1].style));
+        if (colored) colors_differ = colors_differ || maps_differ || row_differs(rgbs_[level].style);
+        step.maps = maps_differ ? count : 1;
+        step.count = next_differ || (colored && colors_differ) ? count : 1;
+        for (size_t p = 0; p < static_cast<size_t>(step.count); ++p) {
+            Convolution &c = step.each[p];
+            c = layer.common;
+            const Map &x = before[maps_differ ? p : 0];
+            c.x = {x.floats, x.halves};
+            c.y = last || (p > 0 && !next_differ) ? Map{} : map_of(p, n);
+            c.demod = lanes_[lane_of(p, layer.style)].layers[n].demod.data();
+            c.style = last ? ones_.data()
+                           : lanes_[lane_of(p, layers_[n + 1].style)].layers[n + 1].style.data();
+            c.rgb_weights = nullptr, c.rgb = nullptr;
+            if (!colored || (p > 0 && !colors_differ)) continue;
+            c.rgb_weights = lanes_[lane_of(p, rgbs_[level].style)].rgbs[level].scaled.data();
+            c.rgb = last ? pictures[p] : picture_of(p, level);
+        }
+        for (size_t p = 0; p < MOST_PICTURES; ++p) {
+            if (!last && p < static_cast<size_t>(step.count)) before[p] = step.each[p].y;
+            if (!colored) continue;
+            Plan::Color &color = plan.colors[level];
+            color.pictures[p] = p < static_cast<size_t>(step.count) ? step.each[p].rgb : nullptr;
+            color.before[p] = level == 0 ? nullptr : plan.colors[level - 1].pictures[p];
+            if (level > 0 && color.before[p] == nullptr) color.before[p] = plan.colors[level - 1].pictures[0];
+        }
+    }
+    for (size_t p = 0; p < static_cast<size_t>(count); ++p) {
+        for (size_t n = 0; n < plan.steps.size(); ++n)
+            if (lane_of(p, layers_[n].style) == p) plan.styles.push_back({p, n});
+        for (size_t level = 0; level < levels; ++level)
+            if (lane_of(p, rgbs_[level].style) == p) plan.styles.push_back({p, plan.steps.size() + level});
+    }
+    plan.alike = count > 1 && !colors_differ;
+    return plan;
+}
+
+Synthesis::Division Synthesis::division(const Layer &layer, int64_t maps, int64_t threads) const {
+    const Convolution &c = layer.common;
     switch (layer.kind) {
-        case Kind::direct: return {std::min(threads, c.size), 1, direct_scratch(c)};
+        case Kind::direct: {
+            const int64_t items = std::min(threads, maps * c.size);
+            return {1, items, 1, direct_scratch(c, parts(maps * c.size, items))};
+        }
         case Kind::winograd: {
-            const int64_t tiles = c.size / TILE * (c.size / TILE);
+            const int64_t tiles = maps * (c.size / TILE) * (c.size / TILE);
             const int64_t items =
                 parts(parts(tiles, c.inputs <= 64 ? FEW_TILES : TILES_AT_ONCE), threads) * threads;
-            return {items, 1, winograd_scratch(c, parts(tiles, items))};
+            return {1, items, 1, winograd_scratch(c, parts(tiles, items))};
         }
         case Kind::up_winograd: {
             // A band computes most of a row of tiles twice; small maps are divided by channels.
             const int64_t panels =
                 c.in_size <= UP_PANELS_UNTIL && c.outputs % (threads * PANEL) == 0 ? threads : 1;
-            const int64_t rows = c.in_size / TILE;
+            const int64_t rows = c.in_size / TILE, groups = c.in_size <= UP_TOGETHER_UNTIL ? 1 : maps;
             const int64_t bands =
                 panels > 1 ? 1 : std::min(rows, parts(c.in_size, ROWS_AT_ONCE * threads) * threads);
-            return {bands, panels, up_winograd_scratch(c, parts(rows, bands) * TILE, c.outputs / panels)};
+            return {groups, bands, panels,
+                    up_winograd_scratch(c, maps / groups, parts(rows, bands) * TILE, c.outputs / panels)};
         }
         case Kind::up: break;
     }
     // A band of rows repeats a row and a half of its neighbor, so small maps are divided by channels.
-    const int64_t panels = c.in_size >= BANDS_FROM ? 1 : std::min(threads, parts(c.outputs, PANEL));
+    // Several maps go through one panel of weights, which the cache then holds.
+    const int64_t all = parts(c.outputs, PANEL);
+    const int64_t panels = c.in_size >= BANDS_FROM ? 1 : maps > 1 ? all : std::min(threads, all);
     const int64_t bands = c.in_size >= BANDS_FROM ? parts(c.in_size, ROWS_AT_ONCE * threads) * threads : 1;
-    return {bands, panels, up_scratch(c, std::min(c.outputs, parts(c.outputs, panels * PANEL) * PANEL))};
+    return {1, bands, panels, up_scratch(c, std::min(c.outputs, parts(all, panels) * PANEL))};
 }
 
-void Synthesis::compute(const Layer &layer, const Division &division, int64_t item, float *scratch) const {
-    const Convolution &c = layer.convolution;
-    const int64_t band = item / division.panels, panel = item % division.panels;
+void Synthesis::compute(const Layer &layer, const Pictures &all, const Division &division, int64_t item,
+                        float *scratch) const {
+    const Convolution &c = layer.common;
+    const int64_t panel = item % division.panels, band = item / division.panels % division.rows;
+    const int64_t group = item / division.panels / division.rows;
+    const Pictures pictures = division.groups == 1 ? all : Pictures{all.each + group, 1, 1};
     const auto from = [&](int64_t rows) { return rows * band / division.rows; };
     const auto until = [&](int64_t rows) { return rows * (band + 1) / division.rows; };
     switch (layer.kind) {
-        case Kind::direct: convolve_direct(c, from(c.size), until(c.size), scratch); break;
+        case Kind::direct:
+            convolve_direct(pictures, from(pictures.maps * c.size), until(pictures.maps * c.size), scratch);
+            break;
         case Kind::winograd: {
-            const int64_t tiles = c.size / TILE * (c.size / TILE);
-            convolve_winograd(c, from(tiles), until(tiles), scratch);
+            const int64_t tiles = pictures.maps * (c.size / TILE) * (c.size / TILE);
+            convolve_winograd(pictures, from(tiles), until(tiles), scratch);
             break;
         }
         case Kind::up_winograd: {
             const int64_t rows = c.in_size / TILE, width = c.outputs / division.panels, first = panel * width;
-            convolve_up_winograd(c, {from(rows) * TILE, until(rows) * TILE, first, first + width}, scratch);
+            convolve_up_winograd(pictures, {from(rows) * TILE, until(rows) * TILE, first, first + width}, scratch);
             break;
         }
         case Kind::up: {
             const int64_t width = parts(c.outputs, division.panels * PANEL) * PANEL, first = panel * width;
             if (first < c.outputs)
-                convolve_up(c, {from(c.in_size), until(c.in_size), first, std::min(first + width, c.outputs)},
+                convolve_up(pictures,
+                            {from(c.in_size), until(c.in_size), first, std::min(first + width, c.outputs)},
                             scratch);
         }
     }
 }
 
-// Items: the convolutions, then the RGB layers.
-void Synthesis::compute_style(int64_t item, const float *codes) {
-    const size_t n = static_cast<size_t>(item);
-    Affine &style = n < layers_.size() ? layers_[n].style : rgbs_[n - layers_.size()].style;
+void Synthesis::compute_style(const Plan &plan, int64_t item) {
+    const auto [lane, n] = plan.styles[static_cast<size_t>(item)];
+    const bool color = n >= plan.steps.size();
+    const size_t level = n - plan.steps.size();
+    const Affine &style = color ? rgbs_[level].style : layers_[n].style;
+    std::vector<float> &value = color ? lanes_[lane].rgbs[level].style : lanes_[lane].layers[n].style;
     const int64_t width = padded(w_dim_);
     for (int64_t c = 0; c < style.channels; ++c)
-        style.value[static_cast<size_t>(c)] =
+        value[static_cast<size_t>(c)] =
             style.bias[static_cast<size_t>(c)] +
-            dot(style.weight.data() + c * width, codes + style.row * width, width);
+            dot(style.weight.data() + c * width, plan.codes[lane].data() + style.row * width, width);
 }
 
 // What follows from the styles: demodulation, the constant's map, the weights of the RGB layers.
-void Synthesis::apply_style(int64_t item, float *picture) {
-    const size_t n = static_cast<size_t>(item);
-    if (n < layers_.size()) {
-        Layer &layer = layers_[n];
-        const std::vector<float> &style = layer.style.value;
-        const int64_t inputs = layer.convolution.inputs;
-        for (size_t i = 0; i < style.size(); ++i) layer.squares[i] = style[i] * style[i];
+void Synthesis::apply_style(const Plan &plan, int64_t item) {
+    const auto [lane, n] = plan.styles[static_cast<size_t>(item)];
+    if (n < plan.steps.size()) {
+        const Layer &layer = layers_[n];
+        Lane::LayerState &state = lanes_[lane].layers[n];
+        const std::vector<float> &style = state.style;
+        const int64_t inputs = layer.common.inputs;
+        for (size_t i = 0; i < style.size(); ++i) state.squares[i] = style[i] * style[i];
         for (int64_t o = 0; o < layer.outputs; ++o)
-            layer.demod[static_cast<size_t>(o)] =
+            state.demod[static_cast<size_t>(o)] =
                 1.0f / std::sqrt(layer.eps[static_cast<size_t>(o)] +
-                                 dot(layer.demod_weight.data() + o * inputs, layer.squares.data(), inputs));
+                                 dot(layer.demod_weight.data() + o * inputs, state.squares.data(), inputs));
+        std::vector<float> &start = lanes_[lane].start;
         if (n == 0)
-            for (size_t i = 0; i < start_.size(); ++i) start_[i] = constant_[i] * style[i % style.size()];
+            for (size_t i = 0; i < start.size(); ++i) start[i] = constant_[i] * style[i % style.size()];
         return;
     }
-    const size_t level = n - layers_.size();
-    Rgb &rgb = rgbs_[level];
-    const size_t channels = static_cast<size_t>(rgb.style.channels), stride = rgb.style.value.size();
+    const size_t level = n - plan.steps.size();
+    const Rgb &rgb = rgbs_[level];
+    Lane::RgbState &state = lanes_[lane].rgbs[level];
+    const size_t channels = static_cast<size_t>(rgb.style.channels), stride = state.style.size();
     for (size_t color = 0; color < 3; ++color)
         for (size_t c = 0; c < channels; ++c)
-            rgb.scaled[color * stride + c] = rgb.weight[color * channels + c] * rgb.style.value[c];
-    if (level == 0) std::fill_n(rgb_of(0, picture), 3 * 16, 0.0f);
+            state.scaled[color * stride + c] = rgb.weight[color * channels + c] * state.style[c];
 }
 
-void Synthesis::work(Team &team, float *scratch, const float *codes, float *picture) {
-    const int64_t styles = static_cast<int64_t>(layers_.size() + rgbs_.size());
-    team.pass(styles, [&](int64_t item) { compute_style(item, codes); });
-    team.pass(styles, [&](int64_t item) { apply_style(item, picture); });
-    for (size_t n = 0; n < layers_.size(); ++n) {
+void Synthesis::work(Team &team, const Plan &plan, float *scratch) {
+    const int64_t styles = static_cast<int64_t>(plan.styles.size());
+    team.pass(styles, [&](int64_t item) { compute_style(plan, item); });
+    team.pass(styles, [&](int64_t item) { apply_style(plan, item); });
+    for (size_t n = 0; n < plan.steps.size(); ++n) {
         const Layer &layer = layers_[n];
-        const Division divided = division(layer, team.size());
-        // While a map is doubled, so is the RGB picture.
-        const int64_t size = layer.convolution.size, level = static_cast<int64_t>(n + 1) / 2;
-        const int64_t rgb_items = layer.convolution.in_size < size ? parts(size, RGB_ROWS) : 0;
-        team.pass(divided.items() + rgb_items, [&](int64_t item) {
-            if (item < divided.items()) return compute(layer, divided, item, scratch);
-            const Rgb &rgb = rgbs_[static_cast<size_t>(level)];
-            const int64_t first = (item - divided.items()) * RGB_ROWS;
-            upsample_rgb(rgb_of(static_cast<size_t>(level - 1), picture), size / 2, rgb.fir_down,
-                         rgb.fir_across, rgb_of(static_cast<size_t>(level), picture), first,
-                         std::min(first + RGB_ROWS, size), scratch);
+        const Pictures pictures = plan.steps[n].pictures();
+        const Division divided = division(layer, pictures.maps, team.size());
+        // While a map is doubled, so are the RGB pictures.
+        const int64_t size = layer.common.size;
+        const size_t level = (n + 1) / 2;
+        const int64_t strips = layer.common.in_size < size ? parts(size, RGB_ROWS) : 0;
+        const int64_t doubled = strips == 0 ? 0 : plan.colors[level].pictures[1] != nullptr ? 2 : 1;
+        team.pass(divided.items() + doubled * strips, [&](int64_t item) {
+            if (item < divided.items()) return compute(layer, pictures, divided, item, scratch);
+            const Rgb &rgb = rgbs_[level];
+            const Plan::Color &color = plan.colors[level];
+            const int64_t picture = (item - divided.items()) / strips;
+            const int64_t first = (item - divided.items()) % strips * RGB_ROWS;
+            upsample_rgb(color.before[picture], size / 2, rgb.fir_down, rgb.fir_across,
+                         color.pictures[picture], first, std::min(first + RGB_ROWS, size), scratch);
         });
     }
 }
 
-void Synthesis::run(const float *codes, float *picture, int threads) {
+void Synthesis::run(const float *const *codes, float *const *pictures, int64_t count, int64_t size,
+                    int threads) {
     Team team(std::max(1, threads));
-    const int64_t width = padded(w_dim_);
-    std::vector<float> padded_codes(static_cast<size_t>(rows_ * width), 0.0f);
-    for (int64_t row = 0; row < rows_; ++row)
-        std::copy_n(codes + row * w_dim_, w_dim_, padded_codes.begin() + row * width);
-    for (size_t n = 0; n < layers_.size(); n += 2) layers_[n].convolution.rgb = rgb_of(n / 2, picture);
+    const Plan plan = this->plan(codes, pictures, count, size);
+    for (float *picture : plan.colors[0].pictures)
+        if (picture != nullptr) std::fill_n(picture, 3 * 16, 0.0f);
 
     size_t floats = static_cast<size_t>(size_ + 2);
-    for (const Layer &layer : layers_)
-        floats = std::max(floats, static_cast<size_t>(division(layer, team.size()).scratch));
+    for (size_t n = 0; n < plan.steps.size(); ++n)
+        floats = std::max(
+            floats, static_cast<size_t>(division(layers_[n], plan.steps[n].maps, team.size()).scratch));
     scratch_.resize(static_cast<size_t>(team.size()));
     for (Large<float> &scratch : scratch_)
         if (scratch.size() < floats) scratch.resize(floats);
 
     together(
         team.size(),
-        [&](int number) {
-            work(team, scratch_[static_cast<size_t>(number)].data(), padded_codes.data(), picture);
-        },
+        [&](int number) { work(team, plan, scratch_[static_cast<size_t>(number)].data()); },
         [&](int) { team.leave(); });
+    if (plan.alike) std::copy_n(pictures[0], 3 * size * size, pictures[1]);
 }
 
 }  // namespace doppelgan

@@ -1,4 +1,5 @@
-// A StyleGAN2 synthesis network, compiled into one program: W+ codes in, RGB picture out.
+// A StyleGAN2 synthesis network, compiled into one program: W+ codes in, RGB picture out; or two codes in and
+// both pictures out, which share a pass over the weights and everything before the first row that differs.
 //
 // Every layer is one parallel pass: convolution, demodulation, noise, bias, activation, the next layer's
 // style and, where a resolution ends, its share of the RGB picture. 3x3 convolutions from 16 pixels on are
@@ -49,8 +50,9 @@ class Synthesis {
     Synthesis(int64_t w_dim, int64_t rows, const float *constant, const std::vector<StyledLayer> &layers,
               const std::vector<RgbLayer> &rgbs, Arithmetic arithmetic);
 
-    // codes [rows][w_dim] -> picture [3][size][size], RGB. One run at a time.
-    void run(const float *codes, float *picture, int threads);
+    // codes[n] [rows][w_dim] -> pictures[n] [3][size][size], RGB, for one or two n; `size` is the network's or a
+    // smaller resolution of it, whose RGB sum is then the picture. One run at a time.
+    void run(const float *const *codes, float *const *pictures, int64_t count, int64_t size, int threads);
 
     int64_t size() const { return size_; }
     int64_t rows() const { return rows_; }
@@ -60,44 +62,60 @@ class Synthesis {
   private:
     enum class Kind { direct, winograd, up, up_winograd };
     struct Affine {
-        int64_t row, channels;                   // channels as in the file
-        std::vector<float> weight, bias, value;  // [channels][w_dim], [channels], [padded]: the style itself
+        int64_t row, channels;            // channels as in the file
+        std::vector<float> weight, bias;  // [channels][w_dim], [channels]
     };
     struct Layer {
         Kind kind;
-        int64_t outputs;  // as in the file
-        Convolution convolution;
+        int64_t outputs;     // as in the file
+        Convolution common;  // what is the same for all pictures
         Affine style;
         Weights weights;
-        std::vector<float> demod_weight, eps, demod, bias, noise, squares;
-        Large<float> map;        // y
-        Large<uint16_t> halves;  // or y in halves
-
-        size_t map_bytes() const { return map.size() * sizeof(float) + halves.size() * sizeof(uint16_t); }
+        std::vector<float> demod_weight, eps, bias, noise;
+        bool halves;  // whether y is kept in halves
     };
     struct Rgb {
         Affine style;
-        std::vector<float> weight, bias, scaled, picture;  // [3][inputs], [3], [3][padded], [3][size][size]
+        std::vector<float> weight, bias;  // [3][inputs], [3]
         float fir_down[4], fir_across[4];
+    };
+    // What depends on a picture's codes. Maps and pictures are allocated when they are first needed.
+    struct Lane {
+        struct LayerState {
+            std::vector<float> style, squares, demod;  // [inputs], [inputs], [outputs], padded
+            Large<float> map;                          // y
+            Large<uint16_t> halves;                    // or y in halves
+        };
+        struct RgbState {
+            std::vector<float> style, scaled, picture;  // [inputs], [3][inputs] padded; [3][size][size]
+        };
+        std::vector<float> start;  // the constant's map times the first style
+        std::vector<LayerState> layers;
+        std::vector<RgbState> rgbs;
     };
     // How a layer's work is divided, and what memory a part needs.
     struct Division {
+        int64_t groups;                 // 1: all maps together; or as many as maps: each by itself
         int64_t rows, panels, scratch;  // parts along rows or tiles, parts along channels, floats
-        int64_t items() const { return rows * panels; }
+        int64_t items() const { return groups * rows * panels; }
     };
-    Division division(const Layer &layer, int64_t threads) const;
-    void compute(const Layer &layer, const Division &division, int64_t item, float *scratch) const;
-    void compute_style(int64_t item, const float *codes);
-    void apply_style(int64_t item, float *picture);
-    void work(Team &team, float *scratch, const float *codes, float *picture);
-    float *rgb_of(size_t level, float *picture) {
-        return level + 1 == rgbs_.size() ? picture : rgbs_[level].picture.data();
-    }
+    struct Plan;  // what one run does
+
+    Division division(const Layer &layer, int64_t maps, int64_t threads) const;
+    void compute(const Layer &layer, const Pictures &pictures, const Division &division, int64_t item,
+                 float *scratch) const;
+    Plan plan(const float *const *codes, float *const *pictures, int64_t count, int64_t size);
+    void compute_style(const Plan &plan, int64_t item);
+    void apply_style(const Plan &plan, int64_t item);
+    void work(Team &team, const Plan &plan, float *scratch);
+    Map map_of(size_t lane, size_t n);
+    float *picture_of(size_t lane, size_t level);
 
     int64_t w_dim_, rows_, size_;
-    std::vector<float> constant_, start_, ones_;
+    std::vector<float> constant_, ones_;
     std::vector<Layer> layers_;
     std::vector<Rgb> rgbs_;
+    Lane lanes_[MOST_PICTURES];
     std::vector<Large<float>> scratch_;  // one for each thread
 };
 

@@ -122,19 +122,22 @@ int64_t winograd_scratch(const Convolution &c, int64_t tiles) {
            Factors::memory(c.weights, in.floats(), POSITIONS * tiles, single.floats());
 }
 
-void convolve_winograd(const Convolution &c, int64_t first_tile, int64_t end_tile, float *scratch) {
-    const int64_t tiles = end_tile - first_tile, per_row = c.size / TILE;
+void convolve_winograd(const Pictures &pictures, int64_t first_tile, int64_t end_tile, float *scratch) {
+    const Convolution &c = pictures.each[0];  // what all have in common
+    const int64_t tiles = end_tile - first_tile, per_row = c.size / TILE, per_map = per_row * per_row;
     const Layout in{tiles, c.inputs}, single{1, c.inputs}, out{tiles, c.outputs};
     float *kept = scratch, *products = kept + TILE * TILE * c.outputs;
     const Factors factors(c.weights, products + out.floats(), in.floats(), POSITIONS * tiles);
+    const auto map_of = [&](int64_t tile) { return (first_tile + tile) / per_map; };
+    const auto row_of = [&](int64_t tile) { return (first_tile + tile) % per_map / per_row * TILE; };
+    const auto column_of = [&](int64_t tile) { return (first_tile + tile) % per_row * TILE; };
     for (int64_t tile = 0; tile < tiles; ++tile) {
-        const int64_t row = (first_tile + tile) / per_row * TILE,
-                      column = (first_tile + tile) % per_row * TILE;
-        const int64_t corner = pixel(c.in_size, c.inputs, row - 1, column - 1);
+        const ConstMap &x = pictures.each[map_of(tile)].x;
+        const int64_t corner = pixel(c.in_size, c.inputs, row_of(tile) - 1, column_of(tile) - 1);
         const int64_t row_stride = map_stride(c.in_size, c.inputs), at = tile * c.inputs;
         const auto transform = [&](float *to, int64_t stride) {
-            c.x.halves ? transform_tile(c.x.halves + corner, row_stride, c.inputs, to, stride)
-                       : transform_tile(c.x.floats + corner, row_stride, c.inputs, to, stride);
+            x.halves ? transform_tile(x.halves + corner, row_stride, c.inputs, to, stride)
+                     : transform_tile(x.floats + corner, row_stride, c.inputs, to, stride);
         };
         if (!factors.rounded) {
             transform(factors.floats + at, in.stride());
@@ -149,23 +152,30 @@ void convolve_winograd(const Convolution &c, int64_t first_tile, int64_t end_til
         multiply_matrix(c.weights, p, factors.rows(p * in.stride(), p * tiles), tiles, 0, c.outputs,
                         products + p * out.stride(), c.outputs);
     for (int64_t tile = 0; tile < tiles; ++tile)
-        finish_tile(c, products + tile * c.outputs, out.stride(), (first_tile + tile) / per_row * TILE,
-                    (first_tile + tile) % per_row * TILE, kept);
+        for (int64_t n = pictures.first_of(map_of(tile)); n < pictures.end_of(map_of(tile)); ++n)
+            finish_tile(pictures.each[n], products + tile * c.outputs, out.stride(), row_of(tile),
+                        column_of(tile), kept);
     finish_stores();
 }
 
-int64_t direct_scratch(const Convolution &c) { return c.size * c.outputs; }
+int64_t direct_scratch(const Convolution &c, int64_t rows) { return rows * c.size * c.outputs; }
 
-void convolve_direct(const Convolution &c, int64_t first_row, int64_t end_row, float *scratch) {
-    for (int64_t row = first_row; row < end_row; ++row) {
-        const float *taps[TAPS];
-        for (int t = 0; t < TAPS; ++t)
-            taps[t] = c.x.floats + pixel(c.in_size, c.inputs, row + t / 3 - 1, t % 3 - 1);
-        for (int64_t channel = 0; channel < c.outputs; channel += PANEL)
+void convolve_direct(const Pictures &pictures, int64_t first_row, int64_t end_row, float *scratch) {
+    const Convolution &c = pictures.each[0];  // what all have in common
+    const int64_t row_floats = c.size * c.outputs;
+    // All rows take their share of a panel of weights while it lies in the cache.
+    for (int64_t channel = 0; channel < c.outputs; channel += PANEL)
+        for (int64_t row = first_row; row < end_row; ++row) {
+            const float *x = pictures.each[row / c.size].x.floats, *taps[TAPS];
+            for (int t = 0; t < TAPS; ++t)
+                taps[t] = x + pixel(c.in_size, c.inputs, row % c.size + t / 3 - 1, t % 3 - 1);
             multiply_panel(c.outputs - channel >= PANEL, taps, TAPS, c.inputs, c.size, c.inputs,
-                           c.weights.floats + channel * TAPS * c.inputs, scratch + channel, c.outputs);
-        finish_row(c, scratch, row);
-    }
+                           c.weights.floats + channel * TAPS * c.inputs,
+                           scratch + (row - first_row) * row_floats + channel, c.outputs);
+        }
+    for (int64_t row = first_row; row < end_row; ++row)
+        for (int64_t n = pictures.first_of(row / c.size); n < pictures.end_of(row / c.size); ++n)
+            finish_row(pictures.each[n], scratch + (row - first_row) * row_floats, row % c.size);
 }
 
 float dot(const float *a, const float *b, int64_t n) {

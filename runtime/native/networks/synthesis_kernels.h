@@ -53,13 +53,27 @@ struct Convolution {
     float fir_down[4], fir_across[4];  // of an up-sampling convolution: its FIR is their outer product
 };
 
-// weights: POSITIONS matrices. Tiles count row by row; scratch: winograd_scratch() floats.
-void convolve_winograd(const Convolution &c, int64_t first_tile, int64_t end_tile, float *scratch);
+constexpr int64_t MOST_PICTURES = 2;
+
+// The same convolution for several pictures, which share a pass over the weights. They differ in x, y, demod,
+// style, rgb_weights and rgb alone.
+struct Pictures {
+    const Convolution *each;  // [count]
+    int64_t count;
+    int64_t maps;  // to be convolved: one per picture, or 1 where all pictures read the same x
+
+    // Those that the products of map `m` belong to: first, and how many.
+    int64_t first_of(int64_t m) const { return maps == 1 ? 0 : m; }
+    int64_t end_of(int64_t m) const { return maps == 1 ? count : m + 1; }
+};
+
+// weights: POSITIONS matrices. Tiles count row by row, map after map; scratch: winograd_scratch() floats.
+void convolve_winograd(const Pictures &pictures, int64_t first_tile, int64_t end_tile, float *scratch);
 int64_t winograd_scratch(const Convolution &c, int64_t tiles);
 
-// weights: TAPS packed as taps, row by row. scratch: direct_scratch() floats.
-void convolve_direct(const Convolution &c, int64_t first_row, int64_t end_row, float *scratch);
-int64_t direct_scratch(const Convolution &c);
+// weights: TAPS packed as taps. Rows count map after map; scratch: direct_scratch() floats.
+void convolve_direct(const Pictures &pictures, int64_t first_row, int64_t end_row, float *scratch);
+int64_t direct_scratch(const Convolution &c, int64_t rows);
 
 // Rows of x and output channels, whole panels, that are computed at once.
 struct Part {
@@ -68,15 +82,15 @@ struct Part {
 
 // Transposed convolution with stride 2, then the FIR. weights: TAPS packed as taps, in the order of UP_TAPS.
 // Each row of x makes two of y. scratch: up_scratch() floats.
-void convolve_up(const Convolution &c, const Part &part, float *scratch);
+void convolve_up(const Pictures &pictures, const Part &part, float *scratch);
 int64_t up_scratch(const Convolution &c, int64_t channels);
 constexpr int UP_TAPS[TAPS] = {0, 2, 6, 8, 1, 7, 3, 5, 4};  // even/even, even/odd, odd/even, odd/odd pixels
 
 // The same by Winograd's F(4, 2): pixels of y in even rows or columns see two of three taps there, the others
 // one. weights: UP_POSITIONS matrices, see up_into_winograd(). Rows of the part begin and end at whole tiles;
 // scratch: up_winograd_scratch() floats.
-void convolve_up_winograd(const Convolution &c, const Part &part, float *scratch);
-int64_t up_winograd_scratch(const Convolution &c, int64_t rows, int64_t channels);
+void convolve_up_winograd(const Pictures &pictures, const Part &part, float *scratch);
+int64_t up_winograd_scratch(const Convolution &c, int64_t maps, int64_t rows, int64_t channels);
 
 // Rows of out [3][2 size][2 size] = the RGB picture [3][size][size] doubled with the FIR. scratch: size + 2
 // floats.

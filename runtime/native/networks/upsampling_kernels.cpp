@@ -204,41 +204,45 @@ struct Strips {
     int64_t tiles, width, rows;  // tiles beside each other in all and in a strip; rows of tiles at once
 
     // The last column of the transposed convolution needs a tile of its own.
-    explicit Strips(const Convolution &c) : tiles(c.in_size / TILE + 1) {
+    Strips(const Convolution &c, int64_t maps) : tiles(c.in_size / TILE + 1) {
         constexpr int64_t WIDTH = 20, AT_ONCE = 36;
         const int64_t strips = (tiles + WIDTH - 1) / WIDTH;
         width = (tiles + strips - 1) / strips;
-        rows = strips == 1 && width < AT_ONCE ? AT_ONCE / width : 1;
+        rows = strips == 1 && maps * width < AT_ONCE ? AT_ONCE / (maps * width) : 1;
     }
     int64_t ring_height() const { return 2 * TILE * rows + 4; }
     // Before the strip's own columns, three of the strip before it.
     int64_t row_floats(int64_t channels) const { return (2 * TILE * width + 3) * channels; }
 };
 
-// Rows and columns of tiles.
+// Rows and columns of tiles, of every map.
 struct Tiles {
     int64_t first_row, rows, first_column, columns;
 };
 
-// Some tiles into the ring.
-void spread_tiles(const Convolution &c, const Part &part, const Ring &ring, const Tiles &which,
+// Some tiles of every map into its ring.
+void spread_tiles(const Pictures &pictures, const Part &part, const Ring *rings, const Tiles &which,
                   const Wanted &wanted, float *scratch) {
-    const int64_t size = c.in_size, tiles = which.rows * which.columns, first_matrix = wanted.evens ? 0 : 30;
+    const Convolution &c = pictures.each[0];  // what all have in common
+    const int64_t size = c.in_size, per_map = which.rows * which.columns, tiles = pictures.maps * per_map;
+    const int64_t first_matrix = wanted.evens ? 0 : 30;
     const UpLayout in{tiles, wanted.odd_rows, c.inputs}, single{1, wanted.odd_rows, c.inputs},
-        out{tiles, wanted.odd_rows, ring.channels};
+        out{tiles, wanted.odd_rows, rings[0].channels};
     float *products = scratch;
     const Factors factors(c.weights, scratch + out.floats(), in.floats(), in.rows());
-    const auto row_of = [&](int64_t tile) { return (which.first_row + tile / which.columns) * TILE; };
+    const auto row_of = [&](int64_t tile) {
+        return (which.first_row + tile % per_map / which.columns) * TILE;
+    };
     const auto column_of = [&](int64_t tile) { return (which.first_column + tile % which.columns) * TILE; };
     for (int64_t tile = 0; tile < tiles; ++tile) {
+        const ConstMap &x = pictures.each[tile / per_map].x;
         const int64_t row = row_of(tile), column = column_of(tile);
         const int64_t corner = pixel(size, c.inputs, row - 1, column - 1);
         const int64_t rows = least_of(5, size - row + 1), columns = least_of(5, size - column + 1);
         const int64_t row_stride = map_stride(size, c.inputs);
         const auto transform = [&](const UpLayout &to, int64_t number, float *out) {
-            c.x.halves
-                ? transform_up_tile(c.x.halves + corner, row_stride, rows, columns, wanted, to, number, out)
-                : transform_up_tile(c.x.floats + corner, row_stride, rows, columns, wanted, to, number, out);
+            x.halves ? transform_up_tile(x.halves + corner, row_stride, rows, columns, wanted, to, number, out)
+                     : transform_up_tile(x.floats + corner, row_stride, rows, columns, wanted, to, number, out);
         };
         if (!factors.rounded) {
             transform(in, tile, factors.floats);
@@ -257,7 +261,7 @@ void spread_tiles(const Convolution &c, const Part &part, const Ring &ring, cons
                         part.first_channel, part.end_channel, products + out.at(m) - part.first_channel,
                         out.channels);
     for (int64_t tile = 0; tile < tiles; ++tile)
-        spread_up_tile(products, out, tile, wanted, ring, row_of(tile), column_of(tile));
+        spread_up_tile(products, out, tile, wanted, rings[tile / per_map], row_of(tile), column_of(tile));
 }
 
 inline void copy(const float *from, int64_t count, float *to) {
@@ -273,69 +277,87 @@ int64_t up_scratch(const Convolution &c, int64_t channels) {
     return (RING + 1) * (2 * c.in_size + 3) * channels;
 }
 
-void convolve_up(const Convolution &c, const Part &part, float *scratch) {
+void convolve_up(const Pictures &pictures, const Part &part, float *scratch) {
+    const Convolution &c = pictures.each[0];  // what all have in common
     const int64_t channels = part.end_channel - part.first_channel;
     const Ring ring{scratch, RING, channels, (2 * c.in_size + 3) * channels, -1};
     float *line = scratch + RING * ring.row_floats;
     for (int64_t i = 0; i < RING * ring.row_floats; i += LANES) store(scratch + i, Vector{});
-    const int64_t from = 2 * part.first_row - 1, end = 2 * part.end_row;
-    int64_t row =
-        2 * part.first_row;  // of y, the next to be made; it needs the rows row - 1 ... row + 2 of the ring
-    for (int64_t i = part.first_row - 1; row < end; i += STEP) {
-        const int64_t until = i + STEP < part.end_row + 1 ? i + STEP : part.end_row + 1;
-        // Above the picture there is nothing; below it the border of x, whose even row still sees the last
-        // row.
-        spread_rows(c, part, ring, i < 0 ? 0 : i, until, from);
-        for (; row < end && row + 2 < 2 * until; ++row) filter_row(c, part, ring, row, 0, c.size, line);
+    for (int64_t m = 0; m < pictures.maps; ++m) {
+        const int64_t from = 2 * part.first_row - 1, end = 2 * part.end_row;
+        // Row of y, the next to be made; it needs the rows row - 1 ... row + 2 of the ring.
+        int64_t row = 2 * part.first_row;
+        if (m > 0 && row == 0)  // what the map before has left above the picture
+            for (int64_t i = 0; i < ring.row_floats; i += LANES) store(ring.row(-1) + i, Vector{});
+        for (int64_t i = part.first_row - 1; row < end; i += STEP) {
+            const int64_t until = i + STEP < part.end_row + 1 ? i + STEP : part.end_row + 1;
+            // Above the picture there is nothing; below it the border of x, whose even row still sees the
+            // last row.
+            spread_rows(pictures.each[m], part, ring, i < 0 ? 0 : i, until, from);
+            for (; row < end && row + 2 < 2 * until; ++row)
+                for (int64_t n = pictures.first_of(m); n < pictures.end_of(m); ++n)
+                    filter_row(pictures.each[n], part, ring, row, 0, c.size, line);
+        }
     }
     finish_stores();
 }
 
-int64_t up_winograd_scratch(const Convolution &c, int64_t rows, int64_t channels) {
-    const Strips strips(c);
-    const int64_t tiles = strips.width * strips.rows;
+int64_t up_winograd_scratch(const Convolution &c, int64_t maps, int64_t rows, int64_t channels) {
+    const Strips strips(c, maps);
+    const int64_t tiles = maps * strips.width * strips.rows;
     const UpLayout in{tiles, TILE, c.inputs}, single{1, TILE, c.inputs}, out{tiles, TILE, channels};
-    return (strips.ring_height() + 1) * strips.row_floats(channels) + (2 * rows + 3) * 3 * channels +
-           out.floats() + Factors::memory(c.weights, in.floats(), in.rows(), single.floats());
+    return (maps * strips.ring_height() + 1) * strips.row_floats(channels) +
+           maps * (2 * rows + 3) * 3 * channels + out.floats() +
+           Factors::memory(c.weights, in.floats(), in.rows(), single.floats());
 }
 
-void convolve_up_winograd(const Convolution &c, const Part &part, float *scratch) {
-    const Strips strips(c);
+void convolve_up_winograd(const Pictures &pictures, const Part &part, float *scratch) {
+    const Convolution &c = pictures.each[0];  // what all have in common
+    const Strips strips(c, pictures.maps);
     const int64_t channels = part.end_channel - part.first_channel, seam = 3 * channels;
     const int64_t above = 2 * part.first_row - 1, below = 2 * part.end_row + 2;  // rows of the ring
-    Ring ring{scratch, strips.ring_height(), channels, strips.row_floats(channels), 0};
-    float *line = scratch + ring.height * ring.row_floats;
-    float *seams = line + ring.row_floats, *rest = seams + (below - above) * seam;
+    const int64_t row_floats = strips.row_floats(channels), map_seams = (below - above) * seam;
+    Ring rings[MOST_PICTURES] = {};
+    for (int64_t m = 0; m < pictures.maps; ++m)
+        rings[m] = {scratch + m * strips.ring_height() * row_floats, strips.ring_height(), channels,
+                    row_floats, 0};
+    float *line = scratch + pictures.maps * strips.ring_height() * row_floats;
+    float *seams = line + row_floats, *rest = seams + pictures.maps * map_seams;
     // What lies left of the picture is zero, and what lies above it.
-    for (int64_t i = 0; i < (below - above) * seam; i += LANES) store(seams + i, Vector{});
+    for (int64_t i = 0; i < pictures.maps * map_seams; i += LANES) store(seams + i, Vector{});
     for (int64_t first = 0; first < strips.tiles; first += strips.width) {
-        const int64_t width = least_of(strips.width, strips.tiles - first);
-        ring.base = 2 * TILE * first - 3;
-        const int64_t begin = first == 0 ? 0 : ring.base + 1,
-                      end = least_of(c.size, ring.base + 1 + 2 * TILE * width);
+        const int64_t width = least_of(strips.width, strips.tiles - first), base = 2 * TILE * first - 3;
+        for (Ring &ring : rings) ring.base = base;
+        const int64_t begin = first == 0 ? 0 : base + 1, end = least_of(c.size, base + 1 + 2 * TILE * width);
         // Rows of the ring that are complete get their left neighbors, and keep theirs for the next strip.
         int64_t complete = above;
         const auto complete_until = [&](int64_t until) {
-            for (; complete < until; ++complete) {
-                float *kept = seams + (complete - above) * seam, *row = ring.row(complete);
-                copy(kept, seam, row);
-                copy(row + 2 * TILE * width * channels, seam, kept);
-            }
+            for (; complete < until; ++complete)
+                for (int64_t m = 0; m < pictures.maps; ++m) {
+                    float *kept = seams + m * map_seams + (complete - above) * seam;
+                    float *row = rings[m].row(complete);
+                    copy(kept, seam, row);
+                    copy(row + 2 * TILE * width * channels, seam, kept);
+                }
         };
         const auto spread = [&](int64_t row, int64_t rows, const Wanted &wanted) {
-            spread_tiles(c, part, ring, {row / TILE, rows, first, width}, wanted, rest);
+            spread_tiles(pictures, part, rings, {row / TILE, rows, first, width}, wanted, rest);
         };
         int64_t row = 2 * part.first_row;
         const auto filter_until = [&](int64_t until) {
-            for (; row < until; ++row) filter_row(c, part, ring, row, begin, end, line);
+            for (; row < until; ++row)
+                for (int64_t n = 0; n < pictures.count; ++n)
+                    filter_row(pictures.each[n], part, rings[pictures.maps == 1 ? 0 : n], row, begin, end,
+                               line);
         };
         // Of the tiles above, the FIR sees the last row; of those below, the first two.
-        if (part.first_row > 0) {
+        if (part.first_row > 0)
             spread(part.first_row - TILE, 1, {TILE - 1, 1, false});
-        } else {
-            float *nothing = ring.row(above);
-            for (int64_t i = 0; i < ring.row_floats; i += LANES) store(nothing + i, Vector{});
-        }
+        else
+            for (int64_t m = 0; m < pictures.maps; ++m) {
+                float *nothing = rings[m].row(above);
+                for (int64_t i = 0; i < row_floats; i += LANES) store(nothing + i, Vector{});
+            }
         for (int64_t i = part.first_row; i < part.end_row; i += TILE * strips.rows) {
             const int64_t rows = least_of(strips.rows, (part.end_row - i) / TILE);
             spread(i, rows, {0, TILE, true});
