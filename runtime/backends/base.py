@@ -55,6 +55,20 @@ class Session(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class PairSession(Session, Protocol):
+    """A generator that draws a code and its edit in one pass, at any of its resolutions."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sides in pixels that can be asked for, ascending; the last is the network's own."""
+        ...
+
+    def run_pair(self, codes: Array, edited_codes: Array, plain: Array, edited: Array) -> None:
+        """codes [1,n_styles,w_dim] twice -> plain, edited [1,3,S,S], written; S is one of ``sizes``."""
+        ...
+
+
 def check_feeds(specs: tuple[TensorSpec, ...], feeds: Mapping[str, Array], network: str) -> dict[str, Array]:
     """Feeds in the order of ``specs``, C-contiguous; BackendError if a name, dtype or shape is off."""
     if feeds.keys() != {spec.name for spec in specs}:

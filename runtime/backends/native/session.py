@@ -17,7 +17,7 @@ import platform
 from collections.abc import Callable, Mapping
 from copy import copy
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from . import encoder_graph, synthesis_graph
 from .encoder_graph import Convolution, Doubling, EncoderNetwork
 from .onnx_file import read_graph
 from .synthesis_graph import Style, SynthesisNetwork
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _Network = TypeVar("_Network")
 
@@ -77,7 +80,7 @@ class NativeSession:
         """Memory of weights and feature maps; all of it after the first run."""
         return 0 if self._compiled is None else int(self._compiled.bytes)
 
-    def with_threads(self, threads: int) -> NativeSession:
+    def with_threads(self, threads: int) -> Self:
         """The same network on other threads, in the same memory: one run at a time; close each."""
         other = copy(self)
         other._threads = threads
@@ -85,6 +88,44 @@ class NativeSession:
 
     def close(self) -> None:
         self._compiled = None
+
+
+class NativeGenerator(NativeSession):
+    """A synthesis network, which also draws two pictures in one pass, at any of its resolutions."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sides, in pixels, that :meth:`run_pair` draws: 4, 8 ... the network's own."""
+        whole = self.outputs[0].shape[-1]
+        return tuple(4 << level for level in range((whole // 4).bit_length()))
+
+    def run_pair(self, codes: Array, edited_codes: Array, plain: Array, edited: Array) -> None:
+        """Draw ``codes`` into ``plain`` and ``edited_codes`` into ``edited``, as two runs would.
+
+        codes, edited_codes  float32 [1,n_styles,w_dim], C-contiguous
+        plain, edited        float32 [1,3,S,S], C-contiguous, written; S is one of ``sizes``. A smaller one
+                             gets the network's RGB sum of that resolution, at the price of the layers to it
+
+        Weights are read once for both; layers before the first row of codes that differs are computed once.
+        Raises BackendError for other arrays.
+        """
+        if self._compiled is None:
+            raise BackendError(f"{self._name}: expected an open session, got a closed one; open it again")
+        (given,), (made,) = self.inputs, self.outputs
+        codes = check_feeds(self.inputs, {given.name: codes}, self._name)[given.name]
+        edited_codes = check_feeds(self.inputs, {given.name: edited_codes}, self._name)[given.name]
+        size = plain.shape[-1] if plain.ndim else 0
+        if size not in self.sizes:
+            raise BackendError(
+                f"{self._name}: expected pictures of a size in {self.sizes}, got {size} pixels"
+            )
+        for picture in (plain, edited):
+            check_outputs(
+                (TensorSpec(made.name, made.dtype, (1, 3, size, size)),), {made.name: picture}, self._name
+            )
+        if np.shares_memory(plain, edited):
+            raise BackendError(f"{self._name}: expected two pictures, got one array twice")
+        self._compiled.run_pair(codes[0], edited_codes[0], plain[0], edited[0], self._threads)
 
 
 def open(  # noqa: A001 - the backends' common verb
@@ -111,7 +152,7 @@ def open(  # noqa: A001 - the backends' common verb
         codes = TensorSpec(synthesis.input, "float32", (1, synthesis.rows, synthesis.w_dim))
         image = TensorSpec(synthesis.output, "float32", (1, 3, synthesis.size, synthesis.size))
         compiled = _compiled(path, _compiled_synthesis, synthesis, precision)
-        return NativeSession(path, codes, image, compiled, threads, precision)
+        return NativeGenerator(path, codes, image, compiled, threads, precision)
     encoder = encoder_graph.recognize(graph, path.name)
     crop = TensorSpec(encoder.input, "float32", (1, encoder.planes, encoder.size, encoder.size))
     codes = TensorSpec(encoder.output, "float32", (1, len(encoder.rows), encoder.w_dim))
