@@ -1,6 +1,6 @@
 """Recognizes an image encoder in an ONNX graph and takes it apart into layers.
 
-What is recognized is what ``doppelgan export`` writes for the pSp family (see ``export/networks/encoders.py``),
+What is recognized is what ``doppelgan export`` writes for the pSp family (``export/networks/encoders.py``),
 whatever the tensors' names are: convolutions with bias, normalization before and PReLU, ReLU or leaky ReLU
 after them, squeeze-and-excitation, shortcuts, doubled maps, heads and mean pixels whose matrix products are
 the rows of the code. Every node must be accounted for, so that nothing in a graph is overlooked.

@@ -1,9 +1,9 @@
 """Recognizes a StyleGAN2 synthesis network in an ONNX graph and takes it apart into layers.
 
-What is recognized is what ``doppelgan export`` writes (see ``export/networks/stylegan2.py``), whatever the tensors'
-names are: styles by matrix products from rows of the code, scaled activations, convolutions with constant
-weights, demodulation, stored noise, bias, leaky ReLU, and the sum of RGB pictures. Every node must be
-accounted for, so that nothing in a graph is overlooked.
+What is recognized is what ``doppelgan export`` writes (``export/networks/stylegan2.py``), whatever the
+tensors' names are: styles by matrix products from rows of the code, scaled activations, convolutions with
+constant weights, demodulation, stored noise, bias, leaky ReLU, and the sum of RGB pictures. Every node must
+be accounted for, so that nothing in a graph is overlooked.
 """
 
 from __future__ import annotations
