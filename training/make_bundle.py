@@ -30,9 +30,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from training.fit.directions import ATTRIBUTES, Found, codes_of, find_directions, sampled_features
-from training.fit.encoder import EncoderToCodes, load_encoder
-from training.fit.features import FeatureCodec
-from training.fit.networks import load_generator
+from training.fit.lessons.encoder import EncoderToCodes, load_encoder
+from training.fit.networks.stylegan2 import load_generator
+from training.fit.people.features import FeatureCodec
 
 _SAMPLES = 8  # that each network is compared with torch on
 _STORED_TOLERANCE = 2e-3  # float16 rounds a constant by at most 1 in 2048

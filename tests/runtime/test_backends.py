@@ -69,7 +69,7 @@ def test_unknown_backend_option_provider_and_file_are_backend_errors(tmp_path: P
     with pytest.raises(BackendError, match="expected one of onnxruntime"):
         open_session(path, backend="caffe")
     with pytest.raises(BackendError, match="expected options"):
-        open_session(path, colour=1)
+        open_session(path, color=1)
     with pytest.raises(BackendError, match="onnxruntime-gpu"):
         open_session(path, providers=["NoSuchProvider"])
     with pytest.raises(BackendError, match=r"bad\.onnx"):

@@ -95,7 +95,7 @@ def test_options_and_files_it_cannot_use_are_backend_errors(tmp_path: Path) -> N
     path = tmp_path / "bad.onnx"
     path.write_bytes(b"not a network")
     with pytest.raises(BackendError, match="expected options threads, precision"):
-        open_session(path, backend="openvino", colour=1)
+        open_session(path, backend="openvino", color=1)
     with pytest.raises(BackendError, match=r"bad\.onnx"):
         open_session(path, backend="openvino")
 

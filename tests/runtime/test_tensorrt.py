@@ -295,4 +295,4 @@ def test_what_is_missing_is_said_in_one_line(bundle: Path, monkeypatch: pytest.M
     ):
         open_session(bundle / "mapping.onnx", backend="tensorrt")
     with pytest.raises(BackendError, match="expected options precision, driver, graph; got"):
-        open_session(bundle / "mapping.onnx", backend="tensorrt", colour=1)
+        open_session(bundle / "mapping.onnx", backend="tensorrt", color=1)

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from training.fit.config import Plan
-from training.fit.data import People, _write_block
-from training.fit.features import FeatureCodec
-from training.fit.generator import Trainer
+from training.fit.lessons.generator import Trainer
+from training.fit.people.data import People, _write_block
+from training.fit.people.features import FeatureCodec
 from training.fit.report import Log
-from training.render.dataset import Dataset
+from training.render.data.dataset import Dataset
 
 
 def pool(folder: Path, *names: str, size: int = 32, held_out: int = 20) -> People:

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import augment
+from training.fit.people import augment
 
 
 def test_warp_moves_picture_and_mesh_together() -> None:
@@ -57,6 +57,6 @@ def test_camera_tells_what_it_makes_of_a_color() -> None:
     torch.manual_seed(4)
     color = torch.rand(8, 3, 1) * 1.6 - 0.8
     plain = color[..., None].expand(-1, -1, 33, 33)
-    seen, told = augment.colours(plain, color)
+    seen, told = augment.colors(plain, color)
     assert torch.allclose(seen[:, :, 16, 16], told[..., 0], atol=0.02), "in the middle no light falls off"
     assert (told - color).abs().mean() > 0.05

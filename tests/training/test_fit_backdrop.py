@@ -10,13 +10,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import backdrop, stub, variants
-from training.fit.batches import Batches
 from training.fit.config import PLANS
-from training.fit.encoder_network import Encoder
-from training.fit.features import FeatureCodec
+from training.fit.lessons import backdrop
+from training.fit.networks.encoder import Encoder
+from training.fit.people import stub, variants
+from training.fit.people.batches import Batches
+from training.fit.people.features import FeatureCodec
 from training.fit.run import measure_features
-from training.render import features, sampling
+from training.render.person import features, sampling
 
 from .small import pool
 

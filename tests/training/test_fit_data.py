@@ -11,9 +11,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import stub
-from training.fit.data import People, _write_block, enlarged, picture, resize
-from training.render.dataset import Dataset, is_held_out, numbers_in
+from training.fit.people import stub
+from training.fit.people.data import People, _write_block, enlarged, picture, resize
+from training.render.data.dataset import Dataset, is_held_out, numbers_in
 
 
 def test_damaged_shards_and_pictures_are_left_out(tmp_path: Path) -> None:

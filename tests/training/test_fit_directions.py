@@ -8,8 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from training.fit import directions
-from training.fit.features import FeatureCodec
-from training.render import features
+from training.fit.people.features import FeatureCodec
+from training.render.person import features
 
 
 class Plain:

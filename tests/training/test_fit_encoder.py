@@ -10,13 +10,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import encoder, stub
-from training.fit.batches import Batches
 from training.fit.config import PLANS, Plan
-from training.fit.data import People
-from training.fit.encoder_network import Encoder
-from training.fit.features import FeatureCodec
-from training.fit.networks import Mapping, Synthesis
+from training.fit.lessons import encoder
+from training.fit.networks.encoder import Encoder
+from training.fit.networks.stylegan2 import Mapping, Synthesis
+from training.fit.people import stub
+from training.fit.people.batches import Batches
+from training.fit.people.data import People
+from training.fit.people.features import FeatureCodec
 from training.fit.report import Log
 from training.fit.run import measure_features
 

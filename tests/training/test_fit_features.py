@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit.features import FeatureCodec
+from training.fit.people.features import FeatureCodec
 
 
 def codec_for(features: np.ndarray, z_dim: int = 32) -> FeatureCodec:

@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.fit import fused
-from training.fit.networks import fir_kernel
+from training.fit.networks import fused
+from training.fit.networks.stylegan2 import fir_kernel
 
 
 def scaled(x: Tensor, factor: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import stub
 from training.fit.config import LOOKS, PLANS
-from training.fit.generator import Generator
-from training.fit.networks import generator_state
+from training.fit.lessons.generator import Generator
+from training.fit.networks.stylegan2 import generator_state
+from training.fit.people import stub
 from training.fit.run import measure_features
 
 from .small import trainer

@@ -10,11 +10,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import mapping, stub
-from training.fit.data import People
-from training.fit.features import FeatureCodec
-from training.fit.networks import Mapping, Synthesis
-from training.render import features, sampling
+from training.fit.lessons import mapping
+from training.fit.networks.stylegan2 import Mapping, Synthesis
+from training.fit.people import stub
+from training.fit.people.data import People
+from training.fit.people.features import FeatureCodec
+from training.render.person import features, sampling
 
 from .small import pool
 

@@ -9,7 +9,7 @@ pytest.importorskip("PIL")
 
 from doppelgan.runtime.track.expression import head_axes
 
-from training.fit import mesh
+from training.fit.losses import mesh
 
 
 def test_attention_is_where_the_mesh_has_eyes_and_mouth() -> None:

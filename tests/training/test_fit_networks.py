@@ -7,11 +7,10 @@ import pytest
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
-from training.fit.discriminator import Discriminator
-from training.fit.encoder import EncoderToCodes
-from training.fit.encoder_network import Encoder
-from training.fit.features import FeatureCodec
-from training.fit.networks import (
+from training.fit.lessons.encoder import EncoderToCodes
+from training.fit.networks.discriminator import Discriminator
+from training.fit.networks.encoder import Encoder
+from training.fit.networks.stylegan2 import (
     Mapping,
     Synthesis,
     _up_by_phases,
@@ -21,6 +20,7 @@ from training.fit.networks import (
     generator_state,
     load_generator,
 )
+from training.fit.people.features import FeatureCodec
 
 
 @pytest.mark.parametrize("up", [_up_by_phases, _up_by_transposition])

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from training.fit import optimizers
-from training.fit.networks import Synthesis
+from training.fit.networks.stylegan2 import Synthesis
 from training.fit.optimizers import MuonAndAdam
 
 RATE = 1e-2

@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.fit import precision
-from training.fit.networks import Synthesis
+from training.fit.networks import precision
+from training.fit.networks.stylegan2 import Synthesis
 
 
 @pytest.mark.parametrize(

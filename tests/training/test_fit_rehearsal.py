@@ -10,13 +10,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import rehearsal, stub
 from training.fit.config import PLANS, Stage
 from training.fit.directions import sampled_features
-from training.fit.features import FeatureCodec
-from training.fit.generator import Generator
-from training.fit.networks import generator_state
-from training.fit.rehearsal import Rehearsal, joined
+from training.fit.lessons import rehearsal
+from training.fit.lessons.generator import Generator
+from training.fit.lessons.rehearsal import Rehearsal, joined
+from training.fit.networks.stylegan2 import generator_state
+from training.fit.people import stub
+from training.fit.people.features import FeatureCodec
 from training.fit.run import measure_features
 
 from .small import trainer

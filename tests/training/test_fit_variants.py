@@ -8,9 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit import stub, variants
-from training.fit.features import FeatureCodec
-from training.render import features, sampling
+from training.fit.people import stub, variants
+from training.fit.people.features import FeatureCodec
+from training.render.person import features, sampling
 
 
 def variant_people(n: int = 3) -> tuple[FeatureCodec, list[features.Person], variants.Batch]:

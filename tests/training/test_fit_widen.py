@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.fit.networks import Synthesis
-from training.fit.widen import widened
+from training.fit.networks.stylegan2 import Synthesis
+from training.fit.networks.widen import widened
 
 
 def some(channels: tuple[int, ...]) -> Synthesis:

@@ -24,14 +24,15 @@ pytest.importorskip("onnx")
 from doppelgan.runtime.bundle import open_bundle
 from doppelgan.runtime.encode import IdentityLock
 
-from training.fit import encoder, generator, regressor, stub
 from training.fit.clock import Budget
 from training.fit.config import PLANS
-from training.fit.data import _write_block
 from training.fit.directions import ATTRIBUTES
+from training.fit.lessons import encoder, generator, regressor
+from training.fit.people import stub
+from training.fit.people.data import _write_block
 from training.fit.run import measure_features, pack
 from training.make_bundle import make_bundle
-from training.render.dataset import Dataset
+from training.render.data.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = PLANS["smoke"]

@@ -24,10 +24,10 @@ from training.evaluate.clips import clip_sheet, edit_sheet, measure_clip, read_c
 from training.evaluate.edits import Judge, measure_curve, measure_edits
 from training.evaluate.renders import HeldOut, measure_renders, true_codes
 from training.fit.directions import sampled_features
-from training.fit.encoder import load_encoder, w_of
-from training.fit.features import FeatureCodec
-from training.fit.networks import load_generator
-from training.fit.regressor import load_regressor
+from training.fit.lessons.encoder import load_encoder, w_of
+from training.fit.lessons.regressor import load_regressor
+from training.fit.networks.stylegan2 import load_generator
+from training.fit.people.features import FeatureCodec
 
 
 def main() -> None:

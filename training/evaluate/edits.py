@@ -10,8 +10,8 @@ from doppelgan.runtime.bundle import Bundle
 from doppelgan.runtime.edit import Editor
 
 from training.fit.directions import ATTRIBUTES, attribute_value
-from training.fit.features import FeatureCodec
-from training.fit.regressor import Regressor
+from training.fit.lessons.regressor import Regressor
+from training.fit.people.features import FeatureCodec
 
 Floats = np.ndarray
 STEPS = 7
@@ -85,7 +85,7 @@ def measure_curve(
     in_w, offsets [n, n_styles, w_dim]: the encoder's answer in W and what it adds to reach W+; real [n, 3, R, R] the pictures.
     Codes move from W (0) to W+ (1) and beyond, and toward the average (truncation below 1).
     """
-    from training.fit.losses import psnr
+    from training.fit.losses.pictures import psnr
 
     average, editor = bundle.latent_avg[None], Editor(bundle.directions, bundle.latent_avg)
     points = [("plus", s, in_w + np.float32(s) * offsets) for s in (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)]

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from doppelgan.runtime.bundle import Bundle
 
-from training.fit.augment import aligned_matrix, warp
-from training.fit.features import FeatureCodec
-from training.fit.losses import ms_ssim, psnr
-from training.fit.mesh import MeshNetwork
-from training.fit.networks import Mapping
-from training.render.dataset import Dataset
+from training.fit.losses.mesh import MeshNetwork
+from training.fit.losses.pictures import ms_ssim, psnr
+from training.fit.networks.stylegan2 import Mapping
+from training.fit.people.augment import aligned_matrix, warp
+from training.fit.people.features import FeatureCodec
+from training.render.data.dataset import Dataset
 
 Floats = np.ndarray
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.fit.features import FeatureCodec
-from training.fit.networks import Mapping
+from training.fit.networks.stylegan2 import Mapping
+from training.fit.people.features import FeatureCodec
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ def _one_of(choice: str, options: str, chosen: str) -> dict[str, float]:
     return {f"{choice}={name}": (1 / len(shares) if name in shares else 0.0) for name in names}
 
 
-def _colour(name: str, red: int, green: int, blue: int) -> dict[str, float]:
+def _color(name: str, red: int, green: int, blue: int) -> dict[str, float]:
     """sRGB 0..255 as the features have it, -1..1."""
     return {f"{name}_{channel}": value / 127.5 - 1 for channel, value in zip("rgb", (red, green, blue), strict=True)}
 
 
 _HAIR = "bald buzz ring side forward quiff slick curls afro long bun"
-_BEARD = "none stubble full goatee moustache circle"
+_BEARD = "none stubble full goatee mustache circle"
 _GLASSES = "none round square"
 
 ATTRIBUTES: dict[str, Attribute] = {
@@ -88,13 +88,13 @@ ATTRIBUTES: dict[str, Attribute] = {
     ),
     "hair_color": Attribute(
         ("darker", "lighter"),
-        {**_colour("hair_colour", 30, 25, 24), **_colour("brow_colour", 25, 20, 19)},
-        {**_colour("hair_colour", 215, 180, 125), **_colour("brow_colour", 150, 120, 85)},
+        {**_color("hair_color", 30, 25, 24), **_color("brow_color", 25, 20, 19)},
+        {**_color("hair_color", 215, 180, 125), **_color("brow_color", 150, 120, 85)},
     ),
     "grey": Attribute(
         ("colored", "grey"),
-        {**_colour("hair_colour", 90, 58, 40), **_colour("brow_colour", 70, 46, 34)},
-        {**_colour("hair_colour", 190, 189, 187), **_colour("brow_colour", 130, 129, 128)},
+        {**_color("hair_color", 90, 58, 40), **_color("brow_color", 70, 46, 34)},
+        {**_color("hair_color", 190, 189, 187), **_color("brow_color", 130, 129, 128)},
         switch=True,
     ),
     "baldness": Attribute(
@@ -213,6 +213,6 @@ def ridge(x: Tensor, y: Tensor, strength: float = 1e-3) -> Tensor:
 
 def sampled_features(count: int, first: int = 20_000_000) -> np.ndarray:
     """Feature vectors float32 [count, F] of people that no data set holds."""
-    from training.render import features, sampling
+    from training.render.person import features, sampling
 
     return np.stack([features.encode(sampling.sample_person(first + i)) for i in range(count)])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.fit.precision import maps_dtype
+from training.fit.networks.precision import maps_dtype
 
 
 class MuonAndAdam:

@@ -27,10 +27,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.fit import data, encoder, generator, regressor
 from training.fit.clock import Budget
 from training.fit.config import PLANS, Plan
-from training.fit.features import FeatureCodec
+from training.fit.lessons import encoder, generator, regressor
+from training.fit.people import data
+from training.fit.people.features import FeatureCodec
 
 _RESTARTS = 4
 # On CPUs a step allocates and frees gigabytes: kept by the process they need not be mapped again (a fifth of the time).
@@ -127,8 +128,8 @@ def measure_features(folder: Path, plan: Plan) -> FeatureCodec:
     described = data.description(folder, plan.wait_minutes)
     names, groups = described["features"], described["groups"]
     codec = FeatureCodec(names, groups, plan.generator.w_dim)
-    from training.render import features, sampling
-    from training.render.dataset import Dataset
+    from training.render.data.dataset import Dataset
+    from training.render.person import features, sampling
 
     if tuple(names) == features.FEATURES:
         return codec.fit(np.stack([features.encode(sampling.sample_person(10_000_000 + i)) for i in range(2500)]))

@@ -10,9 +10,9 @@ import threading
 import time
 from pathlib import Path
 
-from training.render.camera import SAMPLES
-from training.render.dataset import PEOPLE_PER_SHARD, numbers_in
-from training.render.shards import describe, shard_path
+from training.render.data.dataset import PEOPLE_PER_SHARD, numbers_in
+from training.render.data.shards import describe, shard_path
+from training.render.scene.camera import SAMPLES
 from training.render.worker import DONE
 
 _SHARDS_PER_PROCESS = 32

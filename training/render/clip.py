@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.render.camera import View
-from training.render.features import EXPRESSION_UNITS, Person
-from training.render.picture import develop_natural, develop_toon
-from training.render.placing import CAMERA_DISTANCE
-from training.render.sampling import sample_person
-from training.render.studio import Studio
+from training.render.person.features import EXPRESSION_UNITS, Person
+from training.render.person.placing import CAMERA_DISTANCE
+from training.render.person.sampling import sample_person
+from training.render.scene.camera import View
+from training.render.scene.picture import develop_natural, develop_toon
+from training.render.scene.studio import Studio
 
 _FRAME_HEIGHT = 3.45
 """Visible height at the head, in decimetres."""
@@ -70,8 +70,8 @@ def perform(person: Person, time: float) -> Person:
     def wave(cycles: int, phase: float = 0.0) -> float:
         return float(np.sin(cycles * turn + phase))
 
-    def bump(centre: float, half_width: float) -> float:
-        away = abs((time - centre + 0.5) % 1 - 0.5) / half_width
+    def bump(center: float, half_width: float) -> float:
+        away = abs((time - center + 0.5) % 1 - 0.5) / half_width
         return float(np.cos(np.pi / 2 * away) ** 2) if away < 1 else 0.0
 
     yaw = 0.34 * wave(1) + 0.07 * wave(3, 0.7)
@@ -80,7 +80,7 @@ def perform(person: Person, time: float) -> Person:
     syllables = max(0.0, 0.5 + 0.35 * wave(11) + 0.3 * wave(7, 1.3))
     smile = 0.22 + 0.6 * bump(0.72, 0.24)
     laugh = bump(0.72, 0.14)
-    blink = max(bump(centre, _BLINK_HALF_WIDTH) for centre in _BLINKS)
+    blink = max(bump(center, _BLINK_HALF_WIDTH) for center in _BLINKS)
     motion = dict.fromkeys(EXPRESSION_UNITS, 0.0)
     motion |= {
         "yaw": yaw, "pitch": pitch, "roll": 0.09 * wave(1, 0.9) + 0.02 * wave(4),

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.render.features import PARAMETERS, Choice, Person, Scalar
-from training.render.portrait import Portrait, Portraitist
-from training.render.sampling import sample_person
+from training.render.person.features import PARAMETERS, Choice, Person, Scalar
+from training.render.person.sampling import sample_person
+from training.render.scene.portrait import Portrait, Portraitist
 
 
 def main() -> None:

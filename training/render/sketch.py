@@ -21,20 +21,20 @@ from pathlib import Path
 
 import numpy as np
 
-from training.render import colours
-from training.render.camera import View
-from training.render.dataset import is_held_out
-from training.render.facial_hair import grow_beard, grow_brows
-from training.render.features import Person, colour, encode
-from training.render.glasses import build_glasses
-from training.render.growth import Roots, Strands, scatter
-from training.render.hair import covers_ears, grow_hair
-from training.render.meshdata import load_base_mesh
-from training.render.placing import sit, tuck_ears, turned
-from training.render.regions import load_regions, unit
-from training.render.sampling import sample_person
-from training.render.shape import Pose, Shape, build_shape, normals, rotation
-from training.render.tone import curved, linear_to_srgb
+from training.render.data.dataset import is_held_out
+from training.render.person import colors as colors
+from training.render.person.facial_hair import grow_beard, grow_brows
+from training.render.person.features import Person, color, encode
+from training.render.person.glasses import build_glasses
+from training.render.person.growth import Roots, Strands, scatter
+from training.render.person.hair import covers_ears, grow_hair
+from training.render.person.meshdata import load_base_mesh
+from training.render.person.placing import sit, tuck_ears, turned
+from training.render.person.regions import load_regions, unit
+from training.render.person.sampling import sample_person
+from training.render.person.shape import Pose, Shape, build_shape, normals, rotation
+from training.render.scene.camera import View
+from training.render.scene.tone import curved, linear_to_srgb
 
 SIZE = 32
 _FINE = 2 * SIZE  # pixels of the depth buffer
@@ -104,15 +104,15 @@ def sketch(person: Person) -> np.ndarray:
     brightness = _add_skin(points, person, vertices, pose, light)
     _add_eyes(points, person, shape, pose, light)
     for strands, name, width in (
-        (grow_hair(person, vertices, skin_normals, toon=True), "hair_colour", 3),
-        (grow_beard(person, vertices, skin_normals, toon=True), "brow_colour", 2),
-        (grow_brows(person, vertices, skin_normals, toon=True), "brow_colour", 1),
+        (grow_hair(person, vertices, skin_normals, toon=True), "hair_color", 3),
+        (grow_beard(person, vertices, skin_normals, toon=True), "brow_color", 2),
+        (grow_brows(person, vertices, skin_normals, toon=True), "brow_color", 1),
     ):
-        _add_strands(points, turned(strands, pose), colour(person, name), light, width)
+        _add_strands(points, turned(strands, pose), color(person, name), light, width)
     frames = build_glasses(person, shape)
     if frames is not None:
         frame = pose.rigid(frames[0])
-        points.add(frame, np.broadcast_to(colour(person, "glasses_colour") * 0.6, frame.shape), 1)
+        points.add(frame, np.broadcast_to(color(person, "glasses_color") * 0.6, frame.shape), 1)
     rgb, seen = points.drawn()
     finished = linear_to_srgb(curved(rgb * _exposure(person, brightness)))
     layer = np.concatenate([finished * seen[..., None], seen[..., None]], -1)
@@ -140,10 +140,10 @@ def _add_skin(points: _Points, person: Person, vertices: np.ndarray, pose: Pose,
     """Returns how bright the light on the skin is that the camera sees."""
     roots = _skin_points()
     posed = pose.blended(vertices, load_base_mesh().head_weight)
-    cloth, trim = colours.clothing_edges(person)
+    cloth, trim = colors.clothing_edges(person)
     on_skin, facing = roots.on(posed), unit(roots.on(normals(posed)))
-    paint = colours.skin_colours(person, toon=False)
-    clothed = np.where((trim > 0)[:, None], colour(person, "shirt"), colour(person, "shirt_trim"))
+    paint = colors.skin_colors(person, toon=False)
+    clothed = np.where((trim > 0)[:, None], color(person, "shirt"), color(person, "shirt_trim"))
     paint = np.where((cloth > 0.02)[:, None], clothed, paint)
     albedo, dressed = roots.on(paint), roots.on(np.repeat(cloth[:, None] > 0.02, 3, 1).astype(float))[:, 0] > 0.5
     lit = light.on(facing)
@@ -165,12 +165,12 @@ def _eye_points() -> tuple[np.ndarray, np.ndarray]:
 def _add_eyes(points: _Points, person: Person, shape: Shape, pose: Pose, light: _Light) -> None:
     directions, from_pupil = _eye_points()
     gaze = pose.matrix @ rotation(float(person["gaze_x"]), float(person["gaze_y"]), 0)
-    iris = colour(person, "iris")
+    iris = color(person, "iris")
     rings = np.select([from_pupil < 0.2, from_pupil < 0.5], [0, 1], 2)
     albedo = np.stack([np.full(3, 0.01), iris, np.full(3, 0.7)])[rings]
     for eye in shape.eyes:
         facing = directions @ gaze.T
-        points.add(pose.rigid(eye.centre[None]) + facing * eye.radius * 0.985, albedo * light.on(facing), 2)
+        points.add(pose.rigid(eye.center[None]) + facing * eye.radius * 0.985, albedo * light.on(facing), 2)
 
 
 def _add_strands(points: _Points, strands: Strands | None, rgb: np.ndarray, light: _Light, width: int) -> None:
@@ -186,7 +186,7 @@ def _add_strands(points: _Points, strands: Strands | None, rgb: np.ndarray, ligh
 
 def _exposure(person: Person, brightness: float) -> float:
     """As in `picture.develop_natural`."""
-    tone = float(colours.skin_tone(person) @ _LUMA)
+    tone = float(colors.skin_tone(person) @ _LUMA)
     return (0.4 / tone) ** 0.28 * 0.82 * 2 ** (0.4 * float(person["exposure"])) / max(brightness, 1e-3)
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from training.render.camera import SAMPLES
+from training.render.scene.camera import SAMPLES
 
 DONE = "rendered"
 """First word of a report line; the rest is the person's number and how many attempts were rejected."""
@@ -27,9 +27,9 @@ def main() -> None:
     options = parser.parse_args()
     report = _take_standard_output()
 
-    from training.render.dataset import numbers_in
-    from training.render.portrait import MAX_ATTEMPTS, Portraitist
-    from training.render.shards import shard_path, write_shard
+    from training.render.data.dataset import numbers_in
+    from training.render.data.shards import shard_path, write_shard
+    from training.render.scene.portrait import MAX_ATTEMPTS, Portraitist
 
     artist = Portraitist(options.size, tuple(options.looks.split(",")), samples=options.samples, oversize=options.oversize)
     for shard in options.shards:

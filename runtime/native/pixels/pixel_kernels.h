@@ -1,4 +1,4 @@
-// The pixel kernels, free of Python. Their behaviour is defined by the NumPy twins in reference.py.
+// The pixel kernels, free of Python. Their behavior is defined by the NumPy twins in reference.py.
 #pragma once
 
 #include <cstdint>

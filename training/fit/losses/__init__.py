@@ -1,0 +1,1 @@
+"""What is compared: pictures, and what a face tracker sees in them."""

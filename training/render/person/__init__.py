@@ -1,0 +1,1 @@
+"""A person: features drawn from a distribution, and their shape, skin, hair and glasses."""

@@ -1,0 +1,1 @@
+"""Blender's scene: studio, light, camera, materials, and the finished picture."""
