@@ -1,6 +1,6 @@
 """Drawn stand-ins for rendered people, in the renderer's own format: for tests without Blender.
 
-    python -m training.fit.stub --out DIR --count 64 --size 32
+    python -m training.fit.people.stub --out DIR --count 64 --size 32
 
 A face is an ellipse with eyes, brows and a mouth, every part moved by its feature; nothing to look at, but learnable.
 """
@@ -103,7 +103,7 @@ def write(folder: Path, count: int, size: int, first: int = 0, per_shard: int = 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.fit.stub", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training.fit.people.stub", description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--first", type=int, default=0)
