@@ -77,6 +77,7 @@ class Pipeline:
             bundle.session("landmarks"),
             max_faces=max_faces,
             smoothing=OneEuro() if smoothing else None,
+            thorough=not smoothing,
         )
         self._known: dict[int, Person] = {}  # also those who left a moment ago and may come back
         self._latest: Image | None = None

@@ -80,13 +80,19 @@ class Painted:
         return np.column_stack([xy, TEMPLATE[:, 2] * self.reach])
 
 
-def paint(faces: list[Painted], width: int = 480, height: int = 360) -> NDArray[np.uint8]:
-    """A gray picture; soft dots, so that their centers keep fractions of a pixel."""
+def paint(
+    faces: list[Painted], width: int = 480, height: int = 360, phantom: tuple[float, float] | None = None
+) -> NDArray[np.uint8]:
+    """A gray picture; soft dots, so that their centers keep fractions of a pixel. A blue one is a phantom."""
     image = np.full((height, width, 3), 90, np.float64)
-    for face in faces:
-        eyes = face.landmarks()[[33, 263], :2]
-        for (x, y), channel in zip(eyes, (2, 1), strict=True):
-            sigma = 0.2 * face.reach
+    spots = [
+        (x, y, 0.2 * face.reach, channel)
+        for face in faces
+        for (x, y), channel in zip(face.landmarks()[[33, 263], :2], (2, 1), strict=True)
+    ]
+    spots += [(*phantom, 6.0, 0)] if phantom else []
+    if spots:
+        for x, y, sigma, channel in spots:
             columns = np.exp(-0.5 * ((np.arange(width) - x) / sigma) ** 2)
             rows = np.exp(-0.5 * ((np.arange(height) - y) / sigma) ** 2)
             image[..., channel] += 160 * np.outer(rows, columns)
@@ -119,6 +125,7 @@ class Networks:
         self.detector_shift = 0.0  # of a box's side, to the right
         self.pull = 0.0  # landmarks run after a face that is off the middle of the look, by this share
         self.smallest = smallest_eye_distance
+        self.fooled = False  # both see an upright face in an upside-down one; the detector less surely
         image = [TensorSpec("image", "float32", (1, 3, SIZE, SIZE))]
         boxes = [TensorSpec("boxes", "float32", (1, 12, 16)), TensorSpec("scores", "float32", (1, 12))]
         points = [TensorSpec("points", "float32", (1, 468, 3)), TensorSpec("score", "float32", (1, 1))]
@@ -133,26 +140,53 @@ class Networks:
             if not candidates or self.blind:
                 continue
             distance, gx, gy = min(candidates)
-            if distance < self.smallest or math.degrees(abs(math.atan2(gy - ry, gx - rx))) > 50:
+            roll, surely = math.degrees(abs(math.atan2(gy - ry, gx - rx))), 1.0
+            if self.fooled and roll > 130:
+                rx, ry, gx, gy, roll, surely = gx, gy, rx, ry, 180 - roll, 0.7
+            if distance < self.smallest or roll > 50:
                 continue
             side = 1.6 * distance
             center = ((rx + gx) / 2 + self.detector_shift * side, (ry + gy) / 2 + 0.1 * side)
             # Twice, a little apart, as a real detector answers.
             for shift, score in ((0.0, 0.9), (0.05 * side, 0.7)):
                 boxes[0, row] = [center[0] + shift, center[1], side, side, rx, ry, gx, gy, *[0.0] * 8]
-                scores[0, row] = score
+                scores[0, row] = score * surely
                 row += 1
+        for rx, ry, gx, gy in self._phantom_eyes(feeds["image"]):
+            boxes[0, row] = [
+                (rx + gx) / 2,
+                (ry + gy) / 2,
+                2 * (gx - rx),
+                2 * (gx - rx),
+                rx,
+                ry,
+                gx,
+                gy,
+                *[0.0] * 8,
+            ]
+            scores[0, row] = 0.95
+            row += 1
         return {"boxes": boxes, "scores": scores}
+
+    def _phantom_eyes(self, picture: NDArray[np.float32]) -> list[tuple[float, float, float, float]]:
+        """Where a blue dot is: the phantom's eyes, as far apart as the dot is wide."""
+        return [(x - a, y, x + a, y) for x, y, area in dots(picture, 2) for a in [0.5 * math.sqrt(area)]]
 
     def _measure(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         red, green = dots(feeds["image"], 0), dots(feeds["image"], 1)
         middle = SIZE / 2
+        for rx, _, gx, y in self._phantom_eyes(feeds["image"]):
+            if math.hypot((rx + gx) / 2 - middle, y - middle) < 5:
+                points = Painted((rx + gx) / 2, y, (gx - rx) / 2).landmarks()
+                return {"points": points[None].astype(np.float32), "score": np.ones((1, 1))}
         if not red or not green or self.blind:
             return {"points": Painted(middle, middle, 15).landmarks()[None], "score": np.full((1, 1), 0.2)}
         (rx, ry, _), (gx, gy, _) = (
             min(found, key=lambda dot: math.hypot(dot[0] - middle, dot[1] - middle)) for found in (red, green)
         )
         reach, roll = math.hypot(gx - rx, gy - ry) / 2, math.atan2(gy - ry, gx - rx)
+        if self.fooled and abs(roll) > math.radians(130):
+            roll = math.remainder(roll + math.pi, 2 * math.pi)
         x, y = (rx + gx) / 2, (ry + gy) / 2
         face = Painted(x + self.pull * (x - middle), y, reach, roll)
         points = face.landmarks() + self.noise.normal(0, self.noise_px, (468, 3))
@@ -193,6 +227,70 @@ def test_turned_faces_are_found_on_a_fresh_start(truth: Painted) -> None:
     faces = Networks().tracker().update(paint([truth]), 0.0)
     assert len(faces) == 1
     assert error(faces[0], truth) < 1.0
+
+
+@pytest.mark.parametrize("degrees", range(0, 360, 30))
+def test_a_face_that_looks_upright_upside_down_is_still_found_the_right_way_up(degrees: int) -> None:
+    networks = Networks()
+    networks.fooled = True
+    truth = Painted(240, 180, 30, math.radians(degrees))
+    (face,) = networks.tracker().update(paint([truth]), 0.0)
+    assert error(face, truth) < 1.0
+
+
+@pytest.mark.parametrize("phantom", [(240, 250), (215, 160), (262, 215)])
+def test_a_face_inside_a_face_is_none(phantom: tuple[float, float]) -> None:
+    """The box of the small one lies within the large one's, so their overlap over their union is small."""
+    truth = Painted(240, 180, 60)
+    faces = Networks().tracker(max_faces=4).update(paint([truth], phantom=phantom), 0.0)
+    assert len(faces) == 1
+    assert error(faces[0], truth) < 2.0
+
+
+def test_a_face_around_what_was_taken_for_one_takes_its_place() -> None:
+    tracker = Networks().tracker(max_faces=2, search_every_s=0.1)
+    phantom, truth = (240.0, 215.0), Painted(240, 180, 60)
+    assert len(tracker.update(paint([], phantom=phantom), 0.0)) == 1
+    for step in range(1, 6):
+        faces = tracker.update(paint([truth], phantom=phantom), 0.2 * step)
+        assert len(faces) == 1
+    assert error(faces[0], truth) < 2.0
+
+
+def test_a_small_face_beside_a_large_one_is_one_of_its_own() -> None:
+    truth = Painted(160, 180, 60)
+    assert len(Networks().tracker(max_faces=4).update(paint([truth], phantom=(350, 120)), 0.0)) == 2
+
+
+def test_people_cheek_to_cheek_are_two() -> None:
+    pair = [Painted(190, 150, 30), Painted(240, 215, 30)]
+    assert len(Networks().tracker(max_faces=2).update(paint(pair), 0.0)) == 2
+
+
+@pytest.mark.parametrize(("width", "height"), [(4000, 300), (300, 4000)])
+def test_faces_of_a_panorama_are_found(width: int, height: int) -> None:
+    networks = Networks(smallest_eye_distance=6.0)
+    x, y = (0.7 * width, 150) if width > height else (150, 0.7 * height)
+    truth = Painted(x, y, 20)
+    faces = networks.tracker().update(paint([truth], width, height), 0.0)
+    assert len(faces) == 1
+    assert error(faces[0], truth) < 1.0
+
+
+def test_a_thorough_search_finds_faces_that_are_small_in_a_large_picture() -> None:
+    networks = Networks(smallest_eye_distance=6.0)
+    truth = Painted(1210, 1130, 22)  # 3 pixels wide in the whole frame, 6 in a quarter
+    picture = paint([truth], 1600, 1300)
+    assert networks.tracker().update(picture, 0.0) == []
+    (face,) = networks.tracker(thorough=True).update(picture, 0.0)
+    assert error(face, truth) < 1.0
+
+
+def test_of_faces_in_different_tiles_the_larger_comes_first() -> None:
+    networks = Networks(smallest_eye_distance=8.0)  # 40 px of the frame
+    small, large = Painted(60, 60, 11), Painted(400, 300, 16)
+    (face,) = networks.tracker(max_faces=1).update(paint([small, large]), 0.0)
+    assert error(face, large) < 1.0
 
 
 def test_small_faces_are_found_on_a_fresh_start() -> None:
