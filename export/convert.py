@@ -51,6 +51,10 @@ def export_checkpoint(
     progress("read the generator's constants")
     weights = generator_weights(photo)
     toon_weights = None if second is None else generator_weights(second)
+    for file, constants in ((photo, weights), (second, toon_weights)):
+        if file is not None and constants is not None:
+            for note in constants.notes:
+                progress(f"note: {file.path.name}: {note}")
     _check_agreement(photo, weights, second, toon_weights)
     edits = collect_directions(directions, weights)
     latent_avg, w_std = _latent_statistics(source, photo, weights)
@@ -117,7 +121,7 @@ def generator_weights(source: Checkpoint) -> GeneratorWeights:
             "pass one with --generator"
         )
     if source.generator_layout == "nvidia":
-        return from_nvidia(source.generator, source.conv_clamp)
+        return from_nvidia(source.generator, source.modules)
     return from_rosinality(source.generator)
 
 

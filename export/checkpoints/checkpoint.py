@@ -20,13 +20,15 @@ from typing import Any, Literal
 import torch
 from doppelgan.runtime.errors import CheckpointError
 
+from .module_attributes import Modules, read_attributes
 from .nvidia_pickle import CONVERTERS, ModuleRecord, read_pickle
-from .tensors import TensorTable
+from .tensors import TensorTable, require_finite
 
 _LEGACY_TORCH = bytes.fromhex(
     "80028a0a6cfc9c46f9206aa850192e"
 )  # pickled magic number of torch.save before 1.6
 Layout = Literal["rosinality", "nvidia"]
+_WRAPPERS = ("module", "_orig_mod")
 _EXPECTED = "a StyleGAN2 generator or a pSp, e4e or ReStyle encoder"
 
 
@@ -38,7 +40,7 @@ class Checkpoint:
     layout: str  # for people: "rosinality stylegan2", "pSp family (Encoder4Editing)" ...
     generator: TensorTable | None = None
     generator_layout: Layout | None = None
-    conv_clamp: float | None = None  # of an NVIDIA generator
+    modules: Modules = field(default_factory=dict)  # attributes of a pickled generator, module_attributes.py
     encoder: TensorTable | None = None
     encoder_type: str | None = None
     latent_avg: torch.Tensor | None = None  # float32 [w_dim] or [n_styles, w_dim]
@@ -51,9 +53,20 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         state = "a folder" if path.is_dir() else "nothing"
         raise CheckpointError(f"{path}: expected a checkpoint file, got {state}; check the path")
-    content = _read_container(path)
-    entries, options, clamp = _flatten(content)
-    return _recognize(path, entries, options, clamp)
+    try:
+        entries, records, options = _flatten(_read_container(path))
+        found = _recognize(path, entries, records, options)
+    except RecursionError:
+        raise CheckpointError(
+            f"{path.name}: expected a tree of tensors, got one that holds itself; the file is damaged: "
+            "take the original file"
+        ) from None
+    for table in (found.generator, found.encoder):
+        if table is not None:
+            table.require_finite()
+    if found.latent_avg is not None:
+        require_finite(found.latent_avg, f"{path.name}: latent_avg")
+    return found
 
 
 def _read_container(path: Path) -> Any:
@@ -95,7 +108,7 @@ def _read_torch(path: Path, *, mmap: bool) -> Any:
             f"{path.name}: expected a torch file of tensors and settings, got one with other objects "
             f"({_refused(str(error))}); nothing in it was run: save only its state_dict and try again"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, TypeError, AttributeError) as error:
+    except Exception as error:  # what torch raises on damaged data has no common base
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{path.name}: expected a complete torch file, got a damaged one ({reason}); download it again"
@@ -117,7 +130,7 @@ def _read_safetensors(path: Path) -> Any:
         with safe_open(path, framework="pt", device="cpu") as file:
             content: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             notes = dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, MemoryError) as error:
         raise CheckpointError(
             f"{path.name}: expected a complete safetensors file, got a damaged one ({error}); "
             "download it again"
@@ -133,18 +146,17 @@ def _read_safetensors(path: Path) -> Any:
     return content
 
 
-def _flatten(content: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any], float | None]:
-    """All tensors by dotted name, the options, and NVIDIA's activation clamp."""
+def _flatten(content: Any) -> tuple[dict[str, torch.Tensor], dict[str, ModuleRecord], dict[str, Any]]:
+    """All tensors by dotted name, pickled modules by prefix ("G_ema."), and the options."""
     entries: dict[str, torch.Tensor] = {}
-    clamps: list[Any] = []
+    records: dict[str, ModuleRecord] = {}
     options: dict[str, Any] = {}
 
     def visit(value: Any, prefix: str) -> None:
         if isinstance(value, torch.Tensor):
-            entries[prefix] = value
+            entries[_unwrapped(prefix)] = value
         elif isinstance(value, ModuleRecord):
-            if prefix in ("G_ema", ""):
-                clamps.extend(value.attributes("conv_clamp"))
+            records[f"{prefix}." if prefix else ""] = value
             for name, tensor in value.tensors().items():
                 entries[f"{prefix}.{name}" if prefix else name] = tensor
         elif isinstance(value, dict):
@@ -155,16 +167,25 @@ def _flatten(content: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any], flo
                     visit(inner, f"{prefix}.{key}" if prefix else key)
 
     visit(content, "")
-    limits = {float(c) for c in clamps if isinstance(c, (int, float)) and not isinstance(c, bool)}
-    return entries, options, min(limits) if limits else None
+    return entries, records, options
+
+
+def _unwrapped(name: str) -> str:
+    """A tensor's name without what DataParallel, AveragedModel ("module.") and torch.compile add to it."""
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
 def _recognize(
-    path: Path, entries: dict[str, torch.Tensor], options: dict[str, Any], clamp: float | None
+    path: Path,
+    entries: dict[str, torch.Tensor],
+    records: Mapping[str, ModuleRecord],
+    options: dict[str, Any],
 ) -> Checkpoint:
     table = TensorTable(entries, "checkpoint", path.name)
     average = entries.get("latent_avg")
     layout, prefix = _find_generator(entries)
+    record = None if prefix is None else records.get(prefix)
+    modules = {} if record is None else read_attributes(record, path.name)
     generator = None if prefix is None else table.under(prefix, "generator")
 
     # IR-SE-50 begins with input_layer, ResNet-34 with conv1.
@@ -200,7 +221,7 @@ def _recognize(
             layout="rosinality stylegan2" if layout == "rosinality" else "NVIDIA stylegan2-ada",
             generator=generator,
             generator_layout=layout,
-            conv_clamp=clamp,
+            modules=modules,
             latent_avg=average,
             options=options,
         )

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -41,18 +42,19 @@ class ModuleRecord:
             for name, value in self._group(group).items():
                 if isinstance(value, torch.Tensor):
                     found[prefix + name] = value
-        for name, child in self._group("_modules").items():
-            if isinstance(child, ModuleRecord):
-                found.update(child.tensors(f"{prefix}{name}."))
+        for name, child in self.children().items():
+            found.update(child.tensors(f"{prefix}{name}."))
         return found
 
-    def attributes(self, name: str) -> list[Any]:
-        """The values of attribute ``name`` in this module and all below it."""
-        found = [self.state[name]] if name in self.state else []
-        for child in self._group("_modules").values():
-            if isinstance(child, ModuleRecord):
-                found.extend(child.attributes(name))
-        return found
+    def children(self) -> dict[str, ModuleRecord]:
+        """The modules directly below this one."""
+        return {k: v for k, v in self._group("_modules").items() if isinstance(v, ModuleRecord)}
+
+    def walk(self, name: str = "") -> Iterator[tuple[str, ModuleRecord]]:
+        """This module and all below it, by dotted name."""
+        yield name, self
+        for child_name, child in self.children().items():
+            yield from child.walk(f"{name}.{child_name}" if name else child_name)
 
     def _group(self, name: str) -> dict[str, Any]:
         group = self.state.get(name)
@@ -70,9 +72,7 @@ def read_pickle(path: Path) -> Any:
             return _Unpickler(file, path.name).load()
         except CheckpointError:
             raise
-        except (EOFError, pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError) as error:
-            raise _damaged(path.name, error) from None
-        except (AttributeError, RuntimeError, MemoryError, UnicodeDecodeError, OverflowError) as error:
+        except Exception as error:  # what unpickling damaged data raises has no common base
             raise _damaged(path.name, error) from None
 
 
@@ -141,6 +141,48 @@ def _reconstructor(cls: Any, _base: Any, _state: Any) -> Any:
     return cls()
 
 
+class _ScalarType:
+    """A NumPy dtype as pickled: its code, and the byte order that its state brings."""
+
+    def __init__(self, code: Any = "", *_: Any) -> None:
+        self.code, self.order = str(code), "<"
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">"):
+            self.order = state[1]
+
+
+_SCALAR_CODES = {
+    "f8": "d",
+    "f4": "f",
+    "f2": "e",
+    "i8": "q",
+    "i4": "i",
+    "i2": "h",
+    "i1": "b",
+    "u1": "B",
+    "b1": "?",
+}
+
+
+def _scalar(kind: Any, data: Any = b"") -> Any:
+    """A NumPy number as Python's: gains are stored so."""
+    if isinstance(data, str):  # bytes of an old protocol, decoded as latin1
+        data = data.encode("latin1")
+    if not isinstance(kind, _ScalarType) or kind.code not in _SCALAR_CODES or not isinstance(data, bytes):
+        return _Inert()
+    try:
+        return struct.unpack(kind.order + _SCALAR_CODES[kind.code], data)[0]
+    except struct.error:
+        raise pickle.UnpicklingError("a number of the wrong length") from None
+
+
+def _encode(text: Any, encoding: Any = "latin1") -> bytes:
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise pickle.UnpicklingError("bytes of an unknown encoding")
+    return text.encode("latin1")
+
+
 _DATA: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch_utils.persistence", "_reconstruct_persistent_obj"): _reconstruct_module,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
@@ -153,6 +195,10 @@ _DATA: dict[tuple[str, str], Callable[..., Any]] = {
     ("dnnlib", "EasyDict"): _EasyDict,
     ("copyreg", "_reconstructor"): _reconstructor,
     ("copy_reg", "_reconstructor"): _reconstructor,
+    ("numpy", "dtype"): _ScalarType,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): _scalar,
+    ("_codecs", "encode"): _encode,
     ("builtins", "set"): set,
     ("builtins", "object"): _Inert,
     ("__builtin__", "set"): set,
@@ -161,10 +207,11 @@ _DATA: dict[tuple[str, str], Callable[..., Any]] = {
 _DTYPES = {"float16", "float32", "float64", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"}
 _BYSTANDERS = ("torch.nn.", "torch_utils.", "training.", "dnnlib.", "numpy.", "metrics.")
 _BYSTANDER_MODULES = {"torch", "numpy", "dnnlib"}  # their top level has functions: classes named below only
-_BYSTANDER_NAMES = {"device", "dtype", "ndarray", "Generator"}
+_BYSTANDER_NAMES = {"device", "ndarray", "Generator"}
 
 
-class _Unpickler(pickle.Unpickler):
+# The unpickler in Python: that in C makes room for as many notes as a damaged number says, up to 32 GiB.
+class _Unpickler(pickle._Unpickler):
     def __init__(self, file: IO[bytes], source: str) -> None:
         super().__init__(file, encoding="latin1")
         self._source = source

@@ -39,6 +39,20 @@ class TensorTable(Mapping[str, torch.Tensor]):
         found = (re.match(pattern, name) for name in self._tensors)
         return sorted({int(m.group(1)) for m in found if m})
 
+    def require_finite(self) -> None:
+        """Check every float tensor at once.
+
+        Raises CheckpointError naming the first that holds NaN or infinity, or a variance below 0.
+        """
+        for name, tensor in self._tensors.items():
+            if tensor.is_floating_point():
+                require_finite(tensor, f"{self.source}: {self.what} tensor {name!r}")
+                if name.endswith("running_var") and bool((tensor < 0).any()):
+                    raise CheckpointError(
+                        f"{self.source}: {self.what} tensor {name!r}: expected variances of 0 or more, "
+                        "got negative ones; the file is damaged: take the original file"
+                    )
+
     def take(self, name: str, *shape: int | None) -> torch.Tensor:
         """Entry ``name`` as float32; ``None`` in ``shape`` admits any size of that axis.
 
@@ -53,12 +67,7 @@ class TensorTable(Mapping[str, torch.Tensor]):
                 "the file is damaged or mixes two models: take the original file"
             )
         value = tensor.detach().to(torch.float32)
-        if not bool(torch.isfinite(value).all()):
-            raise CheckpointError(
-                f"{self.source}: {self.what} tensor {name!r}: expected finite numbers, got NaN or infinity; "
-                "the training that wrote it diverged or the file is damaged: take another checkpoint"
-            )
-        return value
+        return require_finite(value, f"{self.source}: {self.what} tensor {name!r}")
 
     def peek(self, name: str, n_axes: int) -> torch.Tensor:
         """Entry ``name`` as stored, checked for presence and number of axes only."""
@@ -82,3 +91,13 @@ class TensorTable(Mapping[str, torch.Tensor]):
                 "the file is of another architecture: take a StyleGAN2 or pSp-family checkpoint"
             )
         return tensor
+
+
+def require_finite(tensor: torch.Tensor, name: str) -> torch.Tensor:
+    """``tensor``, which must be finite as float32; CheckpointError calls it ``name``."""
+    if bool(torch.isfinite(tensor.detach().to(torch.float32)).all()):
+        return tensor
+    raise CheckpointError(
+        f"{name}: expected finite numbers, got NaN or infinity; "
+        "the training that wrote it diverged or the file is damaged: take another checkpoint"
+    )

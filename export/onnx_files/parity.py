@@ -63,6 +63,11 @@ def compare_all(
     """Compare and require every output; the step of a network with several names the output too."""
     found = []
     for name, array in reference.items():
+        if not np.isfinite(array).all():
+            raise ParityError(
+                f"network {network!r}, output {name!r}: expected finite numbers, got NaN or infinity from "
+                "the network itself: weights so large that they overflow; take another checkpoint"
+            )
         label = step if len(reference) == 1 else f"{step}, {name}"
         parity = compare(label, array, got[name], tolerance=tolerance, image=name == "image", samples=samples)
         found.append(require(network, parity))

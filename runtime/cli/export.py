@@ -80,6 +80,9 @@ def _steps() -> Iterator[Callable[[str], None]]:
                     progress.update(task.id, completed=1)
 
         def report(step: str) -> None:
+            if step.startswith("note: "):
+                console.print(f"doppelgan: {step}", markup=False, highlight=False, soft_wrap=True)
+                return
             finish()
             progress.add_task(step, total=1)
 

@@ -50,15 +50,26 @@ def modulated_conv(
     return torch.cat(outputs)
 
 
-def activate(x: Tensor, clamp: float | None) -> Tensor:
-    x = torch.where(x < 0, 0.2 * x, x) * math.sqrt(2)
+# As bias_act names them: function and gain.
+ACTIVATIONS = {
+    "lrelu": (lambda x: torch.where(x < 0, 0.2 * x, x), math.sqrt(2)),
+    "relu": (lambda x: x.clamp(min=0), math.sqrt(2)),
+    "linear": (lambda x: x, 1.0),
+}
+
+
+def activate(x: Tensor, clamp: float | None, activation: str = "lrelu", gain: float | None = None) -> Tensor:
+    function, usual = ACTIVATIONS[activation]
+    x = function(x) * (usual if gain is None else gain)
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 
-def mapping(z: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
+def mapping(
+    z: Tensor, layers: list[tuple[Tensor, Tensor]], rate: float = 0.01, activation: str = "lrelu"
+) -> Tensor:
     x = z / torch.sqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
     for weight, bias in layers:
-        x = activate(x @ (weight * 0.01 / math.sqrt(weight.shape[1])).t() + bias * 0.01, None)
+        x = activate(x @ (weight * rate / math.sqrt(weight.shape[1])).t() + bias * rate, None, activation)
     return x
 
 
@@ -67,9 +78,10 @@ def rosinality_mapping(g: State, z: Tensor) -> Tensor:
     return mapping(z, [(g[f"style.{i}.weight"], g[f"style.{i}.bias"]) for i in range(1, count + 1)])
 
 
-def nvidia_mapping(g: State, z: Tensor) -> Tensor:
+def nvidia_mapping(g: State, z: Tensor, rate: float = 0.01, activation: str = "lrelu") -> Tensor:
     count = sum(k.startswith("mapping.fc") and k.endswith(".weight") for k in g)
-    return mapping(z, [(g[f"mapping.fc{i}.weight"], g[f"mapping.fc{i}.bias"]) for i in range(count)])
+    layers = [(g[f"mapping.fc{i}.weight"], g[f"mapping.fc{i}.bias"]) for i in range(count)]
+    return mapping(z, layers, rate, activation)
 
 
 def rosinality_synthesis(g: State, codes: Tensor) -> Tensor:
@@ -102,7 +114,15 @@ def rosinality_synthesis(g: State, codes: Tensor) -> Tensor:
     return image
 
 
-def nvidia_synthesis(g: State, codes: Tensor, clamp: float | None = None) -> Tensor:
+def nvidia_synthesis(
+    g: State,
+    codes: Tensor,
+    clamp: float | None = None,
+    activation: str = "lrelu",
+    gain: float | None = None,  # of the activation; None: its usual one
+    noise: bool = True,
+    clamped: str = "",  # only modules whose name holds this
+) -> Tensor:
     def style(name: str, row: int) -> Tensor:
         weight = g[f"{name}.affine.weight"]
         return codes[:, row] @ (weight / math.sqrt(weight.shape[1])).t() + g[f"{name}.affine.bias"]
@@ -110,13 +130,15 @@ def nvidia_synthesis(g: State, codes: Tensor, clamp: float | None = None) -> Ten
     def layer(x: Tensor, name: str, row: int, up: bool) -> Tensor:
         taps = 4 * g[f"{name}.resample_filter"] if up else None
         x = modulated_conv(x, g[f"{name}.weight"], style(name, row), True, taps)
-        x = x + g[f"{name}.noise_const"] * g[f"{name}.noise_strength"]
-        return activate(x + g[f"{name}.bias"][None, :, None, None], clamp)
+        if noise:
+            x = x + g[f"{name}.noise_const"] * g[f"{name}.noise_strength"]
+        limit = clamp if clamped in name else None
+        return activate(x + g[f"{name}.bias"][None, :, None, None], limit, activation, gain)
 
     def rgb(x: Tensor, name: str, row: int) -> Tensor:
         y = modulated_conv(x, g[f"{name}.weight"], style(name, row) / math.sqrt(x.shape[1]), False, None)
         y = y + g[f"{name}.bias"][None, :, None, None]
-        return y if clamp is None else y.clamp(-clamp, clamp)
+        return y if clamp is None or clamped not in name else y.clamp(-clamp, clamp)
 
     x = layer(
         g["synthesis.b4.const"][None].expand(codes.shape[0], -1, -1, -1), "synthesis.b4.conv1", 0, False

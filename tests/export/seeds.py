@@ -8,9 +8,11 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import re
 import sys
 import types
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -42,7 +44,11 @@ def fir(gain: float = 1.0) -> torch.Tensor:
 
 
 def rosinality(
-    channels: Mapping[int, int] = TINY, w_dim: int = TINY_W_DIM, n_mlp: int = 2, seed: int = 0
+    channels: Mapping[int, int] = TINY,
+    w_dim: int = TINY_W_DIM,
+    n_mlp: int = 2,
+    seed: int = 0,
+    image_channels: int = 3,
 ) -> State:
     """``g_ema`` of a generator whose side is the largest key of ``channels``."""
     s: State = {}
@@ -63,8 +69,8 @@ def rosinality(
         add(f"{prefix}.activate.bias", n_out, scale=0.1)
 
     def rgb(prefix: str, n_in: int, up: bool) -> None:
-        conv(prefix, n_in, 3, 1)
-        add(f"{prefix}.bias", 1, 3, 1, 1, scale=0.1)
+        conv(prefix, n_in, image_channels, 1)
+        add(f"{prefix}.bias", 1, image_channels, 1, 1, scale=0.1)
         if up:
             s[f"{prefix}.upsample.kernel"] = fir(4)
 
@@ -85,7 +91,11 @@ def rosinality(
 
 
 def nvidia(
-    channels: Mapping[int, int] = TINY, w_dim: int = TINY_W_DIM, n_mlp: int = 2, seed: int = 0
+    channels: Mapping[int, int] = TINY,
+    w_dim: int = TINY_W_DIM,
+    n_mlp: int = 2,
+    seed: int = 0,
+    image_channels: int = 3,
 ) -> State:
     """``G_ema.state_dict()`` of a generator whose side is the largest key of ``channels``."""
     s: State = {}
@@ -111,7 +121,7 @@ def nvidia(
             add(f"{block}.{name}.noise_strength", scale=0.2, offset=0.1)
             add(f"{block}.{name}.noise_const", side, side)
             s[f"{block}.{name}.resample_filter"] = fir()
-        layer(f"{block}.torgb", width, 3, 1)
+        layer(f"{block}.torgb", width, image_channels, 1)
     add("mapping.w_avg", w_dim, scale=0.3)
     for i in range(n_mlp):
         add(f"mapping.fc{i}.weight", w_dim, w_dim, scale=100)
@@ -261,10 +271,49 @@ def stand_in_modules(**classes: Any) -> Iterator[None]:
             del sys.modules[path]
 
 
-def nvidia_pickle(state: State, source: str = "raise RuntimeError('ran')", **attributes: Any) -> bytes:
-    """A pickle as stylegan2-ada-pytorch writes it; ``attributes`` go to every module's state."""
+def nvidia_attributes(name: str, children: Mapping[str, State]) -> tuple[str, dict[str, Any]]:
+    """Class and plain attributes of the module ``name`` as stylegan2-ada-pytorch sets them."""
+    last = name.rpartition(".")[2]
+    if name == "":
+        return "Generator", {"c_dim": 0, "img_channels": 3}
+    if name == "mapping":
+        layers = [key for key in children if key.startswith("fc")]
+        return "MappingNetwork", {"c_dim": 0, "num_layers": len(layers), "w_avg_beta": 0.995}
+    if name == "synthesis":
+        return "SynthesisNetwork", {
+            "block_resolutions": sorted(int(key[1:]) for key in children),
+            "img_channels": 3,
+        }
+    resolution = int(name.split(".")[1][1:]) if name.startswith("synthesis") else 0
+    if last in ("conv0", "conv1"):
+        return "SynthesisLayer", {
+            "resolution": resolution, "up": 2 if last == "conv0" else 1, "use_noise": True,
+            "activation": "lrelu", "conv_clamp": None, "padding": 1, "act_gain": np.sqrt(2),
+        }  # fmt: skip
+    if last == "torgb":
+        return "ToRGBLayer", {"conv_clamp": None}
+    if last == "skip":
+        return "Conv2dLayer", {}
+    if last[1:].isdigit():
+        first = resolution == 4
+        return "SynthesisBlock", {
+            "in_channels": 0 if first else 1, "resolution": resolution, "architecture": "skip",
+            "is_last": False, "use_fp16": False, "channels_last": False, "num_conv": 1 if first else 2,
+            "num_torgb": 1,
+        }  # fmt: skip
+    return "FullyConnectedLayer", {"activation": "lrelu" if last.startswith("fc") else "linear"}
 
-    def module(part: State) -> _Pickled:
+
+def nvidia_pickle(
+    state: State,
+    source: str = "raise RuntimeError('ran')",
+    changes: Mapping[str, Mapping[str, Any]] | None = None,  # by dotted name, a regular expression
+    protocol: int | None = None,
+    **attributes: Any,  # of the layers that have them, or of the generator
+) -> bytes:
+    """A pickle as stylegan2-ada-pytorch writes it: tensors and the attributes of each module."""
+
+    def module(part: State, name: str = "") -> _Pickled:
         own = {k: v for k, v in part.items() if "." not in k}
         children: dict[str, State] = {}
         for key, value in part.items():
@@ -272,14 +321,25 @@ def nvidia_pickle(state: State, source: str = "raise RuntimeError('ran')", **att
             if rest:
                 children.setdefault(head, {})[rest] = value
         parameters = {k: torch.nn.Parameter(v) for k, v in own.items() if k in ("weight", "bias", "const")}
+        class_name, plain = nvidia_attributes(name, children)
+        if class_name == "FullyConnectedLayer":  # as numbers of NumPy, as np.sqrt makes them
+            rate = 0.01 if name.startswith("mapping.fc") else 1
+            plain |= {"weight_gain": rate / np.sqrt(own["weight"].shape[1]), "bias_gain": rate}
+        if class_name == "ToRGBLayer":
+            plain["weight_gain"] = 1 / np.sqrt(own["weight"].shape[1])
+        plain |= {k: v for k, v in attributes.items() if k in plain or (name == "" and k == "extra")}
+        for pattern, change in (changes or {}).items():
+            if re.fullmatch(pattern, name):
+                plain |= change
         return _Pickled(
-            "Module",
+            plain.pop("class_name", class_name),
             {
                 "training": False,
                 "_parameters": parameters,
                 "_buffers": {k: v for k, v in own.items() if k not in parameters},
-                "_modules": {k: module(v) for k, v in children.items()},
-                **attributes,
+                "_forward_hooks": OrderedDict(),
+                "_modules": {k: module(v, f"{name}.{k}" if name else k) for k, v in children.items()},
+                **plain,
             },
             source,
         )
@@ -295,5 +355,5 @@ def nvidia_pickle(state: State, source: str = "raise RuntimeError('ran')", **att
     ):
         data = {"G": None, "D": None, "G_ema": module(state), "training_set_kwargs": EasyDict(resolution=16)}
         stream = io.BytesIO()
-        pickle.dump(data, stream)
+        pickle.dump(data, stream, protocol)
     return stream.getvalue()

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from doppelgan.export.checkpoints.checkpoint import read_checkpoint
@@ -137,6 +138,103 @@ def test_error_on_a_file_of_another_kind(tmp_path: Path, data: bytes, message: s
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match=message):
         read_checkpoint(path)
+
+
+def module(state: seeds.State) -> seeds.State:
+    return {f"module.{k}": v for k, v in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("content", "layout"),
+    [
+        ({"g_ema": module(seeds.rosinality())}, "rosinality"),
+        (module(seeds.rosinality()), "rosinality"),
+        ({"g_ema": {f"_orig_mod.module.{k}": v for k, v in seeds.rosinality().items()}}, "rosinality"),
+        ({"G_ema": module(seeds.nvidia())}, "nvidia"),
+        (
+            {**seeds.psp_checkpoint(E4E), "state_dict": module(seeds.psp_checkpoint(E4E)["state_dict"])},
+            "rosinality",
+        ),
+        (
+            {
+                **seeds.psp_checkpoint(E4E),
+                "state_dict": {
+                    k.replace("encoder.", "encoder.module.").replace("decoder.", "decoder.module."): v
+                    for k, v in seeds.psp_checkpoint(E4E)["state_dict"].items()
+                },
+            },
+            "rosinality",
+        ),
+    ],
+    ids=["g_ema", "bare", "compiled", "nvidia", "encoder", "inner"],
+)
+def test_wrappers_of_torch_are_taken_off_the_names(tmp_path: Path, content: Any, layout: str) -> None:
+    found = read_checkpoint(save(tmp_path / "g.pt", content))
+    assert found.generator_layout == layout
+    assert found.generator is not None
+    assert set(found.generator) == set(seeds.rosinality() if layout == "rosinality" else seeds.nvidia())
+    assert (found.encoder is not None) == ("state_dict" in content)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e300])
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("latent_avg", "latent_avg"),
+        ("encoder.styles.3.linear.bias", "encoder tensor 'styles.3.linear.bias'"),
+        ("decoder.convs.1.conv.weight", "generator tensor 'convs.1.conv.weight'"),
+        ("decoder.noises.noise_2", "generator tensor 'noises.noise_2'"),
+        ("encoder.body.4.res_layer.0.running_mean", "encoder tensor 'body.4.res_layer.0.running_mean'"),
+    ],
+)
+def test_nan_and_infinity_are_found_on_reading_and_named(
+    tmp_path: Path, key: str, name: str, bad: float
+) -> None:
+    content = seeds.psp_checkpoint(E4E)
+    place = content if key == "latent_avg" else content["state_dict"]
+    place[key] = place[key].to(torch.float64)
+    place[key].view(-1)[-1] = bad
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(save(tmp_path / "e4e.pt", content))
+    assert str(caught.value).startswith(f"e4e.pt: {name}: expected finite numbers, got NaN or infinity; ")
+
+
+def test_a_negative_variance_is_found_on_reading(tmp_path: Path) -> None:
+    content = seeds.psp_checkpoint(E4E)
+    content["state_dict"]["encoder.body.4.res_layer.0.running_var"][1] = -1
+    with pytest.raises(
+        CheckpointError, match=r"'body\.4\.res_layer\.0\.running_var': expected variances of 0"
+    ):
+        read_checkpoint(save(tmp_path / "e4e.pt", content))
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors", "nvidia"])
+def test_damaged_files_are_named_and_nothing_worse(tmp_path: Path, kind: str) -> None:
+    """Bits turned and pieces cut out at seeded places: a checkpoint, or one line that says what is wrong."""
+    path = tmp_path / "damaged.bin"
+    if kind == "safetensors":
+        save_file(seeds.rosinality(), path)
+    elif kind == "nvidia":
+        path.write_bytes(seeds.nvidia_pickle(seeds.nvidia()))
+    else:
+        save(path, {"g_ema": seeds.rosinality()}, _use_new_zipfile_serialization=kind == "zip")
+    whole, draw, messages = path.read_bytes(), np.random.default_rng(5), list[str]()
+    for _ in range(60):
+        data = bytearray(whole)
+        # Structure is at the ends; tensors fill the middle.
+        place = int(draw.choice([draw.integers(0, 2000), draw.integers(len(data) - 2000, len(data)),
+                                 draw.integers(0, len(data))]))  # fmt: skip
+        if draw.random() < 0.7:
+            data[place] ^= 1 << int(draw.integers(0, 8))
+        else:
+            del data[place : place + int(draw.integers(1, 300))]
+        path.write_bytes(data)
+        try:
+            read_checkpoint(path)
+        except CheckpointError as error:
+            messages.append(str(error))
+    assert len(messages) >= 10
+    assert not any("\n" in message for message in messages)
 
 
 def test_error_on_a_missing_file_and_on_a_folder(tmp_path: Path) -> None:

@@ -56,6 +56,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, content in made.items():
         torch.save(content, folder / f"{name}.pt")
     (folder / "nvidia.pkl").write_bytes(seeds.nvidia_pickle(seeds.nvidia(), conv_clamp=0.7))
+    relu = {".*conv.": {"activation": "relu"}}
+    (folder / "relu.pkl").write_bytes(seeds.nvidia_pickle(seeds.nvidia(), changes=relu))
+    (folder / "gray.pkl").write_bytes(seeds.nvidia_pickle(seeds.nvidia(image_channels=1), img_channels=1))
     return {path.stem: path for path in folder.iterdir()}
 
 
@@ -93,6 +96,24 @@ class TestGenerator:
             < 1e-5
         )
         np.testing.assert_array_equal(bundle.latent_avg, np.tile(seeds.nvidia()["mapping.w_avg"], (6, 1)))
+
+    def test_nvidia_pickle_with_another_activation(self, bundles: Callable[[str], Bundle]) -> None:
+        """Whichever backend serves: one that computes leaky ReLU alone must not take it."""
+        codes = seeds.fill("codes", (1, 6, 16))
+        want = reference.nvidia_synthesis(seeds.nvidia(), codes, activation="relu")
+        assert relative(bundles("relu").synthesize(codes.numpy()), want) < 1e-5
+
+    def test_gray_generator(self, bundles: Callable[[str], Bundle]) -> None:
+        codes = seeds.fill("codes", (1, 6, 16))
+        want = reference.nvidia_synthesis(seeds.nvidia(image_channels=1), codes).expand(-1, 3, -1, -1)
+        assert relative(bundles("gray").synthesize(codes.numpy()), want) < 1e-5
+
+    def test_what_is_assumed_is_told(self, tmp_path: Path) -> None:
+        old = {k: v for k, v in seeds.rosinality().items() if not k.startswith("noises.")}
+        torch.save({"g_ema": old}, tmp_path / "550000.pt")
+        steps: list[str] = []
+        export_checkpoint(tmp_path / "550000.pt", tmp_path / "out", progress=steps.append, **BARE)
+        assert "note: 550000.pt: it holds no noise (noises.*): noise is drawn with fixed seeds" in steps
 
     def test_manifest_tells_where_it_comes_from(
         self, bundles: Callable[[str], Bundle], files: dict[str, Path]

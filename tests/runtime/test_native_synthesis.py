@@ -39,7 +39,9 @@ CHANNELS = {
 
 def exported(state: seeds.State, layout: str = "rosinality", clamp: float | None = None) -> bytes:
     table = TensorTable(state, "generator", "seeds")
-    weights = from_rosinality(table) if layout == "rosinality" else from_nvidia(table, clamp)
+    layers = {name.rpartition(".")[0] for name in state if name.startswith("synthesis.")}
+    modules = {name: {"conv_clamp": clamp} for name in layers}
+    weights = from_rosinality(table) if layout == "rosinality" else from_nvidia(table, modules)
     codes = torch.zeros(1, weights.n_styles, weights.w_dim)
     return to_onnx(Synthesis(weights).eval(), {"codes": codes}, ["image"])
 
