@@ -21,6 +21,20 @@ BACKENDS: dict[str, str] = {
     "tensorrt": "tensorrt",
 }
 
+Opener = Callable[..., Session]  # (path, *, threads, **options)
+_REGISTERED: dict[str, Opener] = {}
+
+
+def register_backend(name: str, opener: Opener) -> None:
+    """Make a backend of your own known by name: ``opener(path, threads=..., **options) -> Session``.
+
+    ``path`` is the network's ONNX file, ``threads`` an int or None; see ``backends/base.py`` for what a
+    session is. Raises ValueError if the name is taken.
+    """
+    if name in BACKENDS or name in _REGISTERED:
+        raise ValueError(f"backend {name!r}: expected a new name, got one that is taken; choose another")
+    _REGISTERED[name] = opener
+
 
 def installed(backend: str) -> bool:
     """Whether what ``backend`` needs is on this machine."""
@@ -28,6 +42,8 @@ def installed(backend: str) -> bool:
         from .native import available
 
         return available()
+    if backend in _REGISTERED:
+        return True
     return backend in BACKENDS and find_spec(backend) is not None
 
 
@@ -39,7 +55,8 @@ def open_session(
     **options: Any,
 ) -> Session:
     """Load a network. Raises BackendError if the backend is unknown, not installed, or refuses it."""
-    if backend not in BACKENDS:
-        raise BackendError(f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
-    opener: Callable[..., Session] = import_module(f".{BACKENDS[backend]}", __name__).open
+    if backend not in BACKENDS and backend not in _REGISTERED:
+        known = ", ".join([*BACKENDS, *_REGISTERED])
+        raise BackendError(f"backend: expected one of {known}, got {backend!r}")
+    opener = _REGISTERED.get(backend) or import_module(f".{BACKENDS[backend]}", __name__).open
     return opener(Path(path), threads=threads, **options)

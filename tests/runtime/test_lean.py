@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata, resources
 from pathlib import Path
 
 import doppelgan.runtime as runtime
@@ -14,11 +15,6 @@ from ..conftest import ROOT
 
 # The bundle is opened as shipped: what a machine compiled for itself may name other backends, OpenVINO too.
 HEAVY = ["torch", "onnx", "scipy", "matplotlib", "PIL", "openvino", "safetensors", "doppelgan.export"]
-PUBLIC = {
-    "BackendError", "Bundle", "BundleError", "BundleWriter", "CheckpointError", "Crop", "Direction",
-    "DoppelganError", "EditError", "Face", "Frame", "ParityError", "Pipeline", "SinkError", "SourceError",
-    "list_bundles", "load_directions", "open_bundle", "read_image", "write_image",
-}  # fmt: skip
 USES = {
     "import": "import doppelgan.runtime",
     "open a bundle": """
@@ -152,22 +148,39 @@ def test_the_list_of_commands_loads_none_of_them() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_the_public_names_are_these() -> None:
-    assert set(runtime.__all__) == PUBLIC
-    assert len(runtime.__all__) == len(PUBLIC)
+def test_every_public_name_is_there_and_says_what_it_is() -> None:
+    names: dict[str, object] = {}
+    exec("from doppelgan.runtime import *", names)
+    assert set(names) - {"__builtins__"} == set(runtime.__all__)
     for name in runtime.__all__:
         public = getattr(runtime, name)
         assert public.__module__.startswith("doppelgan.runtime")
         assert (public.__doc__ or "").strip(), name
 
 
-def test_importing_everything_brings_exactly_the_public_names() -> None:
-    names: dict[str, object] = {}
-    exec("from doppelgan.runtime import *", names)
-    assert set(names) - {"__builtins__"} == PUBLIC
+def test_live_use_is_public_and_loaded_when_used() -> None:
+    code = (
+        "import sys, doppelgan.runtime as runtime\n"
+        "before = 'av' in sys.modules\n"
+        "runtime.open_source, runtime.open_sink, runtime.run_live, runtime.run_files\n"
+        "print(before, 'av' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False True\n"
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert runtime.__version__ == metadata.version("doppelgan")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = runtime.nothing
+
+
+@pytest.mark.parametrize("package", ["runtime", "export"])
+def test_types_are_told_to_type_checkers(package: str) -> None:
+    assert (resources.files(f"doppelgan.{package}") / "py.typed").is_file()
 
 
 def test_every_user_error_is_a_doppelgan_error() -> None:
-    for name in PUBLIC:
+    for name in runtime.__all__:
         if name.endswith("Error"):
             assert issubclass(getattr(runtime, name), runtime.DoppelganError)
