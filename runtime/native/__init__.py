@@ -27,6 +27,8 @@ __all__ = [
     "THREADS",
     "Border",
     "NativeKernelsMissing",
+    "add_difference",
+    "difference",
     "encoder",
     "paste",
     "soft_region",
@@ -188,6 +190,58 @@ def soft_region(
         raise
 
 
+def difference(
+    change: NDArray[np.float32],
+    amplitude: NDArray[np.float32],
+    plain: NDArray[np.float32],
+    moved: NDArray[np.float32],
+    edited: NDArray[np.float32],
+    flow: NDArray[np.float32] | None = None,
+    inside: NDArray[np.float32] | None = None,
+    rest: NDArray[np.float32] | None = None,
+    threads: int = 1,
+) -> None:
+    """What an edit adds to a person's pixels once those have moved by `flow`.
+
+    change     RGB float32 [3,R,R], written, in units of -1..1
+    amplitude  float32 [n,n], written: the largest magnitude of `change` in each cell; n divides R
+    plain      RGB float32 [3,R,R], nominally -1..1: the person as reconstructed
+    moved      the same after the edits that move things
+    edited     the same after all edits
+    flow       float32 [2,n,n] x, y in pixels: how far what is shown here has come; None: nothing moves
+    inside     float32 [n,n], 0..1: where all that movement leaves over is added; with a flow
+    rest       float32 [n,n], 0..1: where what no small shift explains is added; with a flow
+
+    Raises and threads as `warp_crop`; ValueError where only some of flow, inside and rest are given.
+    """
+    if len({flow is None, inside is None, rest is None}) > 1:
+        raise ValueError("expected flow, inside and rest together, or none of them")
+    _check_difference(change, amplitude, plain, moved, edited, flow, inside, rest)
+    reference.difference(change, amplitude, plain, moved, edited, flow, inside, rest, threads)
+
+
+def add_difference(
+    frame: NDArray[np.uint8],
+    change: NDArray[np.float32],
+    gain: NDArray[np.float32],
+    flow: NDArray[np.float32] | None,
+    matrix: NDArray[np.float64],
+    threads: int = 1,
+) -> None:
+    """Move the frame's own pixels by `flow` and add `gain * change` to them, in place and only where it lies.
+
+    frame   BGR uint8 [H,W,3], changed
+    change  RGB float32 [3,R,R], in units of -1..1
+    gain    float32 [3,n,n] RGB: how much of it is added
+    flow    float32 [2,n,n] x, y in pixels of the picture, or None: nothing moves
+    matrix  float64 [2,3], a similarity: picture pixels -> frame pixels
+
+    What neither moves nor changes stays as it was, to the bit. Raises and threads as `warp_crop`.
+    """
+    _check_add_difference(frame, change, gain, flow, matrix)
+    reference.add_difference(frame, change, gain, flow, matrix, threads)
+
+
 def _check_crop(image: object, matrix: object, out: object) -> None:
     _check(("image", image, "u1", (None, None, 3)), ("matrix", matrix, "f8", (2, 3)))
     _check(("out", out, "f4", (3, None, None)))
@@ -217,6 +271,42 @@ def _check_stretch(frame: object, small: object) -> None:
 def _check_region(out: object, lines: object, fade: object) -> None:
     _check(("out", out, "f4", (None, None)), ("lines", lines, "f4", (None, 3)), ("fade", fade, "f4", (None,)))
     _check_writable("out", out)
+
+
+def _check_difference(
+    change: Any,
+    amplitude: Any,
+    plain: Any,
+    moved: Any,
+    edited: Any,
+    flow: Any,
+    inside: Any,
+    rest: Any,
+) -> None:
+    _check(("change", change, "f4", (3, None, None)), ("amplitude", amplitude, "f4", (None, None)))
+    shape, cells = change.shape[1:], amplitude.shape
+    pictures = (("plain", plain), ("moved", moved), ("edited", edited))
+    _check(*((name, picture, "f4", (3, *shape)) for name, picture in pictures))
+    if flow is not None:
+        _check(
+            ("flow", flow, "f4", (2, *cells)), ("inside", inside, "f4", cells), ("rest", rest, "f4", cells)
+        )
+    _check_writable("change", change)
+    _check_writable("amplitude", amplitude)
+
+
+def _check_add_difference(
+    frame: Any,
+    change: Any,
+    gain: Any,
+    flow: Any,
+    matrix: Any,
+) -> None:
+    _check(("frame", frame, "u1", (None, None, 3)), ("change", change, "f4", (3, None, None)))
+    _check(("gain", gain, "f4", (3, None, None)), ("matrix", matrix, "f8", (2, 3)))
+    if flow is not None:
+        _check(("flow", flow, "f4", (2, *gain.shape[1:])))
+    _check_writable("frame", frame)
 
 
 def _check(*arguments: tuple[str, object, str, tuple[int | None, ...]]) -> None:

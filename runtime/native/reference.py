@@ -10,6 +10,9 @@ scale (source pixels per destination pixel) keeps aliasing away:
 
 Outside a frame lies what BORDERS names: its mirror image (2 1 0 1 2 ...), its edge pixels again, or black.
 
+Grids divide a square picture into equal cells, far fewer than its pixels; they are read bilinearly, the outer
+half cells as their border's centers.
+
 Integer coordinates are pixel centers. `threads` is taken for the signature's sake.
 """
 
@@ -23,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_BOX = 64
+GHOST: Final = 2  # px: what a shift this far would explain is no change of looks
+STILL: Final = 1 / 64  # frame px: less movement is none
 
 Border = Literal["reflect", "repeat", "black"]
 BORDERS: Final[tuple[Border, ...]] = ("reflect", "repeat", "black")
@@ -153,6 +158,95 @@ def soft_region(
     out[:] = (0.5 + t - 0.5 * t * np.abs(t)) * np.outer(fade, fade)
 
 
+def difference(
+    change: NDArray[np.float32],  # [3,R,R], written
+    amplitude: NDArray[np.float32],  # [n,n], written: the largest magnitude in each cell, of any channel
+    plain: NDArray[np.float32],  # [3,R,R] RGB, nominally -1..1: the person as reconstructed
+    moved: NDArray[np.float32],  # [3,R,R]: after the edits that move things
+    edited: NDArray[np.float32],  # [3,R,R]: after all edits
+    flow: NDArray[np.float32]
+    | None,  # [2,n,n] x, y in px: how far what is shown here has come; None: nowhere
+    inside: NDArray[np.float32] | None,  # [n,n] 0..1: where all that movement leaves is added (lids, mouth)
+    rest: NDArray[np.float32] | None,  # [n,n] 0..1: where what no small shift explains is added
+    threads: int = 1,
+) -> None:
+    """What the edit adds to a person's pixels once those have moved by `flow`.
+
+    ``edited - moved``, and of ``moved - warped plain`` all of it `inside`, and as far as it leaves the range
+    of the warped pixels up to GHOST away where `rest` says so. Pictures are clamped to -1..1 first. Without a
+    flow `plain`, `inside` and `rest` are not read.
+    """
+    size, cells = _side(change.shape[1:], "change"), _side(amplitude.shape, "amplitude")
+    _check_cells(size, cells)
+    looks = np.clip(edited, -1, 1) - np.clip(moved, -1, 1)
+    if flow is None or inside is None or rest is None:
+        change[:] = looks
+    else:
+        x, y = _read_cells(flow, size)
+        columns, rows = np.arange(size) - x, np.arange(size)[:, None] - y
+        source = np.clip(plain, -1, 1).astype(np.float64).transpose(1, 2, 0)
+        warped = _bilinear(source, columns, rows, _clamp).transpose(2, 0, 1)
+        now = np.clip(moved, -1, 1)
+        unexplained = now - np.clip(now, *_range_around(warped, GHOST))
+        all_of_it, some_of_it = _read_cells(np.stack([inside, rest]), size)
+        change[:] = looks + all_of_it * (now - warped) + some_of_it * unexplained
+    block = size // cells
+    amplitude[:] = np.abs(change).max(axis=0).reshape(cells, block, cells, block).max(axis=(1, 3))
+
+
+def add_difference(
+    frame: NDArray[np.uint8],  # [H,W,3] BGR, changed in place
+    change: NDArray[np.float32],  # [3,R,R] RGB, in units of -1..1
+    gain: NDArray[np.float32],  # [3,n,n] RGB: how much of it is added
+    flow: NDArray[np.float32] | None,  # [2,n,n] x, y in px of the picture: how far the pixels move
+    matrix: NDArray[np.float64],  # [2,3] picture pixels -> frame pixels
+    threads: int = 1,
+) -> None:
+    """Move the frame's own pixels by `flow`, and add `gain * change` to them.
+
+    Moved pixels are sampled by Catmull-Rom's cubic from the frame as it came, its edge pixels repeated. A
+    pixel that moves less than STILL, and to which less than half a level is added, stays exactly as it was.
+    """
+    size, cells = _side(change.shape[1:], "change"), _side(gain.shape[1:], "gain")
+    _check_not_empty(frame, "frame")
+    _check_matrix(matrix, size)
+    full = _inverse(matrix)
+    box, taps = filter_for(_scale(full))
+
+    # Only pixels whose centers lie on the picture.
+    corners = np.array([(x, y) for x in (-0.5, size - 0.5) for y in (-0.5, size - 0.5)])
+    corners = corners @ matrix[:, :2].T + matrix[:, 2]
+    limit = np.array([frame.shape[1], frame.shape[0]])
+    x_begin, y_begin = np.clip(np.ceil(corners.min(axis=0)).astype(int), 0, limit)
+    x_end, y_end = np.clip(np.floor(corners.max(axis=0)).astype(int) + 1, 0, limit)
+    if x_end <= x_begin or y_end <= y_begin:
+        return
+    columns, rows = np.arange(x_begin, x_end), np.arange(y_begin, y_end)
+    u, v = _grid(full, columns, rows)
+    covered = (np.abs(u + 0.5 - size / 2) <= size / 2) & (np.abs(v + 0.5 - size / 2) <= size / 2)
+
+    source = change.astype(np.float64).transpose(1, 2, 0)
+    if box > 1:
+        source = _box_means(source, box)
+    total = np.zeros((len(rows), len(columns), 3))
+    for to_source in _taps(_onto_boxes(full, box), taps):
+        total += _bilinear(source, *_grid(to_source, columns, rows), _clamp)
+    cell_x, cell_y = (u + 0.5) * cells / size - 0.5, (v + 0.5) * cells / size - 0.5
+    gains = _bilinear(gain.astype(np.float64).transpose(1, 2, 0), cell_x, cell_y, _clamp)
+    total *= gains * covered[..., None] * (127.5 / (taps * taps))
+
+    target = frame[y_begin:y_end, x_begin:x_end]
+    base = target.astype(np.float64)
+    if flow is not None:
+        shift = _bilinear(flow.astype(np.float64).transpose(1, 2, 0), cell_x, cell_y, _clamp)
+        shift = shift @ matrix[:, :2].T
+        moving = covered & (np.abs(shift).max(axis=-1) >= STILL)
+        down, across = np.nonzero(moving)
+        dx, dy = shift[moving].T
+        base[moving] = _bicubic(frame, columns[across] - dx, rows[down] - dy)
+    target[:] = np.floor(np.clip(base + total[..., ::-1], 0, 255) + 0.5).astype(np.uint8)
+
+
 def _neighbors(
     length: int,
     count: int,
@@ -273,6 +367,71 @@ def _bilinear(
     below = source[y1, x0] + (source[y1, x1] - source[y1, x0]) * fx
     result: NDArray[np.float64] = above + (below - above) * fy
     return result
+
+
+def _check_cells(size: int, cells: int) -> None:
+    if size % cells:
+        raise ValueError("cells must divide the picture evenly")
+
+
+def _read_cells(grids: NDArray[np.float32], size: int) -> NDArray[np.float64]:
+    """[C,n,n] -> [C,size,size]: grids read at the pixels of their picture."""
+    place = (np.arange(size) + 0.5) * grids.shape[1] / size - 0.5
+    x, y = np.broadcast_to(place, (size, size)), np.broadcast_to(place[:, None], (size, size))
+    read = _bilinear(grids.astype(np.float64).transpose(1, 2, 0), x, y, _clamp)
+    return np.ascontiguousarray(read.transpose(2, 0, 1))
+
+
+def _range_around(
+    planes: NDArray[np.float64],
+    reach: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Smallest and largest value within `reach` pixels along both axes."""
+    low = high = planes
+    for axis in (1, 2):
+        pad = [(0, 0), (0, 0), (0, 0)]
+        pad[axis] = (reach, reach)
+        lows, highs = np.pad(low, pad, mode="edge"), np.pad(high, pad, mode="edge")
+        size = planes.shape[axis]
+        views = [(slice(None),) * axis + (slice(i, i + size),) for i in range(2 * reach + 1)]
+        low = np.minimum.reduce([lows[view] for view in views])
+        high = np.maximum.reduce([highs[view] for view in views])
+    return low, high
+
+
+def _box_means(image: NDArray[np.float64], box: int) -> NDArray[np.float64]:
+    """Means of box x box pixels; edge pixels repeat to fill the last boxes."""
+    padded = np.pad(image, ((0, -image.shape[0] % box), (0, -image.shape[1] % box), (0, 0)), mode="edge")
+    rows, columns = padded.shape[0] // box, padded.shape[1] // box
+    means: NDArray[np.float64] = padded.reshape(rows, box, columns, box, -1).mean(axis=(1, 3))
+    return means
+
+
+def _bicubic(
+    image: NDArray[np.uint8],  # [H,W,3]
+    x: NDArray[np.float64],  # [k]
+    y: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """[k,3]: Catmull-Rom samples; edge pixels repeat."""
+    left, top = np.floor(x), np.floor(y)
+    across, down = _catmull_rom(x - left), _catmull_rom(y - top)
+    total = np.zeros((len(x), 3))
+    for j in range(4):
+        row = _clamp(top.astype(np.int64) + (j - 1), image.shape[0])
+        for i in range(4):
+            column = _clamp(left.astype(np.int64) + (i - 1), image.shape[1])
+            total += (down[j] * across[i])[:, None] * image[row, column]
+    return total
+
+
+def _catmull_rom(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Weights of the four neighbors at -1, 0, 1, 2 of a place t in 0..1."""
+    return (
+        ((2 - t) * t - 1) * t / 2,
+        ((3 * t - 5) * t * t + 2) / 2,
+        ((4 - 3 * t) * t + 1) * t / 2,
+        (t - 1) * t * t / 2,
+    )
 
 
 def _to_byte(value: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -1,0 +1,210 @@
+"""What the kernels of the difference compute, on pictures whose result is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from doppelgan.runtime import native
+from numpy.typing import NDArray
+
+from .kernels import IMPLEMENTATIONS, kernel, noise
+
+SIZE, CELLS = 32, 8
+IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+
+
+def pictures(rng: np.random.Generator, count: int) -> list[NDArray[np.float32]]:
+    return [rng.uniform(-1, 1, (3, SIZE, SIZE)).astype(np.float32) for _ in range(count)]
+
+
+def grid(value: float, *leading: int) -> NDArray[np.float32]:
+    return np.full((*leading, CELLS, CELLS), value, np.float32)
+
+
+def outputs() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return np.full((3, SIZE, SIZE), 7, np.float32), np.full((CELLS, CELLS), 7, np.float32)
+
+
+def steady_flow(x: float, y: float) -> NDArray[np.float32]:
+    return np.stack([grid(x), grid(y)])
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_without_movement_it_is_edited_minus_moved(implementation: str) -> None:
+    plain, moved, edited = pictures(np.random.default_rng(0), 3)
+    edited[:, 3, 5] = (4.0, -4.0, 0.0)  # beyond white and black: not so bright that it could be added
+    change, amplitude = outputs()
+    kernel(implementation, "difference")(change, amplitude, plain, moved, edited, None, None, None)
+    np.testing.assert_allclose(change, np.clip(edited, -1, 1) - moved, atol=1e-6)
+    blocks = np.abs(change).max(axis=0).reshape(CELLS, SIZE // CELLS, CELLS, SIZE // CELLS)
+    np.testing.assert_allclose(amplitude, blocks.max(axis=(1, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_what_movement_explains_leaves_nothing(implementation: str) -> None:
+    (plain,) = pictures(np.random.default_rng(1), 1)
+    moved = np.roll(plain, (2, 3), axis=(1, 2))  # down by 2, right by 3
+    change, amplitude = outputs()
+    flow = steady_flow(3, 2)
+    kernel(implementation, "difference")(change, amplitude, plain, moved, moved, flow, grid(1), grid(0))
+    np.testing.assert_allclose(change[:, 4:, 4:], 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_all_that_is_left_counts_inside_and_ghosts_count_nowhere(implementation: str) -> None:
+    plain = np.zeros((3, SIZE, SIZE), np.float32)
+    plain[:, :, 16:] = 0.8  # an edge
+    moved = np.roll(plain, 1, axis=2)
+    moved[:, :, 0] = 0
+    moved[0, 6:10, 4:8] = 0.5  # something new
+    flow = steady_flow(0, 0)
+    change, amplitude = outputs()
+    run = kernel(implementation, "difference")
+    run(change, amplitude, plain, moved, moved, flow, grid(1), grid(0))
+    np.testing.assert_allclose(change, moved - plain, atol=1e-6)
+    run(change, amplitude, plain, moved, moved, flow, grid(0), grid(1))
+    np.testing.assert_allclose(change[:, :, 14:20], 0, atol=1e-6)  # the edge moved by less than GHOST
+    np.testing.assert_allclose(change[0, 6:10, 4:8], 0.5, atol=1e-6)
+    run(change, amplitude, plain, moved, moved, flow, grid(0), grid(0))
+    assert not change.any()
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_a_frame_to_which_nothing_is_added_stays_to_the_bit(implementation: str) -> None:
+    given = noise(np.random.default_rng(2), 40, 50, 3)
+    frame = given.copy()
+    change = np.zeros((3, SIZE, SIZE), np.float32)
+    run = kernel(implementation, "add_difference")
+    turned = np.array([[0.9, -0.4, 8.0], [0.4, 0.9, 2.0]])
+    run(frame, change, grid(1, 3), steady_flow(0, 0), turned)
+    np.testing.assert_array_equal(frame, given)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_gain_times_change_is_added_in_levels_where_the_picture_lies(implementation: str) -> None:
+    frame = np.full((40, 50, 3), 100, np.uint8)
+    change = np.zeros((3, SIZE, SIZE), np.float32)
+    change[0] = 0.2  # red: 25.5 levels
+    gain = grid(0.5, 3)
+    shifted = np.array([[1.0, 0.0, 4.0], [0.0, 1.0, 3.0]])
+    kernel(implementation, "add_difference")(frame, change, gain, None, shifted)
+    expected = np.full((40, 50, 3), 100, np.uint8)
+    expected[3 : 3 + SIZE, 4 : 4 + SIZE, 2] = 113
+    np.testing.assert_array_equal(frame, expected)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_levels_end_at_black_and_white(implementation: str) -> None:
+    frame = np.full((40, 50, 3), 100, np.uint8)
+    change = np.full((3, SIZE, SIZE), 2.0, np.float32)
+    change[1] = -2
+    kernel(implementation, "add_difference")(frame, change, grid(1, 3), None, IDENTITY)
+    assert frame[10, 10].tolist() == [255, 0, 255]
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_pixels_move_by_the_flow_turned_into_the_frame(implementation: str) -> None:
+    given = noise(np.random.default_rng(3), 40, 50, 3)
+    frame = given.copy()
+    change = np.zeros((3, SIZE, SIZE), np.float32)
+    quarter = np.array([[0.0, -1.0, SIZE + 1.0], [1.0, 0.0, 2.0]])  # x of the picture runs down the frame
+    kernel(implementation, "add_difference")(frame, change, grid(1, 3), steady_flow(3, 0), quarter)
+    np.testing.assert_array_equal(frame[5 : 2 + SIZE, 2 : 2 + SIZE], given[2 : SIZE - 1, 2 : 2 + SIZE])
+    np.testing.assert_array_equal(frame[:2], given[:2])
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_half_pixels_are_interpolated_by_a_cubic(implementation: str) -> None:
+    frame = np.zeros((40, 50, 3), np.uint8)
+    frame[:, 20:] = 160
+    change = np.zeros((3, SIZE, SIZE), np.float32)
+    kernel(implementation, "add_difference")(frame, change, grid(1, 3), steady_flow(0.5, 0), IDENTITY)
+    # Catmull-Rom half-way: -1/16, 9/16, 9/16, -1/16, clamped at black and here above white's neighbor.
+    assert frame[10, 18:23, 0].tolist() == [0, 0, 80, 170, 160]
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("scale", [0.3, 0.7, 1.0, 2.5])
+def test_a_smooth_change_is_the_same_at_every_scale(implementation: str, scale: float) -> None:
+    ramp = np.linspace(-0.5, 0.5, SIZE, dtype=np.float32)
+    change = np.ascontiguousarray(np.broadcast_to(ramp, (3, SIZE, SIZE)))
+    frame = np.full((100, 120, 3), 128, np.uint8)
+    matrix = np.array([[scale, 0, 10.0], [0, scale, 12.0]])
+    kernel(implementation, "add_difference")(frame, change, grid(1, 3), None, matrix)
+    row = frame[12 + round(scale * SIZE / 2), :, 0].astype(float)
+    u = (np.arange(120) - 10.0) / scale
+    inner = (u > 3) & (u < SIZE - 4)
+    expected = 128 + 127.5 * ((u / (SIZE - 1)) - 0.5)
+    np.testing.assert_allclose(row[inner], expected[inner], atol=1.5)
+
+
+@pytest.mark.skipif(not hasattr(native._kernels, "difference"), reason="not compiled")
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        [[0.37, 0.0, 3.0], [0.0, 0.37, 3.0]],
+        [[0.9, -0.5, 9.0], [0.5, 0.9, -4.0]],
+        [[1.9, 0.0, -5.0], [0.0, 1.9, -5.0]],
+    ],
+)
+def test_compiled_kernels_agree_with_their_definition(matrix: Any) -> None:
+    rng = np.random.default_rng(4)
+    matrix = np.array(matrix, np.float64)
+    plain, moved, edited = pictures(rng, 3)
+    flow = rng.uniform(-3, 3, (2, CELLS, CELLS)).astype(np.float32)
+    inside, rest = rng.uniform(0, 1, (2, CELLS, CELLS)).astype(np.float32)
+    gain = rng.uniform(0, 1.5, (3, CELLS, CELLS)).astype(np.float32)
+    results = []
+    for implementation in ("numpy", "native"):
+        change, amplitude = outputs()
+        kernel(implementation, "difference")(change, amplitude, plain, moved, edited, flow, inside, rest)
+        frame = noise(np.random.default_rng(5), 60, 70, 3)
+        kernel(implementation, "add_difference")(frame, change, gain, flow, matrix)
+        results.append((change, amplitude, frame))
+    (change, amplitude, frame), (native_change, native_amplitude, native_frame) = results
+    np.testing.assert_allclose(native_change, change, atol=1e-4)
+    np.testing.assert_allclose(native_amplitude, amplitude, atol=1e-4)
+    apart = np.abs(native_frame.astype(int) - frame)
+    assert apart.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"plain": np.zeros((3, 16, 16), np.float32)}, "plain"),
+        ({"edited": np.zeros((3, SIZE, SIZE))}, "edited"),
+        ({"flow": np.zeros((2, 4, 4), np.float32)}, "flow"),
+        ({"amplitude": np.zeros((CELLS, CELLS), np.float64)}, "amplitude"),
+    ],
+)
+def test_other_arrays_are_refused_by_name(changed: dict[str, Any], words: str) -> None:
+    plain, moved, edited = pictures(np.random.default_rng(6), 3)
+    change, amplitude = outputs()
+    given = {
+        "change": change,
+        "amplitude": amplitude,
+        "plain": plain,
+        "moved": moved,
+        "edited": edited,
+        "flow": steady_flow(1, 1),
+        "inside": grid(1),
+        "rest": grid(1),
+    }
+    with pytest.raises(TypeError, match=words):
+        native.difference(**(given | changed))
+
+
+def test_a_flow_comes_with_its_weights() -> None:
+    plain, moved, edited = pictures(np.random.default_rng(7), 3)
+    change, amplitude = outputs()
+    with pytest.raises(ValueError, match="together"):
+        native.difference(change, amplitude, plain, moved, edited, steady_flow(1, 1))
+
+
+def test_cells_divide_the_picture() -> None:
+    plain, moved, edited = pictures(np.random.default_rng(8), 3)
+    change, _ = outputs()
+    with pytest.raises(ValueError, match="evenly"):
+        native.difference(change, np.zeros((7, 7), np.float32), plain, moved, edited)
