@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from . import native
 from .align import invert
 from .face_mesh import FACE_OVAL
-from .pictures.drawing import write_text
 from .types import Crop, Face, Floats, Image, Matrix
 
 Mode = Literal["face", "head", "replace"]
@@ -53,7 +52,6 @@ class Compositor:
         mode: str = "face",  # "face", "head" or "replace"
         feather: float | None = None,  # soft edge's width, a share of the square's side; None: the mode's own
         color_match: bool = True,  # off: the colors as synthesized; "replace" never matches
-        mark: bool = False,  # write "synthetic" into the lower left corner
     ) -> None:
         if mode not in get_args(Mode):
             raise ValueError(f"composite: expected one of {', '.join(get_args(Mode))}, got {mode!r}")
@@ -62,7 +60,6 @@ class Compositor:
         self.mode = cast(Mode, mode)
         self.feather = FEATHER[mode] if feather is None else feather
         self.color_match = color_match and mode != "replace"
-        self.mark = mark
         self._match: tuple[Floats, Floats] | None = None
 
     def apply(
@@ -89,8 +86,6 @@ class Compositor:
             matrix = _rescale(crop.matrix, crop.size, size)
             mask = draw(crop, self.feather, size)
             native.paste(frame, picture, mask, matrix, gain, offset, native.THREADS)
-        if self.mark:
-            _write_mark(frame)
         return frame
 
     def reset(self) -> None:
@@ -282,10 +277,3 @@ def _box_sums(planes: Floats) -> Floats:
     fours = pairs[..., :-2] + pairs[..., 2:]
     sums: Floats = fours[..., :count] + pairs[..., 4 : 4 + count] + planes[..., 6:]
     return sums
-
-
-def _write_mark(frame: Image) -> None:
-    """The word "synthetic" in the lower left corner, readable on any background."""
-    scale = max(0.35, frame.shape[0] / 1200)
-    origin = (round(12 * scale) + 2, frame.shape[0] - round(14 * scale) - 2)
-    write_text(frame, "synthetic", origin, height_px=30 * scale, color=(255, 255, 255), outline_px=1)

@@ -1,4 +1,4 @@
-"""The whole flow on one screen: frame -> track -> align -> encode -> edit -> synthesize -> composite.
+"""The whole flow on one screen: frame -> track -> align -> encode -> edit -> synthesize -> composite -> mark.
 
 The same object serves an image, a file and a live camera. One pipeline serves one stream.
 """
@@ -16,6 +16,7 @@ from .bundle.reader import Bundle
 from .composite import Compositor
 from .edit.editor import Editor, truncate
 from .encode import IdentityLock, LatentSmoother
+from .mark.marker import Marker
 from .synthesize import Synthesizer
 from .timing import Clock
 from .track.one_euro import OneEuro
@@ -59,6 +60,7 @@ class Pipeline:
         smoothing: bool = True,  # landmarks and codes over time; off for unrelated pictures
         identity_lock: bool = True,  # steady appearance over time, where the encoder has a memory
         when_lost: Lost | None = None,  # no face: show the frame, hold the last result, or blank it
+        marker: Marker | None = None,  # badge and watermark on what was synthesized; the commands pass one
     ) -> None:
         self.bundle = bundle
         self.clock = Clock()
@@ -66,6 +68,7 @@ class Pipeline:
         self.truncation = truncation
         self.steps = steps
         self.composite = composite
+        self.marker = marker
         # A replaced frame shows no real face; losing track for a moment must not show it either.
         self.when_lost: Lost = when_lost or ("hold" if composite == "replace" else "frame")
         self._smoothing = smoothing
@@ -136,6 +139,10 @@ class Pipeline:
                 out = person.compositor.apply(out, picture, crop, face)
             person.face, person.crop = face, crop
             person.found, person.codes, person.picture = found, codes, picture
+        if self.marker is not None:
+            with self.clock.stage("mark"):
+                crops = [person.crop for person in self.people.values() if person.crop is not None]
+                self.marker.apply(out, None if replaced else frame, crops)
         self._latest = out
         self.clock.frame()
         return out

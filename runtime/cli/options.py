@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
 from ..bundle.reader import open_bundle
 from ..edit.editor import Editor, parse_edits
 from ..errors import SinkError
+from ..mark.badge import CORNERS, SIZE, SIZES, Badge, Corner
+from ..mark.marker import Marker
 from ..pipeline import Pipeline
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -58,6 +60,25 @@ _OPTIONS = (
         help="Edit up to so many people; the largest faces first.",
     ),
     click.option(
+        "--badge",
+        type=click.Choice([*CORNERS, "off"]),
+        default=CORNERS[2],
+        show_default=True,
+        help="Corner of the sign that tells viewers what AI did here.",
+    ),
+    click.option(
+        "--badge-size",
+        type=click.FloatRange(*SIZES),
+        default=SIZE,
+        show_default=True,
+        help="Its height as a share of the picture's shorter side.",
+    ),
+    click.option(
+        "--watermark/--no-watermark",
+        default=True,
+        help="Mark changed pixels invisibly, for `doppelgan check`.  [default: watermark]",
+    ),
+    click.option(
         "--backend", help="native, onnxruntime, openvino, tensorrt; default: as compiled, else native."
     ),
     click.option("--threads", type=click.IntRange(1), help="Threads per network; trackers keep to one."),
@@ -70,15 +91,31 @@ def make_pipeline(
     edits: tuple[str, ...],
     backend: str | None,
     threads: int | None,
+    badge: str = CORNERS[2],
+    badge_size: float = SIZE,
+    watermark: bool = True,
     **settings: Any,  # of Pipeline
 ) -> Pipeline:
     """Open the bundle, build the pipeline that the options describe, say what is odd about the edits."""
     chosen = parse_edits(edits)
     opened = open_bundle(bundle, backend=backend, threads=threads)
-    pipeline = Pipeline(opened, chosen, **settings)
+    marker = make_marker(badge, badge_size, watermark, settings.get("composite", "face"))
+    pipeline = Pipeline(opened, chosen, marker=marker, **settings)
     for remark in Editor(opened.directions, opened.latent_avg).remarks(chosen):
         click.echo(f"doppelgan: note: {remark}", err=True)
     return pipeline
+
+
+def make_marker(badge: str, badge_size: float, watermark: bool, composite: str) -> Marker:
+    """What the options ask for; says once what it means to leave the badge out."""
+    if badge == "off":
+        click.echo(
+            "doppelgan: note: --badge off: viewers cannot see that this is synthetic; who publishes or "
+            "streams it must tell them in another way (EU AI Act, article 50). Metadata and watermark stay.",
+            err=True,
+        )
+    sign = None if badge == "off" else Badge(cast(Corner, badge), badge_size)
+    return Marker("avatar" if composite == "replace" else "edited", sign, watermark)
 
 
 def make_folder(path: Path) -> None:

@@ -1,10 +1,10 @@
 """The passes over pixels outside the networks, in C++ where it was compiled and in NumPy everywhere else.
 
 `warp_crop` makes a network's input from a frame; `paste` puts a network's output back, through a mask that
-`soft_region` draws or on surroundings that `stretch` makes. `KERNELS` says which implementation serves:
-"native" or "numpy". Both have the same contracts, and `reference` defines what they compute. Arrays must have
-exactly the stated dtype and be C-contiguous: nothing is converted or copied behind the caller's back.
-DOPPELGAN_KERNELS=numpy in the environment chooses NumPy without a warning.
+`soft_region` draws or on surroundings that `stretch` makes; `add_tile` marks what was changed. `KERNELS` says
+which implementation serves: "native" or "numpy". Both have the same contracts, and `reference` defines what
+they compute. Arrays must have exactly the stated dtype and be C-contiguous: nothing is converted or copied
+behind the caller's back. DOPPELGAN_KERNELS=numpy in the environment chooses NumPy without a warning.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ __all__ = [
     "Border",
     "NativeKernelsMissing",
     "add_difference",
+    "add_tile",
     "difference",
     "encoder",
     "paste",
@@ -240,6 +241,41 @@ def add_difference(
     """
     _check_add_difference(frame, change, gain, flow, matrix)
     reference.add_difference(frame, change, gain, flow, matrix, threads)
+
+
+def add_tile(
+    frame: NDArray[np.uint8],
+    original: NDArray[np.uint8] | None,
+    tile: NDArray[np.int8],
+    area: tuple[int, int, int, int],
+    threads: int = 1,
+) -> int:
+    """Add `tile`, repeated from the frame's upper left corner, to all channels within `area`, saturating.
+
+    frame     BGR uint8 [H,W,3], changed
+    original  BGR uint8 [H,W,3]: only values that differ from it are added to; None: all
+    tile      int8 [P,P]
+    area      x0, y0, x1, y1: columns x0 <= x < x1 and rows y0 <= y < y1 of the frame
+
+    Returns how many values were added to. Raises and threads as `warp_crop`; ValueError for an area that
+    leaves the frame.
+    """
+    if _kernels is None:
+        _check_tile(frame, original, tile)
+        return reference.add_tile(frame, original, tile, area, threads)
+    try:
+        count: int = _kernels.add_tile(frame, original, tile, area, threads)
+    except TypeError:
+        _check_tile(frame, original, tile)
+        raise
+    return count
+
+
+def _check_tile(frame: object, original: object, tile: object) -> None:
+    _check(("frame", frame, "u1", (None, None, 3)), ("tile", tile, "i1", (None, None)))
+    if original is not None:
+        _check(("original", original, "u1", (None, None, 3)))
+    _check_writable("frame", frame)
 
 
 def _check_crop(image: object, matrix: object, out: object) -> None:

@@ -34,6 +34,13 @@ def soft_region(
     width: float,
     threads: int = 1,
 ) -> None: ...
+def add_tile(
+    frame: NDArray[np.uint8],
+    original: NDArray[np.uint8] | None,
+    tile: NDArray[np.int8],
+    area: tuple[int, int, int, int],
+    threads: int = 1,
+) -> int: ...
 def _use_avx2(wanted: bool) -> bool: ...
 def networks_available() -> bool: ...
 

@@ -247,6 +247,30 @@ def add_difference(
     target[:] = np.floor(np.clip(base + total[..., ::-1], 0, 255) + 0.5).astype(np.uint8)
 
 
+def add_tile(
+    frame: NDArray[np.uint8],  # [H,W,3], changed in place
+    original: NDArray[np.uint8] | None,  # [H,W,3]
+    tile: NDArray[np.int8],  # [P,P]
+    area: tuple[int, int, int, int],  # x0, y0, x1, y1: columns x0 <= x < x1, rows y0 <= y < y1
+    threads: int = 1,
+) -> int:
+    """Add the tile, repeated from the frame's upper left corner, to all three channels within `area`.
+
+    With an `original`, only to those values that differ from it. Returns how many were added to.
+    """
+    size = _side(tile.shape, "tile")
+    if original is not None and original.shape != frame.shape:
+        raise ValueError("original must have the frame's size")
+    x0, y0, x1, y1 = area
+    if not (0 <= x0 <= x1 <= frame.shape[1] and 0 <= y0 <= y1 <= frame.shape[0]):
+        raise ValueError("area must lie within the frame")
+    target = frame[y0:y1, x0:x1]
+    changed = np.full(target.shape, True) if original is None else target != original[y0:y1, x0:x1]
+    added = tile[np.arange(y0, y1)[:, None] % size, np.arange(x0, x1) % size].astype(np.int16)
+    target[:] = np.clip(target + np.where(changed, added[..., None], 0), 0, 255).astype(np.uint8)
+    return int(np.count_nonzero(changed))
+
+
 def _neighbors(
     length: int,
     count: int,

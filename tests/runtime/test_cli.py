@@ -185,7 +185,19 @@ def test_image_edits_a_picture(
     assert edited.shape == original.shape
     changed = np.abs(edited.astype(int) - original).max(axis=2) > 2
     assert changed[80:180, 110:210].mean() > 0.3  # the face
-    assert not changed[:, :30].any()  # what is far from it stays exact
+    assert not changed[:215, :30].any()  # what is far from it stays exact
+    assert changed[220:232, 10:60].mean() > 0.3  # but for the badge
+    plain = tmp_path / "plain.png"
+    code, _, notes = run(
+        capfd, "image", face, "-o", plain, "-b", demo, "--edit", "age=1", "--badge", "off", "--no-watermark"
+    )
+    assert code == 0
+    assert notes.count("--badge off: viewers cannot see") == 1
+    unmarked = cv2.imread(str(plain))
+    assert unmarked is not None
+    assert (unmarked[:, :30] == original[:, :30]).all()
+    away = np.abs(unmarked.astype(int) - edited)[80:180, 110:210]
+    assert 0 < away.max() < 12  # the watermark
 
 
 def test_image_into_a_folder_side_by_side_and_without_a_face(

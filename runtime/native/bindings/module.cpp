@@ -4,10 +4,12 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/tuple.h>
 
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <tuple>
 
 #include "pixels/pixel_kernels.h"
 
@@ -25,6 +27,7 @@ using Matrix = nb::ndarray<const double, nb::shape<2, 3>, nb::c_contig, nb::devi
 using Lines = nb::ndarray<const float, nb::shape<-1, 3>, nb::c_contig, nb::device::cpu>;
 using Row = nb::ndarray<const float, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
 using WritableMask = nb::ndarray<float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
+using Tile = nb::ndarray<const int8_t, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using Color = nb::ndarray<const float, nb::shape<3>, nb::c_contig, nb::device::cpu>;
 
 static int64_t side(size_t rows, size_t columns, const char *name) {
@@ -105,6 +108,25 @@ NB_MODULE(_native, m) {
         },
         nb::arg("out").noconvert(), nb::arg("lines").noconvert(), nb::arg("fade").noconvert(),
         nb::arg("width"), nb::arg("threads") = 1);
+
+    m.def(
+        "add_tile",
+        [](const WritableImage &frame, const std::optional<Image> &original, const Tile &tile,
+           const std::tuple<int64_t, int64_t, int64_t, int64_t> &area, int threads) {
+            const int64_t size = side(tile.shape(0), tile.shape(1), "tile");
+            const int64_t height = static_cast<int64_t>(frame.shape(0));
+            const int64_t width = static_cast<int64_t>(frame.shape(1));
+            if (original && (original->shape(0) != frame.shape(0) || original->shape(1) != frame.shape(1)))
+                throw nb::value_error("original must have the frame's size");
+            const auto [x0, y0, x1, y1] = area;
+            if (x0 < 0 || y0 < 0 || x1 > width || y1 > height || x0 > x1 || y0 > y1)
+                throw nb::value_error("area must lie within the frame");
+            nb::gil_scoped_release release;
+            return doppelgan::add_tile(frame.data(), width, original ? original->data() : nullptr,
+                                       tile.data(), size, {x0, y0, x1, y1}, threads);
+        },
+        nb::arg("frame").noconvert(), nb::arg("original").noconvert().none(), nb::arg("tile").noconvert(),
+        nb::arg("area"), nb::arg("threads") = 1);
 
     m.def("_use_avx2", &doppelgan::use_avx2, nb::arg("wanted"));
 #if defined(WITH_NETWORKS)

@@ -49,6 +49,19 @@ void soft_region(
     float width,        // px, from a line to where the edge ends, on either side
     int threads);
 
+// A rectangle of a frame: columns x0 <= x < x1, rows y0 <= y < y1.
+struct Area {
+    int64_t x0, y0, x1, y1;
+};
+
+// Adds a tile that repeats from the frame's corner to every value in the area that differs from the original's,
+// or to all without one; returns to how many.
+int64_t add_tile(uint8_t *frame,  // [height,width,3], changed
+                 int64_t width,
+                 const uint8_t *original,  // [height,width,3] or nullptr
+                 const int8_t *tile,       // [size,size]
+                 int64_t size, const Area &area, int threads);
+
 // Whether AVX2 serves from now on, where the processor has it; so it does unless told otherwise. For tests.
 bool use_avx2(bool wanted);
 

@@ -1,0 +1,1 @@
+"""How a result says that it was made: a badge that people see, metadata, and a watermark in the pixels."""

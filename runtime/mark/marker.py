@@ -1,0 +1,82 @@
+"""The last step of the pipeline: what was synthesized is marked, in the pixels and for the eye."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import datetime, timezone
+
+from ..types import Crop, Image
+from .badge import Badge
+from .payload import Payload
+from .watermark import embed
+
+MARGIN_PX = 2  # around a pasted square: its edge is blended that far
+
+
+class Marker:
+    """Badge and watermark on every frame in which something was synthesized; other frames stay untouched."""
+
+    def __init__(
+        self,
+        kind: str = "edited",  # one of payload.KINDS: "edited", "avatar" ...
+        badge: Badge | None = Badge(),  # noqa: B008 - immutable; None: none
+        watermark: bool = True,
+        key: bytes | None = None,  # of the watermark; None: `watermark.default_key`
+    ) -> None:
+        self.kind = kind
+        self.badge = badge
+        self.watermark = watermark
+        self._key = key
+        self._payload = self._today()
+        self._checked_s = time.monotonic()
+
+    def apply(
+        self,
+        frame: Image,  # BGR uint8 [H,W,3], changed in place
+        original: Image | None,  # as it came: what is equal to it stays; None: all of the frame is synthetic
+        crops: Iterable[Crop] = (),  # the squares that were drawn into
+    ) -> bool:
+        """Mark ``frame``; whether there was anything to mark."""
+        box = None if original is None else _around(crops)
+        if self.watermark:
+            changed = embed(frame, original, self._current(), box=box, key=self._key) > 0
+        else:
+            changed = original is None or _differs(frame, original, box)
+        if changed and self.badge is not None:
+            self.badge.draw(frame, self.kind)
+        return changed
+
+    def _current(self) -> Payload:
+        """Days pass during a long call, too."""
+        if time.monotonic() - self._checked_s > 600:
+            self._payload, self._checked_s = self._today(), time.monotonic()
+        return self._payload
+
+    def _today(self) -> Payload:
+        return Payload(self.kind, datetime.now(timezone.utc).date())
+
+
+def _around(crops: Iterable[Crop]) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 in pixels: a rectangle around all squares."""
+    corners = []
+    for crop in crops:
+        xx, xy, x0, yx, yy, y0 = crop.matrix.ravel().tolist()
+        for u in (-0.5, crop.size - 0.5):
+            for v in (-0.5, crop.size - 0.5):
+                corners.append((xx * u + xy * v + x0, yx * u + yy * v + y0))
+    if not corners:
+        return 0, 0, 0, 0
+    xs, ys = zip(*corners, strict=True)
+    return (
+        int(min(xs)) - MARGIN_PX,
+        int(min(ys)) - MARGIN_PX,
+        int(max(xs)) + 1 + MARGIN_PX,
+        int(max(ys)) + 1 + MARGIN_PX,
+    )
+
+
+def _differs(frame: Image, original: Image, box: tuple[int, int, int, int] | None) -> bool:
+    x0, y0, x1, y1 = box or (0, 0, frame.shape[1], frame.shape[0])
+    area = slice(max(0, y0), max(0, y1)), slice(max(0, x0), max(0, x1))
+    return bool((frame[area] != original[area]).any())
