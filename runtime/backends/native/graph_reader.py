@@ -44,6 +44,15 @@ class GraphReader:
             return first, self._constant(second)
         return second, self._constant(first)
 
+    def _stored_operand(self, node: Node) -> str:
+        """Of a node with two operands: the name in the file of the one that is constant."""
+        first, second = node.inputs
+        return self._stored(second if self._is_constant(second) else first)
+
+    def _stored(self, name: str) -> str:
+        """The name under which a constant is stored: its own, or that of what is cast to it."""
+        return name if name in self._graph.constants else self._maker[name].inputs[0]
+
     def _is_constant(self, name: str) -> bool:
         return name in self._graph.constants or (
             self._is(name, "Cast") and self._maker[name].inputs[0] in self._graph.constants

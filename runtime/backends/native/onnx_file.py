@@ -8,7 +8,7 @@ read. Field numbers stand beside the code that uses them. Nothing in a file is e
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -71,13 +71,45 @@ def read_graph(path: Path) -> Graph:
         data = path.read_bytes()
     except OSError as error:
         raise BackendError(f"{path}: expected a readable ONNX file; {error.strerror}") from None
+    return parse_graph(data, str(path))
+
+
+def parse_graph(
+    data: bytes | bytearray,  # of an ONNX file; constants are views of it
+    name: str,  # for errors
+) -> Graph:
+    """Read a graph from memory. Raises BackendError if it is not such an ONNX file."""
     try:
         (graph,) = [value for number, value in _fields(memoryview(data)) if number == 7]  # ModelProto.graph
         return _graph(graph)
     except (*MALFORMED, struct.error) as error:
         raise BackendError(
-            f"{path}: expected an ONNX file, all in one; it cannot be read ({error}); export it again"
+            f"{name}: expected an ONNX file, all in one; it cannot be read ({error}); export it again"
         ) from None
+
+
+def with_constants(
+    data: bytes,  # of an ONNX file
+    constants: Mapping[str, Array],  # name of a stored constant -> new values, of its shape
+    name: str = "network",  # for errors
+) -> bytes:
+    """The same file with other numbers in it, rounded to the types that it stores; nothing else changes.
+
+    Raises BackendError for a constant that is not there, has another shape, or is not stored as raw bytes.
+    """
+    changed = bytearray(data)
+    stored = parse_graph(changed, name).constants
+    for key, values in constants.items():
+        place = stored.get(key)
+        if place is None or place.shape != values.shape:
+            got = "none" if place is None else list(place.shape)
+            raise BackendError(f"{name}: expected a constant {key!r} {list(values.shape)}, got {got}")
+        if not np.shares_memory(place, np.frombuffer(changed, np.uint8)):
+            raise BackendError(
+                f"{name}: expected {key!r} to be stored as raw bytes; export the network again"
+            )
+        place[...] = values
+    return bytes(changed)
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, Any]]:

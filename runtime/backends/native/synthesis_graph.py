@@ -9,6 +9,7 @@ be accounted for, so that nothing in a graph is overlooked.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ class Style:
     row: int
     weight: Floats
     bias: Floats
+    names: Mapping[str, str]  # field -> constant of the file
+    first: int  # its first row there, where the styles of one row of the code are stacked
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class StyledConv:
     bias: Floats  # [O]
     fir: tuple[Floats, Floats] | None  # [4] down and across, after a transposed convolution
     clamp: float  # of the activations; infinite where there is none
+    names: Mapping[str, str]  # field -> constant of the file: weight, demod, noise, bias
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class ToRGB:
     bias: Floats  # [3]
     fir: tuple[Floats, Floats] | None  # [4] down and across
     clamp: float  # before it is added
+    names: Mapping[str, str]  # field -> constant of the file: weight, bias
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class SynthesisNetwork:
     w_dim: int
     size: int
     constant: Floats  # [C,4,4]
+    constant_name: str  # of it in the file
     convs: tuple[StyledConv, ...]  # one at 4 pixels, then two per resolution
     rgbs: tuple[ToRGB, ...]  # one per resolution
 
@@ -115,6 +121,7 @@ class _Reader(GraphReader):
             w_dim=codes.shape[2],
             size=image.shape[2],
             constant=aligned_floats(constant.reshape(constant.shape[-3:])),
+            constant_name=self._stored(expected or ""),
             convs=tuple(reversed(convs)),
             rgbs=tuple(reversed(rgbs)),
         )
@@ -138,9 +145,11 @@ class _Reader(GraphReader):
                 fir, before = self._fir(self._constant(up.inputs[1])), up.inputs[0]
                 (mine,) = [name for name in self._node(picture, "Add").inputs if name != doubled[0]]
         mine, clamp = self._clamp(mine)
-        product, bias = self._constant_operand(self._node(mine, "Add"))
+        added = self._node(mine, "Add")
+        product, bias = self._constant_operand(added)
         matmul = self._node(self._node(product, "Reshape").inputs[0], "MatMul")
-        style, weight = self._constant_operand(self._node(matmul.inputs[0], "Mul"))
+        scaled = self._node(matmul.inputs[0], "Mul")
+        style, weight = self._constant_operand(scaled)
         features = self._node(matmul.inputs[1], "Reshape").inputs[0]
         layer = ToRGB(
             style=self._style(self._node(style, "Unsqueeze").inputs[0]),
@@ -148,6 +157,7 @@ class _Reader(GraphReader):
             bias=aligned_floats(bias.reshape(-1)),
             fir=fir,
             clamp=clamp,
+            names={"weight": self._stored_operand(scaled), "bias": self._stored_operand(added)},
         )
         return layer, features, before
 
@@ -157,10 +167,12 @@ class _Reader(GraphReader):
         activation = self._node(result, "LeakyRelu")
         if not math.isclose(activation.attributes.get("alpha", 0.01), SLOPE, rel_tol=1e-6):
             self.refuse(f"leaky ReLU of {SLOPE}, got {activation.attributes.get('alpha')}")
-        noisy, bias = self._constant_operand(self._node(activation.inputs[0], "Add"))
-        scaled, noise = self._constant_operand(self._node(noisy, "Add"))
+        biased = self._node(activation.inputs[0], "Add")
+        noisy, bias = self._constant_operand(biased)
+        noised = self._node(noisy, "Add")
+        scaled, noise = self._constant_operand(noised)
         filtered, demodulation = self._node(scaled, "Mul").inputs
-        sums, demod, eps = self._demodulation(demodulation)
+        sums, demod, eps, demod_name = self._demodulation(demodulation)
         fir = None
         if up:
             depthwise = self._node(filtered, "Conv")
@@ -188,6 +200,12 @@ class _Reader(GraphReader):
             bias=aligned_floats(bias.reshape(-1)),
             fir=fir,
             clamp=clamp,
+            names={
+                "weight": self._stored(conv.inputs[1]),
+                "demod": demod_name,
+                "noise": self._stored_operand(noised),
+                "bias": self._stored_operand(biased),
+            },
         )
         return layer, features
 
@@ -201,15 +219,16 @@ class _Reader(GraphReader):
             self.refuse(f"a symmetric clamp, got {low} to {high}")
         return node.inputs[0], high
 
-    def _demodulation(self, name: str) -> tuple[str, Array, Array]:
-        """The style it is made of, its weight and eps."""
+    def _demodulation(self, name: str) -> tuple[str, Array, Array, str]:
+        """The style it is made of, its weight and eps, and the weight's name in the file."""
         root = self._node(self._node(name, "Unsqueeze").inputs[0], "Reciprocal")
         gemm = self._node(self._node(root.inputs[0], "Sqrt").inputs[0], "Gemm")
         self._expect(gemm, transB=1)
         square = self._node(gemm.inputs[0], "Mul")
         if square.inputs[0] != square.inputs[1]:
             self.refuse("a squared style")
-        return square.inputs[0], self._constant(gemm.inputs[1]), self._constant(gemm.inputs[2])
+        weight, eps = gemm.inputs[1:3]
+        return square.inputs[0], self._constant(weight), self._constant(eps), self._stored(weight)
 
     def _style(self, name: str) -> Style:
         """A style, perhaps a part of a matrix product that makes two of them."""
@@ -227,7 +246,13 @@ class _Reader(GraphReader):
             self.refuse("styles made of rows of the code")
         row = int(self._constant(gather.inputs[1]).reshape(()))
         weight, bias = self._constant(gemm.inputs[1]), self._constant(gemm.inputs[2])
-        return Style(row, aligned_floats(weight[part]), aligned_floats(bias[part]))
+        return Style(
+            row,
+            aligned_floats(weight[part]),
+            aligned_floats(bias[part]),
+            names={"weight": self._stored(gemm.inputs[1]), "bias": self._stored(gemm.inputs[2])},
+            first=part.start or 0,
+        )
 
     def _fir(self, taps: Array) -> tuple[Floats, Floats]:
         """[C,1,4,4], the same for all channels and an outer product -> its factors, down and across."""
