@@ -96,7 +96,7 @@ class Plan:
 
 PLANS: dict[str, Plan] = {"demo": Plan()}
 
-# Goes on from earlier networks (`--start training/state`) on a machine without an accelerator: small batches, many steps.
+# Goes on from earlier networks (`--start`) on a machine without an accelerator: small batches, many steps.
 PLANS["refine"] = replace(
     PLANS["demo"],
     generator=replace(

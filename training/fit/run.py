@@ -99,7 +99,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for networks, logs and sheets; an old one is resumed")
     parser.add_argument("--minutes", type=float, required=True, help="wall-clock budget of the whole command")
     parser.add_argument("--plan", choices=PLANS, default="demo")
-    parser.add_argument("--start", type=Path, help="begin with the networks in this folder, such as training/state")
+    parser.add_argument("--start", type=Path, help="begin with the networks in this folder, as `training.from_bundle` writes it")
     parser.add_argument(
         "--sketches", type=Path, help="folder of training.render.sketch: many more people for the mapping network"
     )
