@@ -1,18 +1,25 @@
 """The one check command: ``python -m tests``. CI runs exactly this.
 
 Style (ruff), types (mypy, strict) and behavior (pytest, warnings are errors), in that order; further
-arguments go to pytest: ``python -m tests -k align``.
+arguments go to pytest: ``python -m tests -k align``. ``python -m tests --mutants`` breaks the code on purpose
+instead (``mutation.py``).
+
+The tree one stands in is what is tested: an installed copy that differs from it is refused.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("runtime", "export", "engines")
+TYPED = ("doppelgan.runtime", "doppelgan.export")
+HOW = 'run `pip install -e ".[dev]"`'
 
 
 def source_tree() -> Path:
@@ -27,15 +34,51 @@ def source_tree() -> Path:
     return tree
 
 
+def stale() -> Iterator[str]:
+    """What of the importable doppelgan is not this tree, for people."""
+    spec = importlib.util.find_spec("doppelgan.runtime")
+    if spec is None or spec.origin is None:
+        yield "doppelgan is not installed"
+        return
+    installed = Path(spec.origin).resolve().parent
+    if installed != ROOT / "runtime":
+        for package in ("runtime", "export"):
+            for path in sorted((ROOT / package).rglob("*.py")):
+                copy = installed.parent / path.relative_to(ROOT)
+                if not copy.is_file() or copy.read_bytes() != path.read_bytes():
+                    yield f"{copy} differs from {path.relative_to(ROOT)}"
+    module = importlib.util.find_spec("doppelgan.runtime.native._native")
+    if module is not None and module.origin is not None:
+        built = Path(module.origin).stat().st_mtime
+        for path in sorted((ROOT / "runtime" / "native").rglob("*")):
+            if path.suffix in (".cpp", ".h") and path.stat().st_mtime > built:
+                yield f"{path.relative_to(ROOT)} is newer than the compiled module"
+
+
+def workers() -> list[str]:
+    """pytest-xdist's options: one process per core; a module's tests stay together, they share fixtures."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ["-n", str(min(cores, 8)), "--dist", "loadfile"] if cores > 1 else []
+
+
 def main() -> int:
-    tree = source_tree()
-    environment = {**os.environ, "MYPYPATH": str(tree)}
+    arguments = sys.argv[1:]
+    if differences := list(stale()):
+        shown = "\n  ".join(differences[:5])
+        print(f"tests: expected this tree to be what is installed, got\n  {shown}\n{HOW}", file=sys.stderr)
+        return 2
+    if arguments[:1] == ["--mutants"]:
+        from . import mutation
+
+        return mutation.main(arguments[1:])
+    print(f"testing {ROOT}", flush=True)
+    environment = {**os.environ, "MYPYPATH": str(source_tree())}
     python = [sys.executable, "-m"]
     steps = [
         [*python, "ruff", "check", "."],
         [*python, "ruff", "format", "--check", "."],
-        [*python, "mypy", "-p", "doppelgan.runtime", "-p", "doppelgan.export"],
-        [*python, "pytest", *sys.argv[1:]],
+        [*python, "mypy", *(word for package in TYPED for word in ("-p", package))],
+        [*python, "pytest", *workers(), *arguments],
     ]
     for step in steps:
         print("$", " ".join(step[2:]), flush=True)
