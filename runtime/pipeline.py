@@ -158,14 +158,15 @@ class Pipeline:
         if not self._smoothing:  # unrelated pictures: nothing to follow
             self.reset()
         faces = self._tracker.update(frame, self._time_s)
+        self._known = {
+            key: person
+            for key, person in self._known.items()
+            if abs(self._time_s - person.seen_s) <= REMEMBER_S
+        }
         self.people = {face.id: self._known.get(face.id) or self._new_person() for face in faces}
         for person in self.people.values():
             person.seen_s = self._time_s
-        self._known = {
-            key: person
-            for key, person in (self._known | self.people).items()
-            if abs(self._time_s - person.seen_s) <= REMEMBER_S
-        }
+        self._known |= self.people
         return faces
 
     def _encode(self, crop: Crop, person: Person) -> Floats:
