@@ -6,6 +6,7 @@ every file was closed properly.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import sys
 import warnings
@@ -95,7 +96,20 @@ def main() -> None:
         code = 130
     except BrokenPipeError:  # the reader of our standard output went away, e.g. `| head`
         code = 141
+    except OSError as error:  # of a file that a library or Python itself opened, or of a standard stream
+        place = error.filename if error.filename is not None else "standard output"
+        _say(f"doppelgan: error: {place}: {error.strerror or error}; check the name, space and permissions")
+        code = 2
+    except MemoryError:
+        _say("doppelgan: error: expected a task that fits into memory; choose smaller sizes or fewer threads")
+        code = 2
     sys.exit(code)
+
+
+def _say(text: str) -> None:
+    """To standard error, if that can be written to."""
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(text, err=True)
 
 
 def _print_version(ctx: click.Context) -> None:

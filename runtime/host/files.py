@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+from ..errors import SinkError
 
 
 def sha256_of(path: Path) -> str:
@@ -16,11 +19,26 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def aside(path: Path) -> Path:
+    """Where a file is built before it takes the name ``path``: beside it, hidden, and short enough where
+    ``path`` is as long as names may be."""
+    digest = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return path.with_name(f".doppelgan-{digest}-{os.getpid()}.part")
+
+
+def write_whole(path: Path, data: bytes | memoryview) -> None:
     """Write under another name and rename, so that nobody ever reads half a file. Raises OSError."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = aside(path)
     try:
-        aside.write_bytes(data)
-        aside.replace(path)
+        part.write_bytes(data)
+        part.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+
+
+def refuse_to_replace(paths: Iterable[Path], overwrite: bool) -> None:
+    """Raise SinkError if a file of ``paths`` is there, unless ``overwrite``; to be called before the work."""
+    there = [] if overwrite else [path for path in paths if path.exists() or path.is_symlink()]
+    if there:
+        more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
+        raise SinkError(f"{there[0]}: already there{more}; choose another output or pass --overwrite")

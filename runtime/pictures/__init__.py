@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .files import read_image, write_image
+from .files import read_image, read_picture, write_image, write_picture
+from .picture import Metadata, Picture
 
-__all__ = ["read_image", "write_image"]
+__all__ = ["Metadata", "Picture", "read_image", "read_picture", "write_image", "write_picture"]
