@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from doppelgan.runtime.backends.native.graph_reader import GraphReader
 from doppelgan.runtime.backends.native.onnx_file import MALFORMED, parse_graph, with_constants
-from doppelgan.runtime.backends.native.synthesis_graph import SynthesisNetwork, recognize
+from doppelgan.runtime.backends.native.synthesis_graph import SLOPE, SynthesisNetwork, recognize
 from doppelgan.runtime.bundle import Bundle
 from doppelgan.runtime.errors import BackendError, BundleError
 from numpy.typing import NDArray
@@ -161,7 +161,8 @@ class _MappingReader(GraphReader):
             found: list[tuple[Array, Array]] = []
             name = self._graph.outputs[0].name
             while self._is(name, "LeakyRelu"):
-                gemm = self._node(self._node(name, "LeakyRelu").inputs[0], "Gemm")
+                activation = self._node(name, "LeakyRelu", 1, alpha=SLOPE)
+                gemm = self._node(activation.inputs[0], "Gemm", 3, transB=1)
                 found.append((self._constant(gemm.inputs[1]), self._constant(gemm.inputs[2])))
                 name = gemm.inputs[0]
             if not found or not self._is(name, "Mul"):

@@ -26,7 +26,10 @@ LAYOUTS = {"rosinality": None, "nvidia": None, "clamped": 0.6}
 def weights_of(layout: str) -> GeneratorWeights:
     if layout == "rosinality":
         return from_rosinality(TensorTable(seeds.rosinality(), "", "tiny"))
-    return from_nvidia(TensorTable(seeds.nvidia(), "", "tiny"), LAYOUTS[layout])
+    state = seeds.nvidia()
+    layers = {name.rpartition(".")[0] for name in state if name.startswith("synthesis.")}
+    modules = {name: {"conv_clamp": LAYOUTS[layout]} for name in layers}
+    return from_nvidia(TensorTable(state, "", "tiny"), modules)
 
 
 @pytest.fixture(scope="module", params=LAYOUTS)

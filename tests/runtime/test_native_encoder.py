@@ -203,9 +203,9 @@ def claim_many_rows(graph: onnx.GraphProto) -> None:
     ("change", "words"),
     [
         (normalize_by_the_crop_itself, "training_mode"),
-        (leave_out_the_bias, "inputs and sizes of their kind"),
+        (leave_out_the_bias, "Gemm of 3 inputs, got 2"),
         (make_a_circle, "inputs and sizes of their kind"),
-        (shorten_a_bias, "bias: expected .* values, got 1"),
+        (shorten_a_bias, r"a bias of a convolution float32 \[9\], got float32 \[1\]"),
         (read_the_crop, "got the crop"),
         (claim_a_huge_crop, "values together"),
         (claim_many_rows, "usual sizes"),

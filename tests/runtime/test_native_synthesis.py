@@ -210,7 +210,7 @@ def demodulate_by_another_style(graph: onnx.GraphProto) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (change_slope, "leaky ReLU of 0.2"),
+        (change_slope, "LeakyRelu with alpha 0.2"),
         (add_a_node, "nothing else, got Neg"),
         (negate_the_image, "Add to make 'image', got Neg"),
         (skew_the_filter, "outer product"),

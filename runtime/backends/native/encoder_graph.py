@@ -8,7 +8,6 @@ the rows of the code. Every node must be accounted for, so that nothing in a gra
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from ...types import Floats
-from .graph_reader import GraphReader, aligned_floats
+from .graph_reader import ANY, GraphReader, aligned_floats
 from .onnx_file import MALFORMED, Array, Graph, Node
 
 PICTURE: Final = -1  # in place of a map: the crop
@@ -126,9 +125,7 @@ class _Reader(GraphReader):
             self.refuse(f"a crop and codes of usual sizes, got {crop} and {codes}")
         self._crop, self._size, self._planes = crop.name, shape[2], shape[1]
         rows = self._rows(codes.name, codes.shape[1], codes.shape[2])
-        unknown = [node.op for node in graph.nodes if not self._seen.issuperset(node.outputs)]
-        if unknown:
-            self.refuse(f"nothing else, got {', '.join(sorted(set(unknown)))}")
+        self._refuse_unseen()
         return EncoderNetwork(
             input=crop.name,
             output=codes.name,
@@ -145,67 +142,63 @@ class _Reader(GraphReader):
     def _rows(self, name: str, count: int, w_dim: int) -> tuple[Row, ...]:
         average = np.zeros((count, w_dim))
         if self._is(name, "Add"):
-            name, added = self._constant_operand(self._node(name, "Add"))
+            name, added = self._constant_operand(self._node(name, "Add", 2))
+            if added.ndim > 3 or added.dtype != np.float32:
+                self.refuse(
+                    f"an average code float32 of at most 3 axes, got {added.dtype} {list(added.shape)}"
+                )
             average = np.broadcast_to(added, (1, count, w_dim))[0].astype(np.float64)
         if self._is(name, "Expand"):
-            node = self._node(name, "Expand")
-            if list(self._constant(node.inputs[1])) not in ([1, count, w_dim], [1, count, 1]):
+            node = self._node(name, "Expand", 2)
+            if self._integers(node.inputs[1]) not in ([1, count, w_dim], [1, count, 1]):
                 self.refuse(f"one code for all {count} rows")
-            source, weight, bias = self._product(self._unsqueezed(node.inputs[0]))
+            source, weight, bias = self._product(self._unsqueezed(node.inputs[0]), w_dim)
             return tuple(
                 Row(source, None if k else weight, aligned_floats(bias + average[k]), 0 if k else None)
                 for k in range(count)
             )
-        stack = self._node(name, "Concat")
-        self._expect(stack, axis=1)
-        if len(stack.inputs) != count:
-            self.refuse(f"{count} rows, got {len(stack.inputs)}")
+        stack = self._node(name, "Concat", count, axis=1)
         names = [self._unsqueezed(one) for one in stack.inputs]
         rows: list[Row] = []
         for k, one in enumerate(names):
             base = None
             if self._is(one, "Add"):
-                parts = self._node(one, "Add").inputs
+                parts = self._node(one, "Add", 2).inputs
                 if names[0] not in parts or k == 0:
                     self.refuse("the first row's code as the one that others differ from")
                 base = 0
                 (one,) = parts[1:] if parts[0] == names[0] else parts[:1]
-            source, weight, bias = self._product(one)
+            source, weight, bias = self._product(one, w_dim)
             total = bias + average[k]
             if base is not None:
-                total = total + self._product(names[0])[2]
+                total = total + self._product(names[0], w_dim)[2]
             rows.append(Row(source, weight, aligned_floats(total), base))
-        if any(row.weight is None or row.weight.shape[0] != w_dim for row in rows):
-            self.refuse(f"rows of {w_dim} numbers")
         return tuple(rows)
 
     def _unsqueezed(self, name: str) -> str:
-        node = self._node(name, "Unsqueeze")
-        if list(self._constant(node.inputs[1])) != [1]:
-            self.refuse("rows of codes along axis 1")
+        node = self._node(name, "Unsqueeze", 2)
+        self._expect_integers(node.inputs[1], [1], "rows of codes along axis")
         return node.inputs[0]
 
-    def _product(self, name: str) -> tuple[int, Floats, Array]:
+    def _product(self, name: str, w_dim: int) -> tuple[int, Floats, Array]:
         """A matrix product of a map's mean pixel: the map, [w_dim, C], [w_dim] float64."""
-        gemm = self._node(name, "Gemm")
-        self._expect(gemm, transB=1, alpha=1.0, beta=1.0, transA=0)
-        weight, bias = self._constant(gemm.inputs[1]), self._constant(gemm.inputs[2])
+        gemm = self._node(name, "Gemm", 3, transB=1)
         if self._is(gemm.inputs[0], "ReduceMean"):
-            mean = self._node(gemm.inputs[0], "ReduceMean")
-            self._expect(mean, keepdims=0)
-            if list(self._constant(mean.inputs[1])) != [2, 3]:
-                self.refuse("the mean over a map's pixels")
+            mean = self._node(gemm.inputs[0], "ReduceMean", 2, keepdims=0)
+            self._expect_integers(mean.inputs[1], [2, 3], "the mean over a map's axes")
             source = self._map(mean.inputs[0])
         else:
-            flat = self._node(gemm.inputs[0], "Reshape")
-            source = self._map(flat.inputs[0])
-            if self._maps[source][0] != 1:
-                self.refuse(f"a matrix product of one pixel, got {self._maps[source][0]} by as many")
+            flat = self._maker.get(gemm.inputs[0])
+            source = self._map(flat.inputs[0] if flat and flat.inputs else "")
+            if self._shape(source)[0] != 1:
+                self.refuse(f"a matrix product of one pixel, got {self._shape(source)[0]} by as many")
+            self._reshaped(gemm.inputs[0], [1, self._shape(source)[1]])
         if source == PICTURE:
             self.refuse("rows of the code made of a map, got the crop")
-        if weight.ndim != 2 or weight.shape[1] != self._maps[source][1]:
-            self.refuse(f"a matrix for {self._maps[source][1]} channels, got {list(weight.shape)}")
-        return source, aligned_floats(weight), bias.astype(np.float64).reshape(-1)
+        shape = (w_dim, self._maps[source][1])
+        weight = self._shaped(self._constant(gemm.inputs[1]), shape, "a matrix for the code")
+        bias = self._shaped(self._constant(gemm.inputs[2]), (w_dim,), "a bias of the code")
+        return source, weight, bias.astype(np.float64)
 
     # Maps, from their results backwards.
 
@@ -236,24 +229,20 @@ class _Reader(GraphReader):
     def _convolution(self, result: str) -> None:
         name, activation = result, None
         if any(self._is(name, op) for op in ACTIVATIONS):
-            activation = self._maker[name]
-            self._seen.update(activation.outputs)
+            activation = self._activation(name)
             name = activation.inputs[0]
         other = None
         if self._is(name, "Add"):
-            parts = self._node(name, "Add").inputs
+            parts = self._node(name, "Add", 2).inputs
             computed = [one for one in parts if self._is(one, "Conv")]
             if not computed:
                 self.refuse("a convolution and a map as the parts of a sum")
             (added,) = parts[1:] if parts[0] == computed[0] else parts[:1]
             name, other = computed[0], self._map(added)
-        node = self._node(name, "Conv")
-        weight = self._constant(node.inputs[1]) if len(node.inputs) > 1 else np.zeros(0)
-        side = weight.shape[-1] if weight.ndim == 4 else 0
-        strides = node.attributes.get("strides", [1, 1])
-        if weight.ndim != 4 or weight.shape[2] != side or strides not in ([1, 1], [2, 2]):
-            self.refuse(f"square kernels and stride 1 or 2, got {list(weight.shape)}, {strides}")
-        self._expect(node, pads=[side // 2] * 4, group=1, dilations=[1, 1], auto_pad="NOTSET")
+        node, weight, bias = self._conv(name, strides=ANY)
+        strides, side = self._attribute(node, "strides"), weight.shape[-1]
+        if strides not in ([1, 1], [2, 2]):
+            self.refuse(f"convolutions of stride 1 or 2, got {strides}")
         stride, outputs, before = int(strides[0]), weight.shape[0], node.inputs[0]
         scale = shift = None
         if self._is(before, "BatchNormalization"):
@@ -266,7 +255,6 @@ class _Reader(GraphReader):
             self.refuse(f"kernels of 1 or 3 pixels, or 7 on the crop, got {side}")
         if scale is not None and (stride != 1 or size < 2 or source == PICTURE):
             self.refuse("normalization only before a convolution of stride 1")
-        bias = self._constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(outputs)
         shape = (-(-size // stride), outputs)
         if other is not None and self._shape(other) != shape:
             self.refuse(f"a sum of maps of one shape, got {self._shape(other)} and {shape}")
@@ -278,43 +266,73 @@ class _Reader(GraphReader):
                 target,
                 other,
                 stride,
-                aligned_floats(weight),
-                aligned_floats(bias),
+                weight,
+                bias,
                 slope,
                 scale,
                 shift,
             )
         )
 
+    def _conv(self, name: str, **attributes: Any) -> tuple[Node, Floats, Floats]:
+        """A convolution with a square kernel, padded all around by its half: [O,I,k,k] and its bias [O]."""
+        inputs = 3 if name in self._maker and len(self._maker[name].inputs) == 3 else 2
+        node = self._maker.get(name)
+        weight = self._constant(node.inputs[1]) if node is not None and len(node.inputs) > 1 else np.zeros(0)
+        if weight.ndim != 4 or weight.shape[2] != weight.shape[3]:
+            self.refuse(f"convolutions with square kernels, got {list(weight.shape)}")
+        outputs, side = weight.shape[0], weight.shape[-1]
+        node = self._node(name, "Conv", inputs, pads=[side // 2] * 4, kernel_shape=[side, side], **attributes)
+        bias = self._constant(node.inputs[2]) if inputs == 3 else np.zeros(outputs, np.float32)
+        return (
+            node,
+            self._shaped(weight, weight.shape, "weights of a convolution"),
+            self._shaped(bias, (outputs,), "a bias of a convolution"),
+        )
+
+    def _activation(self, name: str) -> Node:
+        if self._is(name, "PRelu"):
+            return self._node(name, "PRelu", 2)
+        if self._is(name, "LeakyRelu"):
+            return self._node(name, "LeakyRelu", 1, alpha=ANY)
+        return self._node(name, "Relu", 1)
+
     def _slope(self, node: Node | None, channels: int) -> Floats:
         if node is None:
             return np.ones(channels, np.float32)
         if node.op == "PRelu":
             slope = self._constant(node.inputs[1])
-            if slope.size not in (1, channels) or slope.ndim < 3 or slope.shape[-2:] != (1, 1):
+            if slope.ndim not in (3, 4) or slope.shape[-3:] not in ((1, 1, 1), (channels, 1, 1)):
                 self.refuse(f"PReLU with one slope per channel, got {list(slope.shape)}")
+            slope = self._shaped(slope, ((1,) if slope.ndim == 4 else ()) + slope.shape[-3:], "slopes")
             return aligned_floats(np.broadcast_to(slope.reshape(-1), (channels,)))
-        value = node.attributes.get("alpha", 0.01) if node.op == "LeakyRelu" else 0.0
+        value = self._attribute(node, "alpha") if node.op == "LeakyRelu" else 0.0
+        if not isinstance(value, float):
+            self.refuse(f"LeakyRelu with a number as alpha, got {value}")
         return np.full(channels, value, np.float32)
 
     def _normalization(self, name: str) -> tuple[str, Floats, Floats]:
         """What is normalized, and the scale and shift that do it."""
-        node = self._node(name, "BatchNormalization")
-        self._expect(node, training_mode=0)
+        node = self._node(name, "BatchNormalization", 5, epsilon=ANY, momentum=ANY)
+        channels = self._constant(node.inputs[1]).size
         gain, offset, mean, variance = (
-            self._constant(one).astype(np.float64).reshape(-1) for one in node.inputs[1:5]
+            self._shaped(self._constant(one), (channels,), "normalization").astype(np.float64)
+            for one in node.inputs[1:]
         )
-        scale = gain / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+        variance = variance + self._attribute(node, "epsilon")
+        if not (variance > 0).all():
+            self.refuse(f"normalization by variances above 0, got {variance.min()}")
+        scale = gain / np.sqrt(variance)
         return node.inputs[0], aligned_floats(scale), aligned_floats(offset - mean * scale)
 
     def _gate(self, result: str) -> None:
-        parts = self._node(result, "Add").inputs
+        parts = self._node(result, "Add", 2).inputs
         first = 0 if self._is(parts[0], "Mul") else 1
-        factors = self._node(parts[first], "Mul").inputs
+        factors = self._node(parts[first], "Mul", 2).inputs
         which = 0 if self._is(factors[0], "Sigmoid") else 1
-        excite, inner = self._small(self._node(factors[which], "Sigmoid").inputs[0])
-        squeeze, mean = self._small(self._node(inner, "Relu").inputs[0])
-        measured = self._node(mean, "GlobalAveragePool").inputs[0]
+        excite, inner = self._small(self._node(factors[which], "Sigmoid", 1).inputs[0])
+        squeeze, mean = self._small(self._node(inner, "Relu", 1).inputs[0])
+        measured = self._node(mean, "GlobalAveragePool", 1).inputs[0]
         if measured != factors[1 - which]:
             self.refuse("a gate that is computed from the map it multiplies")
         source = self._map(measured)
@@ -325,8 +343,9 @@ class _Reader(GraphReader):
             self.refuse(f"a gate for {channels} channels, got {squeeze.shape} and {excite.shape}")
         added, stride = parts[1 - first], 1
         if self._is(added, "MaxPool"):
-            pool = self._node(added, "MaxPool")
-            self._expect(pool, kernel_shape=[1, 1], strides=[2, 2], pads=[0, 0, 0, 0], ceil_mode=0)
+            pool = self._node(added, "MaxPool", 1, kernel_shape=[1, 1], strides=[2, 2])
+            if "kernel_shape" not in pool.attributes:
+                self.refuse("MaxPool with a kernel_shape")
             added, stride = pool.inputs[0], 2
         other = self._map(added)
         size = self._shape(other)
@@ -339,41 +358,27 @@ class _Reader(GraphReader):
 
     def _small(self, name: str) -> tuple[Floats, str]:
         """A convolution of one pixel without bias: its matrix [O,I], and what it reads."""
-        node = self._node(name, "Conv")
-        weight = self._constant(node.inputs[1])
-        self._expect(node, pads=[0, 0, 0, 0], strides=[1, 1], group=1, auto_pad="NOTSET")
+        node, weight, _ = self._conv(name)
         if weight.shape[2:] != (1, 1) or len(node.inputs) > 2:
             self.refuse("squeeze and excitation by 1x1 convolutions without bias")
         return aligned_floats(weight[:, :, 0, 0]), node.inputs[0]
 
     def _doubling(self, result: str) -> None:
-        node = self._node(result, "Resize")
-        self._expect(node, mode="linear", coordinate_transformation_mode="align_corners", antialias=0)
+        # Inputs: the map, a region (for cropping alone), factors or, in their place, sizes. What may be any
+        # value belongs to other modes.
+        node = self._node(
+            result, "Resize", 4,
+            mode="linear", coordinate_transformation_mode="align_corners",
+            cubic_coeff_a=ANY, extrapolation_value=ANY, nearest_mode=ANY,
+        )  # fmt: skip
+        if any(node.inputs[1:3]):
+            self.refuse("Resize to a size, got a region or factors")
         source = self._map(node.inputs[0])
         side, channels = self._shape(source)
-        sizes = list(self._constant(node.inputs[3])) if len(node.inputs) > 3 else []
-        if source == PICTURE or sizes != [1, channels, 2 * side, 2 * side]:
-            self.refuse(f"a map doubled to {2 * side} pixels, got {sizes}")
+        if source == PICTURE:
+            self.refuse("a map that is doubled, got the crop")
+        self._expect_integers(node.inputs[3], [1, channels, 2 * side, 2 * side], "a map doubled to")
         self._steps.append(Doubling(source, self._new(result, 2 * side, channels)))
-
-    def _expect(self, node: Node, **attributes: Any) -> None:
-        for key, wanted in attributes.items():
-            got = node.attributes.get(key)
-            if got is None:
-                got = DEFAULTS.get(key, wanted)
-            if got != wanted and not (isinstance(wanted, float) and math.isclose(got, wanted)):
-                self.refuse(f"{node.op} with {key} {wanted}, got {got}")
-
-
-# What an attribute is where it is missing, if that is not what is wanted here anyway.
-DEFAULTS: Final[dict[str, Any]] = {
-    "pads": [0, 0, 0, 0],
-    "strides": [1, 1],
-    "transB": 0,
-    "mode": "nearest",
-    "coordinate_transformation_mode": "half_pixel",
-    "keepdims": 1,
-}
 
 
 def _side_by_side(steps: Sequence[Step], maps: Sequence[tuple[int, int]]) -> tuple[Step, ...]:

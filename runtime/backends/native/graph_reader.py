@@ -1,14 +1,68 @@
-"""Following an ONNX graph from its output to its input, for the programs that take one kind of network."""
+"""Following an ONNX graph from its output to its input, for the programs that take one kind of network.
+
+What is not proven equal is refused: every attribute of a node has the value that the recognizer names or,
+where it names none, the default of its operator; every input is one that the recognizer reads; every node is
+of the standard's own operators, in the one version that is known here.
+"""
 
 from __future__ import annotations
 
-from typing import NoReturn
+import math
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
 
 import numpy as np
 
 from ...errors import BackendError
 from ...types import Floats
-from .onnx_file import Array, Graph, Node
+from .onnx_file import STANDARD, Array, Graph, Node
+
+OPSET: Final = 18  # what DEFAULTS and the recognizers know
+ANY: Final = object()  # an attribute that the caller reads itself, or that changes nothing here
+_ABSENT: Final = None  # the default of attributes that have none
+_WINDOW: Final = {"auto_pad": "NOTSET", "kernel_shape": _ABSENT, "pads": [0, 0, 0, 0], "strides": [1, 1]}
+_CONV: Final = _WINDOW | {"dilations": [1, 1], "group": 1}
+FLOAT: Final = 1  # TensorProto.FLOAT
+
+# Attributes of the operators that the recognizers know, with their defaults (github.com/onnx/onnx,
+# docs/Operators.md, version 18; convolutions of pictures).
+DEFAULTS: Final[dict[str, dict[str, Any]]] = {
+    "Add": {},
+    "BatchNormalization": {"epsilon": 1e-5, "momentum": 0.9, "training_mode": 0},
+    "Cast": {"to": _ABSENT},
+    "Clip": {},
+    "Concat": {"axis": _ABSENT},
+    "Conv": _CONV,
+    "ConvTranspose": _CONV | {"output_padding": [0, 0], "output_shape": _ABSENT},
+    "Expand": {},
+    "Gather": {"axis": 0},
+    "Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0},
+    "GlobalAveragePool": {},
+    "LeakyRelu": {"alpha": 0.01},
+    "MatMul": {},
+    "MaxPool": _WINDOW | {"ceil_mode": 0, "dilations": [1, 1], "storage_order": 0},
+    "Mul": {},
+    "PRelu": {},
+    "Reciprocal": {},
+    "ReduceMean": {"keepdims": 1, "noop_with_empty_axes": 0},
+    "Relu": {},
+    "Reshape": {"allowzero": 0},
+    "Resize": {
+        "antialias": 0,
+        "axes": _ABSENT,
+        "coordinate_transformation_mode": "half_pixel",
+        "cubic_coeff_a": -0.75,
+        "exclude_outside": 0,
+        "extrapolation_value": 0.0,
+        "keep_aspect_ratio_policy": "stretch",
+        "mode": "nearest",
+        "nearest_mode": "round_prefer_floor",
+    },
+    "Sigmoid": {},
+    "Split": {"axis": 0, "num_outputs": _ABSENT},
+    "Sqrt": {},
+    "Unsqueeze": {},
+}
 
 
 class GraphReader:
@@ -20,6 +74,11 @@ class GraphReader:
         self._graph, self._name = graph, name
         self._maker = {output: node for node in graph.nodes for output in node.outputs}
         self._seen: set[str] = set()  # outputs of the nodes that were accounted for
+        if graph.opset != OPSET:
+            self.refuse(f"operators of version {OPSET}, got {graph.opset or 'none'}")
+        foreign = sorted({f"{node.domain}.{node.op}" for node in graph.nodes if node.domain not in STANDARD})
+        if foreign:
+            self.refuse(f"the standard's operators, got {', '.join(foreign)}")
 
     def refuse(self, expected: str) -> NoReturn:
         raise BackendError(
@@ -27,15 +86,45 @@ class GraphReader:
             f"{expected}; another backend may take it"
         )
 
+    def _refuse_unseen(self) -> None:
+        """To be called at the end: no node may be left over."""
+        unknown = [node.op for node in self._graph.nodes if not self._seen.issuperset(node.outputs)]
+        if unknown:
+            self.refuse(f"nothing else, got {', '.join(sorted(set(unknown)))}")
+
     def _is(self, name: str, op: str) -> bool:
         return name in self._maker and self._maker[name].op == op
 
-    def _node(self, name: str, op: str) -> Node:
+    def _node(self, name: str, op: str, inputs: int, **attributes: Any) -> Node:
+        """The node that makes ``name``: of that kind, with so many inputs and these attributes."""
         node = self._maker.get(name)
         if node is None or node.op != op:
             self.refuse(f"{op} to make {name!r}, got {'an input' if node is None else node.op}")
+        if len(node.inputs) != inputs:
+            self.refuse(f"{op} of {inputs} inputs, got {len(node.inputs)}")
+        if len(node.outputs) != 1 and op != "Split":
+            self.refuse(f"{op} with one output, got {len(node.outputs)}")
+        defaults = DEFAULTS[op]
+        for key in sorted(node.attributes.keys() | defaults.keys()):
+            if key not in defaults:
+                self.refuse(f"{op} without {key}")
+            wanted = attributes.get(key, defaults[key])
+            if wanted is ANY or (
+                wanted is not _ABSENT and key not in node.attributes and key == "kernel_shape"
+            ):
+                continue  # where it is missing, a kernel's shape is its weight's
+            value = self._attribute(node, key)
+            if isinstance(wanted, float) and isinstance(value, float):
+                same = math.isclose(value, wanted, rel_tol=1e-6)
+            else:
+                same = type(value) is type(wanted) and value == wanted
+            if not same:
+                self.refuse(f"{op} with {key} {wanted}, got {value}")
         self._seen.update(node.outputs)
         return node
+
+    def _attribute(self, node: Node, key: str) -> Any:
+        return node.attributes.get(key, DEFAULTS[node.op][key])
 
     def _constant_operand(self, node: Node) -> tuple[str, Array]:
         """Of a node with two operands: the one that is computed, and the one that is constant."""
@@ -64,7 +153,37 @@ class GraphReader:
             self.refuse(f"a constant {name!r}")
         if name in self._graph.constants:
             return self._graph.constants[name]
-        return self._graph.constants[self._node(name, "Cast").inputs[0]].astype(np.float32)
+        stored = self._graph.constants[self._node(name, "Cast", 1, to=FLOAT).inputs[0]]
+        if stored.dtype != np.float16:
+            self.refuse(f"constants stored as float16 or float32, got {stored.dtype}")
+        return stored.astype(np.float32)
+
+    def _integers(self, name: str) -> list[int]:
+        """A constant list of integers, such as a shape."""
+        array = self._constant(name)
+        if array.dtype != np.int64 or array.ndim != 1:
+            self.refuse(f"a list of integers as {name!r}, got {array.dtype} {list(array.shape)}")
+        return [int(value) for value in array]
+
+    def _expect_integers(self, name: str, wanted: Sequence[int], what: str) -> None:
+        got = self._integers(name)
+        if got != list(wanted):
+            self.refuse(f"{what} {list(wanted)}, got {got}")
+
+    def _reshaped(self, name: str, shape: Sequence[int]) -> str:
+        """What is reshaped to ``shape``; one size may be left to be found out."""
+        node = self._node(name, "Reshape", 2, allowzero=ANY)
+        got = self._integers(node.inputs[1])
+        known = len(got) == len(shape) and [a if b == -1 else b for a, b in zip(shape, got, strict=True)]
+        if known != list(shape) or got.count(-1) > 1:
+            self.refuse(f"a shape {list(shape)}, got {got}")
+        return node.inputs[0]
+
+    def _shaped(self, array: Array, shape: Sequence[int], what: str) -> Floats:
+        """float32 values of exactly that shape, for the kernels."""
+        if array.dtype != np.float32 or array.shape != tuple(shape):
+            self.refuse(f"{what} float32 {list(shape)}, got {array.dtype} {list(array.shape)}")
+        return aligned_floats(array)
 
 
 def aligned_floats(array: Array) -> Floats:

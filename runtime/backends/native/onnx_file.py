@@ -33,17 +33,24 @@ MALFORMED: Final = (
     RecursionError,
     MemoryError,
 )
+STANDARD: Final = ("", "ai.onnx")  # domains of the operators that the standard itself defines
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
+# AttributeProto.AttributeType -> what a field that was not written holds
+_EMPTY: Final[dict[int, Any]] = {1: 0.0, 2: 0, 3: "", 7: []}
 
 
 @dataclass(frozen=True)
 class Node:
-    """One operation. ``attributes``: those that are an int, a float, a text or a list of ints."""
+    """One operation. ``attributes``: an int, a float, a text, a list of ints, or None for other kinds.
+
+    Inputs left out at the end are not listed, those before others are "".
+    """
 
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: dict[str, Any] = field(default_factory=dict)
+    domain: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class Graph:
     constants: dict[str, Array]
     inputs: tuple[Border, ...]
     outputs: tuple[Border, ...]
+    opset: int = 0  # version of the standard's operators; 0: none is stated
 
 
 def read_graph(path: Path) -> Graph:
@@ -80,8 +88,16 @@ def parse_graph(
 ) -> Graph:
     """Read a graph from memory. Raises BackendError if it is not such an ONNX file."""
     try:
-        (graph,) = [value for number, value in _fields(memoryview(data)) if number == 7]  # ModelProto.graph
-        return _graph(graph)
+        opset, graphs = 0, []
+        for number, value in _fields(memoryview(data)):  # ModelProto
+            if number == 7:
+                graphs.append(value)
+            elif number == 8:  # OperatorSetIdProto: domain, version
+                entry = dict(_fields(value))
+                if _text(entry.get(1, b"")) in STANDARD:
+                    opset = entry.get(2, 0)
+        (graph,) = graphs
+        return _graph(graph, opset)
     except (*MALFORMED, struct.error) as error:
         raise BackendError(
             f"{name}: expected an ONNX file, all in one; it cannot be read ({error}); export it again"
@@ -166,7 +182,7 @@ def _text(value: Any) -> str:
     return str(value, "utf-8")
 
 
-def _graph(data: memoryview) -> Graph:
+def _graph(data: memoryview, opset: int) -> Graph:
     nodes: list[Node] = []
     constants: dict[str, Array] = {}
     inputs: list[Border] = []
@@ -183,11 +199,11 @@ def _graph(data: memoryview) -> Graph:
             outputs.append(_border(value))
     # Constants may be listed among the inputs as well.
     borders = tuple(border for border in inputs if border.name not in constants)
-    return Graph(tuple(nodes), constants, borders, tuple(outputs))
+    return Graph(tuple(nodes), constants, borders, tuple(outputs), opset)
 
 
 def _node(data: memoryview) -> Node:
-    op, inputs, outputs, attributes = "", [], [], {}
+    op, domain, inputs, outputs, attributes = "", "", [], [], {}
     for number, value in _fields(data):  # NodeProto
         if number == 1:
             inputs.append(_text(value))
@@ -198,11 +214,15 @@ def _node(data: memoryview) -> Node:
         elif number == 5:
             name, content = _attribute(value)
             attributes[name] = content
-    return Node(op, tuple(inputs), tuple(outputs), attributes)
+        elif number == 7:
+            domain = _text(value)
+    while inputs and not inputs[-1]:
+        inputs.pop()
+    return Node(op, tuple(inputs), tuple(outputs), attributes, domain)
 
 
 def _attribute(data: memoryview) -> tuple[str, Any]:
-    name, content, many = "", None, []
+    name, kind, content, many = "", 0, None, []
     for number, value in _fields(data):  # AttributeProto
         if number == 1:
             name = _text(value)
@@ -214,7 +234,10 @@ def _attribute(data: memoryview) -> tuple[str, Any]:
             content = _text(value)
         elif number == 8:
             many += _ints(value)
-    return name, many or content
+        elif number == 20:
+            kind = value
+    content = many or content
+    return name, _EMPTY.get(kind) if content is None else content
 
 
 def _tensor(data: memoryview) -> tuple[str, Array]:

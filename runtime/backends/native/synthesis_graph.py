@@ -11,15 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
 from ...types import Floats
 from .graph_reader import GraphReader, aligned_floats
-from .onnx_file import MALFORMED, Array, Graph, Node
+from .onnx_file import MALFORMED, Array, Graph
 
 SLOPE: Final = 0.2  # of the leaky ReLU
+MOST_PIXELS: Final = 1 << 14  # a side; a number in a file costs nothing
 
 
 @dataclass(frozen=True)
@@ -98,106 +100,113 @@ class _Reader(GraphReader):
             self.refuse(f"codes float32 [1, rows, w_dim], got {codes}")
         if image.dtype != "float32" or image.shape[:2] != (1, 3) or len(image.shape) != 4:
             self.refuse(f"an image float32 [1,3,R,R], got {image}")
+        if image.shape[2] != image.shape[3] or image.shape[2] > MOST_PIXELS:
+            self.refuse(f"a square image of at most {MOST_PIXELS} pixels a side, got {image}")
         rgbs: list[ToRGB] = []
         convs: list[StyledConv] = []
         picture: str | None = image.name
+        side = image.shape[2]
         expected: str | None = None  # the map that the convolutions found so far must have been made from
         while picture is not None:
-            rgb, features, picture = self._rgb(picture)
+            rgb, features, picture = self._rgb(picture, side)
             rgbs.append(rgb)
             if expected not in (None, features):
                 self.refuse("RGB of the last map of every resolution")
-            conv, before = self._conv(features, up=False)
+            conv, before = self._conv(features, side, up=False)
             convs.append(conv)
             if picture is not None:
-                conv, before = self._conv(before, up=True)
+                conv, before = self._conv(before, side, up=True)
                 convs.append(conv)
+                side //= 2
             expected = before
+        if side != 4 or image.shape[2] != 4 << (len(rgbs) - 1):
+            self.refuse(f"{4 << (len(rgbs) - 1)} pixels, got {list(image.shape[2:])}")
         constant = self._constant(expected or "")
+        inputs = convs[-1].weight.shape[1]
         network = SynthesisNetwork(
             input=codes.name,
             output=image.name,
             rows=codes.shape[1],
             w_dim=codes.shape[2],
             size=image.shape[2],
-            constant=aligned_floats(constant.reshape(constant.shape[-3:])),
+            constant=self._shaped(constant, (1, inputs, 4, 4), "a constant")[0],
             constant_name=self._stored(expected or ""),
             convs=tuple(reversed(convs)),
             rgbs=tuple(reversed(rgbs)),
         )
-        unknown = [node.op for node in graph.nodes if not self._seen.issuperset(node.outputs)]
-        if unknown:
-            self.refuse(f"nothing else, got {', '.join(sorted(set(unknown)))}")
-        if image.shape[2:] != (4 << (len(rgbs) - 1),) * 2:
-            self.refuse(f"{4 << (len(rgbs) - 1)} pixels, got {list(image.shape[2:])}")
+        self._refuse_unseen()
+        for before_it, conv in pairwise(network.convs):
+            if conv.style.weight.shape[0] != before_it.demod.shape[0]:
+                self.refuse("convolutions that take all channels of the one before")
+        for rgb, conv in zip(network.rgbs, network.convs[::2], strict=True):
+            if rgb.style.weight.shape[0] != conv.demod.shape[0]:
+                self.refuse("RGB of all channels")
         return network
 
     # A layer, from its result backwards.
 
-    def _rgb(self, picture: str) -> tuple[ToRGB, str, str | None]:
+    def _rgb(self, picture: str, side: int) -> tuple[ToRGB, str, str | None]:
         """The RGB layer whose sum is ``picture``; the map it reads, and the picture it is added to."""
         mine, fir, before = picture, None, None
         if self._is(picture, "Add"):
             doubled = [name for name in self._maker[picture].inputs if self._is(name, "ConvTranspose")]
             if doubled:
-                up = self._node(doubled[0], "ConvTranspose")
-                self._expect(up, strides=[2, 2], pads=[1, 1, 1, 1], group=3)
-                fir, before = self._fir(self._constant(up.inputs[1])), up.inputs[0]
-                (mine,) = [name for name in self._node(picture, "Add").inputs if name != doubled[0]]
+                up = self._node(
+                    doubled[0], "ConvTranspose", 2,
+                    strides=[2, 2], pads=[1, 1, 1, 1], group=3, kernel_shape=[4, 4],
+                )  # fmt: skip
+                fir, before = self._fir(self._constant(up.inputs[1]), 3), up.inputs[0]
+                (mine,) = [name for name in self._node(picture, "Add", 2).inputs if name != doubled[0]]
         mine, clamp = self._clamp(mine)
-        added = self._node(mine, "Add")
+        added = self._node(mine, "Add", 2)
         product, bias = self._constant_operand(added)
-        matmul = self._node(self._node(product, "Reshape").inputs[0], "MatMul")
-        scaled = self._node(matmul.inputs[0], "Mul")
+        matmul = self._node(self._reshaped(product, [1, 3, side, side]), "MatMul", 2)
+        scaled = self._node(matmul.inputs[0], "Mul", 2)
         style, weight = self._constant_operand(scaled)
-        features = self._node(matmul.inputs[1], "Reshape").inputs[0]
+        scale = self._style(self._unsqueezed(style, [1]))
+        channels = scale.weight.shape[0]
+        features = self._reshaped(matmul.inputs[1], [1, channels, side * side])
         layer = ToRGB(
-            style=self._style(self._node(style, "Unsqueeze").inputs[0]),
-            weight=aligned_floats(weight.reshape(weight.shape[-2:])),
-            bias=aligned_floats(bias.reshape(-1)),
+            style=scale,
+            weight=self._shaped(weight, (1, 3, channels), "weights of the RGB")[0],
+            bias=self._shaped(bias, (1, 3, 1, 1), "a bias of the RGB").reshape(-1),
             fir=fir,
             clamp=clamp,
             names={"weight": self._stored_operand(scaled), "bias": self._stored_operand(added)},
         )
         return layer, features, before
 
-    def _conv(self, result: str, up: bool) -> tuple[StyledConv, str]:
+    def _conv(self, result: str, side: int, up: bool) -> tuple[StyledConv, str]:
         """The convolution that makes ``result``, and the map it reads."""
         result, clamp = self._clamp(result)
-        activation = self._node(result, "LeakyRelu")
-        if not math.isclose(activation.attributes.get("alpha", 0.01), SLOPE, rel_tol=1e-6):
-            self.refuse(f"leaky ReLU of {SLOPE}, got {activation.attributes.get('alpha')}")
-        biased = self._node(activation.inputs[0], "Add")
+        activation = self._node(result, "LeakyRelu", 1, alpha=SLOPE)
+        biased = self._node(activation.inputs[0], "Add", 2)
         noisy, bias = self._constant_operand(biased)
-        noised = self._node(noisy, "Add")
+        noised = self._node(noisy, "Add", 2)
         scaled, noise = self._constant_operand(noised)
-        filtered, demodulation = self._node(scaled, "Mul").inputs
+        filtered, demodulation = self._node(scaled, "Mul", 2).inputs
         sums, demod, eps, demod_name = self._demodulation(demodulation)
-        fir = None
+        outputs, fir = demod.shape[0], None
         if up:
-            depthwise = self._node(filtered, "Conv")
-            taps = self._constant(depthwise.inputs[1])
-            self._expect(depthwise, pads=[1, 1, 1, 1], strides=[1, 1], group=taps.shape[0])
-            fir, filtered = self._fir(taps), depthwise.inputs[0]
-            conv = self._node(filtered, "ConvTranspose")
-            self._expect(conv, strides=[2, 2], pads=[0, 0, 0, 0], group=1, output_padding=[0, 0])
+            depthwise = self._node(filtered, "Conv", 2, pads=[1, 1, 1, 1], group=outputs, kernel_shape=[4, 4])
+            fir, filtered = self._fir(self._constant(depthwise.inputs[1]), outputs), depthwise.inputs[0]
+            conv = self._node(filtered, "ConvTranspose", 2, strides=[2, 2], kernel_shape=[3, 3])
         else:
-            conv = self._node(filtered, "Conv")
-            self._expect(conv, pads=[1, 1, 1, 1], strides=[1, 1], group=1)
-        weight = self._constant(conv.inputs[1])
-        if weight.shape[2:] != (3, 3) or len(conv.inputs) > 2:
-            self.refuse(f"3x3 convolutions without bias, got {list(weight.shape)}")
-        features, style = self._node(conv.inputs[0], "Mul").inputs
-        name = self._node(style, "Unsqueeze").inputs[0]
+            conv = self._node(filtered, "Conv", 2, pads=[1, 1, 1, 1], kernel_shape=[3, 3])
+        features, unsqueezed = self._node(conv.inputs[0], "Mul", 2).inputs
+        name = self._unsqueezed(unsqueezed, [2, 3])
         if name != sums:
             self.refuse("demodulation by the style that scales the activations")
+        style = self._style(name)
+        inputs = style.weight.shape[0]
+        shape = (inputs, outputs, 3, 3) if up else (outputs, inputs, 3, 3)
         layer = StyledConv(
-            style=self._style(name),
-            weight=aligned_floats(weight),
-            demod=aligned_floats(demod),
-            eps=aligned_floats(eps.reshape(-1)),
-            noise=aligned_floats(noise.reshape(noise.shape[-2:])),
-            bias=aligned_floats(bias.reshape(-1)),
+            style=style,
+            weight=self._shaped(self._constant(conv.inputs[1]), shape, "weights of a convolution"),
+            demod=self._shaped(demod, (outputs, inputs), "weights of a demodulation"),
+            eps=self._shaped(eps, (outputs,), "an epsilon"),
+            noise=self._shaped(noise, (1, 1, side, side), "noise")[0, 0],
+            bias=self._shaped(bias, (1, outputs, 1, 1), "a bias").reshape(-1),
             fir=fir,
             clamp=clamp,
             names={
@@ -213,18 +222,17 @@ class _Reader(GraphReader):
         """What is clamped, and at what; itself and infinity if it is not."""
         if not self._is(name, "Clip"):
             return name, math.inf
-        node = self._node(name, "Clip")
-        low, high = (float(self._constant(bound).reshape(())) for bound in node.inputs[1:3])
+        node = self._node(name, "Clip", 3)
+        low, high = (float(self._shaped(self._constant(bound), (), "a bound")) for bound in node.inputs[1:3])
         if not 0 < high == -low:
             self.refuse(f"a symmetric clamp, got {low} to {high}")
         return node.inputs[0], high
 
     def _demodulation(self, name: str) -> tuple[str, Array, Array, str]:
         """The style it is made of, its weight and eps, and the weight's name in the file."""
-        root = self._node(self._node(name, "Unsqueeze").inputs[0], "Reciprocal")
-        gemm = self._node(self._node(root.inputs[0], "Sqrt").inputs[0], "Gemm")
-        self._expect(gemm, transB=1)
-        square = self._node(gemm.inputs[0], "Mul")
+        root = self._node(self._unsqueezed(name, [2, 3]), "Reciprocal", 1)
+        gemm = self._node(self._node(root.inputs[0], "Sqrt", 1).inputs[0], "Gemm", 3, transB=1)
+        square = self._node(gemm.inputs[0], "Mul", 2)
         if square.inputs[0] != square.inputs[1]:
             self.refuse("a squared style")
         weight, eps = gemm.inputs[1:3]
@@ -232,41 +240,48 @@ class _Reader(GraphReader):
 
     def _style(self, name: str) -> Style:
         """A style, perhaps a part of a matrix product that makes two of them."""
-        part = slice(None)
+        part: slice | None = None
+        total = 0
         if self._is(name, "Split"):
-            split = self._node(name, "Split")
-            ends = np.cumsum(self._constant(split.inputs[1]))
-            index = split.outputs.index(name)
-            part = slice(int(ends[index - 1]) if index else 0, int(ends[index]))
+            split = self._node(name, "Split", 2, axis=1)
+            sizes = self._integers(split.inputs[1])
+            index, total = split.outputs.index(name), sum(sizes)
+            if len(sizes) != len(split.outputs) or min(sizes) < 1:
+                self.refuse(f"a split into {len(split.outputs)} styles, got {sizes}")
+            part = slice(sum(sizes[:index]), sum(sizes[: index + 1]))
             name = split.inputs[0]
-        gemm = self._node(name, "Gemm")
-        self._expect(gemm, transB=1)
-        gather = self._node(gemm.inputs[0], "Gather")
-        if gather.inputs[0] != self._graph.inputs[0].name or gather.attributes.get("axis") != 1:
+        gemm = self._node(name, "Gemm", 3, transB=1)
+        gather = self._node(gemm.inputs[0], "Gather", 2, axis=1)
+        codes = self._graph.inputs[0]
+        if gather.inputs[0] != codes.name:
             self.refuse("styles made of rows of the code")
-        row = int(self._constant(gather.inputs[1]).reshape(()))
+        which = self._constant(gather.inputs[1])
+        if which.ndim != 0 or which.dtype.kind != "i" or not 0 <= which < codes.shape[1]:
+            self.refuse(f"one of {codes.shape[1]} rows of the code, got {which}")
         weight, bias = self._constant(gemm.inputs[1]), self._constant(gemm.inputs[2])
-        return Style(
-            row,
-            aligned_floats(weight[part]),
-            aligned_floats(bias[part]),
-            names={"weight": self._stored(gemm.inputs[1]), "bias": self._stored(gemm.inputs[2])},
-            first=part.start or 0,
-        )
+        channels = weight.shape[0] if weight.ndim else 0
+        if part is not None and total != channels:
+            self.refuse(f"a split of {channels} channels, got {total}")
+        weight = self._shaped(weight, (channels, codes.shape[2]), "weights of a style")
+        bias = self._shaped(bias, (channels,), "a bias of a style")
+        names = {"weight": self._stored(gemm.inputs[1]), "bias": self._stored(gemm.inputs[2])}
+        if part is None:
+            return Style(int(which), weight, bias, names, 0)
+        return Style(int(which), aligned_floats(weight[part]), aligned_floats(bias[part]), names, part.start)
 
-    def _fir(self, taps: Array) -> tuple[Floats, Floats]:
+    def _unsqueezed(self, name: str, axes: list[int]) -> str:
+        node = self._node(name, "Unsqueeze", 2)
+        self._expect_integers(node.inputs[1], axes, "new axes")
+        return node.inputs[0]
+
+    def _fir(self, taps: Array, channels: int) -> tuple[Floats, Floats]:
         """[C,1,4,4], the same for all channels and an outer product -> its factors, down and across."""
+        taps = self._shaped(taps, (channels, 1, 4, 4), "a FIR")
         kernel = taps[0, 0].astype(np.float64)
-        if kernel.shape != (4, 4) or not (taps == taps[:1]).all():
+        if not (taps == taps[:1]).all():
             self.refuse("a FIR of 4x4, the same for all channels")
         down = kernel.sum(axis=1)
         across = kernel.sum(axis=0) / max(down.sum(), 1e-12)
         if not np.allclose(np.outer(down, across), kernel, rtol=0, atol=1e-6):
             self.refuse("a FIR that is an outer product")
         return down.astype(np.float32), across.astype(np.float32)
-
-    def _expect(self, node: Node, **attributes: Any) -> None:
-        for key, wanted in attributes.items():
-            got = node.attributes.get(key, wanted if key in ("group", "output_padding") else None)
-            if got != wanted and not (got is None and not any(np.atleast_1d(wanted))):
-                self.refuse(f"{node.op} with {key} {wanted}, got {got}")
