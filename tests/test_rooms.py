@@ -16,7 +16,7 @@ FLOORS = {
     "runtime": (
         {"errors", "face_mesh", "native"},
         {"types", "host"},
-        {"manifest", "pictures", "timing"},
+        {"manifest", "pictures", "presets", "timing"},
         {"places", "drift", "align"},
         {"backends", "edit", "source"},
         {"track", "synthesize", "composite", "sink"},

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "image": ("image", "Edit the faces in pictures."),
     "video": ("video", "Edit the faces in a video file; sound, size and rate are kept."),
     "live": ("live", "Edit faces from a camera or stream into a window, a virtual camera or a file."),
+    "serve": ("serve", "The page: camera in, avatar out, and everything you can turn, in the browser."),
     "export": ("export", "Turn a pSp / e4e / ReStyle / StyleGAN2 checkpoint into a bundle."),
     "compile": (
         "compile",

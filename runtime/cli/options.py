@@ -25,6 +25,15 @@ def pipeline_options(function: F) -> F:
     return function
 
 
+composite_option = click.option(
+    "--composite",
+    "-c",
+    type=click.Choice(["face", "head", "replace"]),
+    default="face",
+    show_default=True,
+    help="What goes back into the frame: the face, the whole head, or the avatar instead of the frame.",
+)
+
 _OPTIONS = (
     click.option("--bundle", "-b", default="demo", show_default=True, help="Name or folder of a bundle."),
     click.option(
@@ -36,14 +45,7 @@ _OPTIONS = (
         help="An edit, e.g. age=1 or smile=-0.5; repeat for several. `doppelgan bundles NAME` lists them.",
     ),
     click.option("--style", "-s", default="photo", show_default=True, help="Generator: photo, toon ..."),
-    click.option(
-        "--composite",
-        "-c",
-        type=click.Choice(["face", "head", "replace"]),
-        default="face",
-        show_default=True,
-        help="What goes back into the frame: the face, the whole head, or the avatar instead of the frame.",
-    ),
+    composite_option,
     click.option(
         "--truncation",
         type=click.FloatRange(0, 1.5),

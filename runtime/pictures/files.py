@@ -67,13 +67,23 @@ def read_picture(path: str | Path) -> Picture:
         raise SourceError(
             f"{path}: expected an image, got: {error.strerror or error}; check the path"
         ) from error
+    return decode_picture(data, str(path))
+
+
+def decode_picture(
+    data: bytes,
+    path: str = "picture",  # what errors call it
+    *,
+    max_pixels: int = MAX_PIXELS,
+) -> Picture:
+    """As :func:`read_picture`, of a file's bytes; too many pixels are refused before they are decoded."""
     if not data:
         raise SourceError(f"{path}: expected an image, got an empty file; convert it to PNG or remove it")
     formats: tuple[str, ...] = _FORMATS
     if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
         formats = (*_FORMATS, _heif_format(path))
     try:
-        return _decoded(data, formats, str(path))
+        return _decoded(data, formats, path, max_pixels)
     except (SourceError, KeyboardInterrupt):
         raise
     except MemoryError:
@@ -105,6 +115,22 @@ def write_picture(
     The file appears complete or not at all, its folder is made. Raises SinkError.
     """
     path = Path(path)
+    data = encode_picture(picture, path, quality=quality)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+    except OSError as error:
+        raise SinkError(f"{path}: cannot write: {error.strerror}; check space and permissions") from error
+
+
+def encode_picture(
+    picture: Picture,
+    path: str | Path,  # its suffix is the format; nothing is written
+    *,
+    quality: int = 95,  # of JPEG and WebP, 1..100
+) -> memoryview:
+    """The bytes that :func:`write_picture` writes. Raises SinkError."""
+    path = Path(path)
     check_image(picture.image, path.name)
     name, options = _writer(path)
     if name in ("JPEG", "WEBP"):
@@ -121,11 +147,7 @@ def write_picture(
         height, width = picture.image.shape[:2]
         got = f"{width}x{height} pixels do not go into {name}"
         raise SinkError(f"{path}: {got}: {error}; try .png") from error
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data.getbuffer())
-    except OSError as error:
-        raise SinkError(f"{path}: cannot write: {error.strerror}; check space and permissions") from error
+    return data.getbuffer()
 
 
 def lost_in(picture: Picture, suffix: str) -> list[str]:
@@ -219,15 +241,15 @@ def _photoshop_segment(iptc: bytes) -> bytes:
     return b"\xff\xed" + (len(content) + 2).to_bytes(2, "big") + content if len(content) < 65533 else b""
 
 
-def _decoded(data: bytes, formats: tuple[str, ...], path: str) -> Picture:
+def _decoded(data: bytes, formats: tuple[str, ...], path: str, max_pixels: int) -> Picture:
     from PIL import Image as pillow
     from PIL import ImageOps
 
     with _our_limit(pillow), pillow.open(io.BytesIO(data), formats=formats) as opened:
         width, height = opened.size
-        if width * height > MAX_PIXELS:
+        if width * height > max_pixels:
             raise SourceError(
-                f"{path}: expected a picture of at most {MAX_PIXELS // 1_000_000} megapixels, "
+                f"{path}: expected a picture of at most {max_pixels // 1_000_000} megapixels, "
                 f"got {width}x{height}; make it smaller first"
             )
         if min(width, height) < 2:

@@ -1,0 +1,517 @@
+"""The HTTP interface: everything that the page turns, for programs too."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from importlib import metadata
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from ..errors import DoppelganError
+from ..types import Image
+from .controls import Changes, Controls
+from .desk import Desk
+from .frames import encode_jpeg, encode_png, fit_within
+from .live import Sockets
+from .metrics import metrics_text
+from .openapi import Operation, Problem, document
+
+T = TypeVar("T")
+BUSY = 4  # pictures that wait for the gallery's thread; more are refused
+
+
+class State(Struct):
+    """The controls, and what they may be."""
+
+    version: int
+    controls: Controls
+    can_undo: bool
+    can_redo: bool
+    source: str | None  # "page", a source of the server, or null
+    recording: str | None
+    presets: list[str]
+    bundle: dict[str, Any]
+    bundles: list[str]
+    modes: list[str]
+
+
+class Named(Struct):
+    name: Annotated[str, Meta(min_length=1, max_length=100)]
+
+
+class SourceChoice(Struct):
+    """``page``, or what `doppelgan live --source` takes; null: whichever page comes next."""
+
+    source: Annotated[str, Meta(max_length=1000)] | None
+
+
+class Mix(Struct):
+    first: str
+    second: str
+    weight: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    rows: str | None = None  # "coarse", "coarse+middle" ...; null: all
+
+
+class Enrollee(Struct):
+    """A picture of `/api/pictures` that becomes an avatar."""
+
+    picture: str
+    name: Annotated[str, Meta(min_length=1, max_length=40)]
+    consent: bool  # of the person in the picture
+
+
+class EnrollmentInfo(Struct):
+    available: bool
+    running: bool
+    done: bool
+    name: str
+    line: str  # what it said last
+    failure: str | None
+    picture: int | None  # changes with the picture of `/api/enrollment/picture`
+
+
+class Health(Struct):
+    status: str
+
+
+class PictureInfo(Struct):
+    id: str
+    width: int
+    height: int
+
+
+class RecordingInfo(Struct):
+    name: str
+    bytes: int
+
+
+class Api:
+    """Handlers, and the table of them."""
+
+    def __init__(self, desk: Desk, sockets: Sockets) -> None:
+        self._desk = desk
+        self._sockets = sockets
+        self._waiting = 0
+        self.operations = [
+            Operation(
+                "GET", "/api/health", self.health, "Is the server up? Needs no token.", "server", None, Health
+            ),
+            Operation("GET", "/api/metrics", self.metrics, "Prometheus text.", "server", None, "text/plain"),
+            Operation(
+                "GET", "/api/status", self.status, "Frames/s, stages, drops.", "server", None, dict[str, Any]
+            ),
+            Operation(
+                "GET", "/api/state", self.state, "All controls, sliders and choices.", "controls", None, State
+            ),
+            Operation(
+                "PATCH", "/api/state", self.change, "Turn some controls.", "controls", Changes, Controls
+            ),
+            Operation("POST", "/api/undo", self.undo, "One step back.", "controls", None, Controls),
+            Operation("POST", "/api/redo", self.redo, "One step forward again.", "controls", None, Controls),
+            Operation("POST", "/api/reset", self.reset, "Every edit away.", "controls", None, Controls),
+            Operation(
+                "PUT",
+                "/api/source",
+                self.choose_source,
+                "Whose frames are edited.",
+                "controls",
+                SourceChoice,
+                State,
+            ),
+            Operation("GET", "/api/presets", self.list_presets, "Names.", "presets", None, list[str]),
+            Operation(
+                "PUT",
+                "/api/presets/{name}",
+                self.save_preset,
+                "Save the present look.",
+                "presets",
+                None,
+                Named,
+            ),
+            Operation(
+                "POST", "/api/presets/{name}", self.apply_preset, "Look like this.", "presets", None, Controls
+            ),
+            Operation(
+                "DELETE", "/api/presets/{name}", self.delete_preset, "Forget it.", "presets", None, None, 204
+            ),
+            Operation(
+                "GET",
+                "/api/presets/{name}/picture",
+                self.preset_picture,
+                "How it looked.",
+                "presets",
+                None,
+                "image/jpeg",
+            ),
+            Operation(
+                "GET",
+                "/api/snapshot.png",
+                self.snapshot,
+                "What is shown now, at full size.",
+                "live",
+                None,
+                "image/png",
+                query=(("what", "string", "after (default), before, or both"),),
+            ),
+            Operation(
+                "POST", "/api/recording", self.start_recording, "Begin to record.", "live", None, Named, 201
+            ),
+            Operation(
+                "DELETE",
+                "/api/recording",
+                self.stop_recording,
+                "Complete the recording.",
+                "live",
+                None,
+                Named,
+            ),
+            Operation(
+                "GET",
+                "/api/recordings",
+                self.list_recordings,
+                "Newest first.",
+                "live",
+                None,
+                list[RecordingInfo],
+            ),
+            Operation(
+                "GET", "/api/recordings/{name}", self.get_recording, "The file.", "live", None, "video/mp4"
+            ),
+            Operation(
+                "DELETE",
+                "/api/recordings/{name}",
+                self.delete_recording,
+                "Delete it.",
+                "live",
+                None,
+                None,
+                204,
+            ),
+            Operation(
+                "GET",
+                "/api/pictures",
+                self.list_pictures,
+                "Those that are loaded.",
+                "pictures",
+                None,
+                list[PictureInfo],
+            ),
+            Operation(
+                "POST",
+                "/api/pictures",
+                self.add_picture,
+                "Load a picture file.",
+                "pictures",
+                "application/octet-stream",
+                PictureInfo,
+                201,
+            ),
+            Operation(
+                "DELETE", "/api/pictures/{id}", self.delete_picture, "Forget it.", "pictures", None, None, 204
+            ),
+            Operation(
+                "GET",
+                "/api/pictures/{id}/before",
+                self.picture_before,
+                "As it came.",
+                "pictures",
+                None,
+                "image/jpeg",
+                query=_SIZE,
+            ),
+            Operation(
+                "GET",
+                "/api/pictures/{id}/after",
+                self.picture_after,
+                "Edited with the present controls.",
+                "pictures",
+                None,
+                "image/jpeg",
+                query=_SIZE,
+            ),
+            Operation(
+                "GET",
+                "/api/sheet.png",
+                self.sheet,
+                "All pictures, before and after.",
+                "pictures",
+                None,
+                "image/png",
+            ),
+            Operation(
+                "POST",
+                "/api/mix",
+                self.mix,
+                "The first picture, its face mixed with the second's.",
+                "pictures",
+                Mix,
+                "image/png",
+            ),
+            Operation(
+                "GET", "/api/enrollment", self.enrollment, "How far it is.", "enroll", None, EnrollmentInfo
+            ),
+            Operation(
+                "POST", "/api/enrollment", self.enroll, "Begin.", "enroll", Enrollee, EnrollmentInfo, 201
+            ),
+            Operation(
+                "DELETE",
+                "/api/enrollment",
+                self.stop_enrollment,
+                "Keep the best so far.",
+                "enroll",
+                None,
+                None,
+                204,
+            ),
+            Operation(
+                "GET",
+                "/api/enrollment/picture",
+                self.enrollment_picture,
+                "The avatar so far.",
+                "enroll",
+                None,
+                "image/png",
+            ),
+            Operation(
+                "GET", "/api/openapi.json", self.describe, "This interface.", "server", None, dict[str, Any]
+            ),
+        ]
+
+    def routes(self) -> list[Route]:
+        return [Route(one.path, _guarded(one.handler), methods=[one.method]) for one in self.operations]
+
+    async def health(self, request: Request) -> Response:
+        return _json(Health("ok"))
+
+    async def metrics(self, request: Request) -> Response:
+        text = await run_in_threadpool(metrics_text, self._desk, len(self._sockets))
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+    async def status(self, request: Request) -> Response:
+        return _json(await run_in_threadpool(self._desk.status))
+
+    async def state(self, request: Request) -> Response:
+        return _json(self._desk.describe())
+
+    async def change(self, request: Request) -> Response:
+        changes = await _body(request, Changes)
+        return _json(await run_in_threadpool(self._desk.change, changes))
+
+    async def undo(self, request: Request) -> Response:
+        return _json(await run_in_threadpool(self._desk.undo) or self._desk.controls)
+
+    async def redo(self, request: Request) -> Response:
+        return _json(await run_in_threadpool(self._desk.redo) or self._desk.controls)
+
+    async def reset(self, request: Request) -> Response:
+        return _json(await run_in_threadpool(self._desk.reset))
+
+    async def choose_source(self, request: Request) -> Response:
+        choice = await _body(request, SourceChoice)
+        if choice.source is None or choice.source == "page":
+            await run_in_threadpool(self._desk.wait_for_page)
+        else:
+            await run_in_threadpool(self._desk.use_server_source, choice.source)
+        return _json(self._desk.describe())
+
+    async def list_presets(self, request: Request) -> Response:
+        return _json(self._desk.presets.names())
+
+    async def save_preset(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        await run_in_threadpool(self._desk.save_preset, name)
+        return _json(Named(name))
+
+    async def apply_preset(self, request: Request) -> Response:
+        return _json(await run_in_threadpool(self._desk.apply_preset, request.path_params["name"]))
+
+    async def delete_preset(self, request: Request) -> Response:
+        return _gone(await run_in_threadpool(self._desk.delete_preset, request.path_params["name"]), "preset")
+
+    async def preset_picture(self, request: Request) -> Response:
+        data = await run_in_threadpool(self._desk.presets.picture, request.path_params["name"])
+        if data is None:
+            raise HTTPException(404, "preset: it has no picture")
+        return Response(data, media_type="image/jpeg")
+
+    async def snapshot(self, request: Request) -> Response:
+        latest, what = self._desk.studio.latest, request.query_params.get("what", "after")
+        if latest is None or latest.before is None:
+            raise HTTPException(409, "snapshot: expected a live picture, there is none; start a camera")
+        pictures = {"after": [latest.image], "before": [latest.before], "both": [latest.before, latest.image]}
+        if what not in pictures:
+            raise HTTPException(422, f"what: expected after, before or both, got {what[:40]!r}")
+        data = await run_in_threadpool(lambda: encode_png(np.hstack(pictures[what])))
+        return _download(data, "image/png", "doppelgan.png")
+
+    async def start_recording(self, request: Request) -> Response:
+        name = await run_in_threadpool(self._desk.recorder.start, self._desk.studio)
+        self._desk.on_change()
+        return _json(Named(name), 201)
+
+    async def stop_recording(self, request: Request) -> Response:
+        try:
+            return _json(Named(await run_in_threadpool(self._desk.recorder.stop)))
+        finally:
+            self._desk.on_change()
+
+    async def list_recordings(self, request: Request) -> Response:
+        return _json(await run_in_threadpool(self._desk.recorder.list))
+
+    async def get_recording(self, request: Request) -> Response:
+        path = self._desk.recorder.path(request.path_params["name"])
+        if path is None:
+            raise HTTPException(404, "recording: there is none of this name")
+        return FileResponse(path, media_type="video/mp4", filename=path.name)
+
+    async def delete_recording(self, request: Request) -> Response:
+        return _gone(self._desk.recorder.delete(request.path_params["name"]), "recording")
+
+    async def list_pictures(self, request: Request) -> Response:
+        return _json(self._desk.gallery.list())
+
+    async def add_picture(self, request: Request) -> Response:
+        data = await request.body()
+        return _json(await self._in_gallery(self._desk.gallery.add, data), 201)
+
+    async def delete_picture(self, request: Request) -> Response:
+        return _gone(self._desk.gallery.delete(request.path_params["id"]), "picture")
+
+    async def picture_before(self, request: Request) -> Response:
+        picture = self._desk.gallery.get(request.path_params["id"])
+        return await self._picture(request, lambda: picture.image)
+
+    async def picture_after(self, request: Request) -> Response:
+        desk, key = self._desk, request.path_params["id"]
+        return await self._picture(request, lambda: desk.gallery.edited(key, desk.bundle, desk.controls)[0])
+
+    async def sheet(self, request: Request) -> Response:
+        desk = self._desk
+        data = await self._in_gallery(lambda: encode_png(desk.gallery.sheet(desk.bundle, desk.controls)))
+        return _download(data, "image/png", "doppelgan-sheet.png")
+
+    async def mix(self, request: Request) -> Response:
+        desk, asked = self._desk, await _body(request, Mix)
+        data = await self._in_gallery(
+            lambda: encode_png(
+                desk.gallery.mixed(
+                    asked.first,
+                    asked.second,
+                    desk.bundle,
+                    desk.controls,
+                    weight=asked.weight,
+                    rows=asked.rows,
+                )
+            )
+        )
+        return _download(data, "image/png", "doppelgan-mix.png")
+
+    async def enrollment(self, request: Request) -> Response:
+        return _json(await run_in_threadpool(self._desk.enrollment.status))
+
+    async def enroll(self, request: Request) -> Response:
+        asked = await _body(request, Enrollee)
+        await run_in_threadpool(lambda: self._desk.enroll(asked.picture, asked.name, consent=asked.consent))
+        return _json(self._desk.enrollment.status(), 201)
+
+    async def stop_enrollment(self, request: Request) -> Response:
+        await run_in_threadpool(self._desk.enrollment.stop)
+        return Response(status_code=204)
+
+    async def enrollment_picture(self, request: Request) -> Response:
+        data = await run_in_threadpool(self._desk.enrollment.picture)
+        if data is None:
+            raise HTTPException(404, "enrollment: there is no picture yet")
+        return Response(data, media_type="image/png")
+
+    async def describe(self, request: Request) -> Response:
+        return _json(document(self.operations, _version()))
+
+    async def _picture(self, request: Request, make: Callable[[], Image]) -> Response:
+        """A JPEG of at most ``size`` px, or a PNG at full size to download."""
+        size = request.query_params.get("size", "")
+        if size and not (size.isascii() and size.isdigit() and 16 <= int(size) <= 8192):
+            raise HTTPException(422, f"size: expected 16..8192 px, got {size[:20]!r}")
+        if size:
+            data = await self._in_gallery(lambda: encode_jpeg(fit_within(make(), int(size)), 88))
+            return Response(data, media_type="image/jpeg")
+        data = await self._in_gallery(lambda: encode_png(make()))
+        return _download(data, "image/png", "doppelgan.png")
+
+    async def _in_gallery(self, function: Callable[..., T], *arguments: Any) -> T:
+        if self._waiting >= BUSY:
+            raise HTTPException(429, "pictures: too many at once; try again in a moment")
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(
+                self._desk.gallery.thread, functools.partial(function, *arguments)
+            )
+        finally:
+            self._waiting -= 1
+
+
+_SIZE = (("size", "integer", "longest side in px of a JPEG; without it a PNG at full size"),)
+
+
+def _guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Errors that a caller can cause, as JSON."""
+
+    async def guarded(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except HTTPException as error:
+            return _json(Problem(str(error.detail)), error.status_code)
+        except msgspec.DecodeError as error:
+            return _json(Problem(f"body: {error}"), 422)
+        except DoppelganError as error:
+            status = 404 if "not found" in str(error) or "unknown id" in str(error) else 422
+            return _json(Problem(str(error)), status)
+        except ClientDisconnect:
+            return Response(status_code=413)
+
+    return guarded
+
+
+async def _body(request: Request, kind: type[T]) -> T:
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise HTTPException(415, "body: expected Content-Type: application/json")
+    data = await request.body()
+    if len(data) > 100_000:
+        raise HTTPException(413, f"body: expected at most 100 kB of JSON, got {len(data)} bytes")
+    return msgspec.json.decode(data, type=kind)
+
+
+def _json(what: Any, status: int = 200) -> Response:
+    if hasattr(what, "to_dict"):
+        what = what.to_dict()
+    return Response(msgspec.json.encode(what), status, media_type="application/json")
+
+
+def _gone(there: bool, what: str) -> Response:
+    if not there:
+        raise HTTPException(404, f"{what}: there is none of this name")
+    return Response(status_code=204)
+
+
+def _download(data: bytes, media_type: str, name: str) -> Response:
+    return Response(
+        data, media_type=media_type, headers={"content-disposition": f'attachment; filename="{name}"'}
+    )
+
+
+def _version() -> str:
+    try:
+        return metadata.version("doppelgan")
+    except metadata.PackageNotFoundError:
+        return "0"

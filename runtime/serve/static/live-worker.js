@@ -1,0 +1,427 @@
+// The live socket: camera frames out, results in, both at most one at a time. Runs in a worker, so that neither a
+// busy page nor a hidden tab slows it down.
+import {
+  HEAD, SOUND, JPEG, I420, NV12, H264, KEY, FULL_RANGE, BT709, STRIP, clock, writeHead, readHead, paintStrip, readStrip,
+} from "./protocol.js";
+
+const RETRY_MS = [100, 250, 500, 1000];
+const ACK_LATE_MS = 1500;
+const CODEC = "avc1.42E01F"; // H.264 baseline
+// What to send when the line is thin: bits/s of H.264; quality and scale of JPEG.
+const RUNGS = [
+  { bitrate: 4e6, quality: 0.85, scale: 1 }, { bitrate: 2.5e6, quality: 0.75, scale: 1 },
+  { bitrate: 1.2e6, quality: 0.6, scale: 0.75 }, { bitrate: 5e5, quality: 0.5, scale: 0.5 },
+  { bitrate: 2.5e5, quality: 0.4, scale: 0.375 },
+];
+
+let socket = null, address = "", tries = 0, stopped = false;
+let wanted = { before: false, mesh: false, results: true };
+let way = "auto"; // or "raw", "h264", "jpeg"
+let hasCamera = false, seat = false, rung = 0, thin = false, loopback = false;
+let encoderWorks = false, decoderWorks = false;
+
+// --- out ---
+let reader = null, newest = null, number = 0, flying = null;
+let buffer = new ArrayBuffer(0), encoder = null, encoderSize = "", needKey = true;
+let canvas = null, context = null, busy = false;
+const captured = new Map(); // number -> when
+let offset = Infinity, offsetAge = 0;
+const sent = { count: 0, skipped: 0 };
+
+// --- in ---
+let after = null, before = null, decoder = null, decoderReady = false;
+const waiting = new Map(); // number -> head, in the H.264 decoder
+let lastAge = null, drawn = 0;
+const transfers = [], ages = [];
+let calmSince = 0, patience = 6000;
+
+onmessage = ({ data }) => handlers[data.type]?.(data);
+
+const handlers = {
+  async start(data) {
+    after = data.after.getContext("2d", { alpha: false });
+    before = data.before.getContext("2d", { alpha: false });
+    address = data.address;
+    loopback = data.loopback;
+    try {
+      encoderWorks = (await VideoEncoder.isConfigSupported(encoderSettings(640, 496))).supported;
+      decoderWorks = (await VideoDecoder.isConfigSupported({ codec: CODEC })).supported;
+    } catch { /* not in this browser */ }
+    connect();
+    setInterval(adapt, 500);
+  },
+  readable({ readable }) {
+    stopReading();
+    hasCamera = true;
+    offset = Infinity;
+    pump(readable.getReader());
+    say({ type: "camera" });
+  },
+  image({ bitmap, time }) { // from a browser without MediaStreamTrackProcessor
+    hasCamera = true;
+    newest?.frame.close();
+    newest = { frame: bitmap, time };
+    trySend();
+  },
+  images() { stopReading(); hasCamera = true; say({ type: "camera" }); },
+  leave() { stopReading(); hasCamera = seat = false; say({ type: "leave" }); },
+  sound({ samples, rate, time }) {
+    if (socket?.readyState !== 1 || !seat || socket.bufferedAmount > 1e6) return;
+    const message = new ArrayBuffer(HEAD + samples.byteLength);
+    writeHead(message, 0, 0, 0, time, rate & 0xffff, rate >>> 16, 0);
+    new DataView(message).setUint8(0, SOUND);
+    new Uint8Array(message, HEAD).set(new Uint8Array(samples));
+    socket.send(message);
+  },
+  want({ want }) { wanted = { ...wanted, ...want }; sayWant(); },
+  way(data) { way = data.way; rung = 0; thin = false; needKey = true; sayWant(); },
+};
+
+function connect() {
+  socket = new WebSocket(address);
+  socket.binaryType = "arraybuffer";
+  socket.onopen = () => {
+    tries = 0;
+    flying = null;
+    seat = false;
+    needKey = true;
+    decoderReady = false;
+    postMessage({ type: "online", online: true });
+    sayWant();
+    if (hasCamera) say({ type: "camera" });
+  };
+  socket.onmessage = ({ data }) => (typeof data === "string" ? heard(JSON.parse(data)) : received(data));
+  socket.onclose = ({ code, reason }) => {
+    postMessage({ type: "online", online: false, code, reason });
+    if (!stopped) setTimeout(connect, RETRY_MS[Math.min(tries++, RETRY_MS.length - 1)]);
+  };
+}
+
+const say = (message) => { if (socket?.readyState === 1) socket.send(JSON.stringify(message)); };
+
+function upCodec() {
+  if (way !== "auto") return way === "h264" && !encoderWorks ? "jpeg" : way;
+  if (loopback && !thin) return "raw";
+  return encoderWorks ? "h264" : "jpeg";
+}
+
+function sayWant() {
+  const up = upCodec();
+  const { bitrate, quality } = RUNGS[rung];
+  const codec = decoderWorks && (up === "h264" || (thin && up !== "jpeg")) ? "h264" : "jpeg";
+  say({ type: "want", want: { ...wanted, codec, bitrate, quality: Math.round(quality * 100) } });
+  postMessage({ type: "way", up, down: codec, rung });
+}
+
+function heard(message) {
+  if (message.type === "ack") {
+    if (flying && message.number === flying.number) {
+      transfers.push(clock() - flying.at - message.waited_ms);
+      if (transfers.length > 12) transfers.shift();
+      flying = null;
+      trySend();
+    }
+  } else if (message.type === "seat") {
+    seat = message.yours;
+    flying = null;
+    needKey = true;
+    postMessage(message);
+    trySend();
+  } else if (message.type === "key") {
+    needKey = true;
+  } else if (message.type === "error") {
+    flying = null;
+    postMessage(message);
+    trySend();
+  } else {
+    postMessage(message);
+  }
+}
+
+function stopReading() {
+  reader?.cancel().catch(() => {});
+  reader = null;
+  newest?.frame.close();
+  newest = null;
+}
+
+async function pump(mine) {
+  reader = mine;
+  try {
+    while (reader === mine) {
+      const { value, done } = await mine.read();
+      if (done) break;
+      if (newest) { newest.frame.close(); sent.skipped++; }
+      newest = { frame: value, time: capturedAt(value) };
+      trySend();
+    }
+  } catch { /* the track ended; the page hears of that itself */ }
+}
+
+/** When a frame was captured, on our clock. Its own timestamp has another origin: the fastest delivery of the last
+ * seconds tells the distance between the two. */
+function capturedAt(frame) {
+  const now = clock(), stamp = frame.timestamp / 1000;
+  const known = frame.metadata?.().captureTime; // since the page began, where the browser tells
+  if (known) return Math.min(performance.timeOrigin + known, now);
+  if (now - stamp < offset || now - offsetAge > 10000) { offset = now - stamp; offsetAge = now; }
+  return Math.min(stamp + offset, now);
+}
+
+function trySend() {
+  if (!newest || busy || !seat || socket?.readyState !== 1) return;
+  if (flying && clock() - flying.at < ACK_LATE_MS) return;
+  if (socket.bufferedAmount > 0) return;
+  const { frame, time } = newest;
+  newest = null;
+  busy = true;
+  number = (number + 1) >>> 0;
+  captured.set(number & 0xffff, time);
+  if (captured.size > 240) captured.delete(captured.keys().next().value);
+  flying = { number, at: clock() };
+  send(frame, time).catch((error) => { flying = null; postMessage({ type: "error", text: String(error) }); })
+    .finally(() => { frame.close(); busy = false; trySend(); });
+}
+
+async function send(frame, time) {
+  const codec = upCodec(), planar = frame.format === "I420" || frame.format === "NV12";
+  if (codec === "raw" && planar) {
+    const { width, height, flags } = await packPlanes(frame, time);
+    writeHead(buffer, frame.format === "NV12" ? NV12 : I420, flags, number, time, width, height);
+    socket.send(buffer);
+  } else if (codec === "h264" && encoderWorks) {
+    await sendH264(frame, time, planar);
+  } else {
+    await sendJpeg(frame, time);
+  }
+  sent.count++;
+}
+
+/** The frame and its strip as bare planes behind a head, without a detour over a canvas. */
+async function packPlanes(frame) {
+  const rect = frame.visibleRect, width = rect.width & ~1, rows = rect.height & ~1, height = rows + STRIP;
+  const size = HEAD + (width * height * 3) / 2;
+  if (buffer.byteLength !== size) buffer = new ArrayBuffer(size);
+  const bytes = new Uint8Array(buffer, HEAD), y = width * height, half = width / 2;
+  const semi = frame.format === "NV12";
+  const layout = semi
+    ? [{ offset: 0, stride: width }, { offset: y, stride: width }]
+    : [{ offset: 0, stride: width }, { offset: y, stride: half }, { offset: y + (half * height) / 2, stride: half }];
+  await frame.copyTo(bytes, { rect: { x: rect.x & ~1, y: rect.y & ~1, width, height: rows }, layout });
+  paintStrip(number, width, (x, w, white) => {
+    for (let row = rows; row < height; row++) bytes.fill(white ? 235 : 16, row * width + x, row * width + x + w);
+  });
+  const chroma = semi ? [[y, width]] : [[y, half], [y + (half * height) / 2, half]];
+  for (const [at, stride] of chroma) bytes.fill(128, at + (stride * rows) / 2, at + (stride * height) / 2);
+  const space = frame.colorSpace;
+  const flags = (space.fullRange ? FULL_RANGE : 0) | (space.matrix === "bt709" ? BT709 : 0);
+  return { width, height, flags };
+}
+
+function onCanvas(frame, scale) {
+  const fullWidth = frame.displayWidth ?? frame.width, fullHeight = frame.displayHeight ?? frame.height;
+  const width = Math.round(fullWidth * scale) & ~1, rows = Math.round(fullHeight * scale) & ~1, height = rows + STRIP;
+  if (!canvas || canvas.width !== width || canvas.height !== height) {
+    canvas = new OffscreenCanvas(width, height);
+    context = canvas.getContext("2d", { alpha: false });
+  }
+  context.drawImage(frame, 0, 0, width, rows);
+  paintStrip(number, width, (x, w, white) => {
+    context.fillStyle = white ? "#fff" : "#000";
+    context.fillRect(x, rows, w, STRIP);
+  });
+  return { width, height };
+}
+
+async function sendJpeg(frame, time) {
+  const { quality, scale } = RUNGS[rung];
+  const { width, height } = onCanvas(frame, scale);
+  const blob = await canvas.convertToBlob({ type: "image/jpeg", quality });
+  const message = new ArrayBuffer(HEAD + blob.size);
+  new Uint8Array(message, HEAD).set(new Uint8Array(await blob.arrayBuffer()));
+  writeHead(message, JPEG, 0, number, time, width, height);
+  socket.send(message);
+}
+
+const encoderSettings = (width, height) => ({
+  codec: CODEC, width, height, bitrate: RUNGS[rung].bitrate, framerate: 30, latencyMode: "realtime",
+  avc: { format: "annexb" },
+});
+
+async function sendH264(frame, time, planar) {
+  const scale = RUNGS[rung].scale;
+  let picture, size;
+  if (planar && scale === 1) {
+    size = await packPlanes(frame);
+    const settings = { format: frame.format, codedWidth: size.width, codedHeight: size.height, timestamp: number * 33333, colorSpace: frame.colorSpace };
+    picture = new VideoFrame(new Uint8Array(buffer, HEAD), settings);
+  } else {
+    size = onCanvas(frame, scale);
+    picture = new VideoFrame(canvas, { timestamp: number * 33333 });
+  }
+  const key = `${size.width}x${size.height}@${rung}`;
+  if (encoderSize !== key || encoder?.state !== "configured") {
+    if (encoder?.state === "configured") encoder.close();
+    encoder = new VideoEncoder({ output: encoded, error: (error) => { encoderWorks = false; sayWant(); console.warn(error); } });
+    encoder.configure(encoderSettings(size.width, size.height));
+    encoderSize = key;
+    needKey = true;
+  }
+  encoded.head = { number, time, ...size };
+  encoder.encode(picture, { keyFrame: needKey });
+  needKey = false;
+  picture.close();
+}
+
+function encoded(chunk) {
+  const { number: own, time, width, height } = encoded.head;
+  const message = new ArrayBuffer(HEAD + chunk.byteLength);
+  chunk.copyTo(new Uint8Array(message, HEAD));
+  writeHead(message, H264, chunk.type === "key" ? KEY : 0, own, time, width, height);
+  if (socket?.readyState === 1) socket.send(message);
+}
+
+async function received(data) {
+  const head = readHead(data);
+  try {
+    if (head.codec === H264) {
+      decodeH264(head);
+      return; // shown when the decoder gives it
+    }
+    const picture = await decodeJpeg(head.parts[0]);
+    await show(head, picture);
+  } catch (error) {
+    postMessage({ type: "error", text: String(error) });
+    say({ type: "ack", number: head.number });
+  }
+}
+
+async function decodeJpeg(bytes) {
+  if (typeof ImageDecoder !== "undefined") {
+    const decoder = new ImageDecoder({ type: "image/jpeg", data: bytes });
+    try {
+      return (await decoder.decode()).image;
+    } finally {
+      decoder.close();
+    }
+  }
+  return createImageBitmap(new Blob([bytes], { type: "image/jpeg" }));
+}
+
+function decodeH264(head) {
+  if (decoder?.state !== "configured") {
+    decoder = new VideoDecoder({
+      output: (picture) => {
+        const own = waiting.get(picture.timestamp);
+        waiting.delete(picture.timestamp);
+        if (own) show(own, picture); else picture.close();
+      },
+      error: () => { decoderReady = false; say({ type: "key" }); say({ type: "ack", number: head.number }); },
+    });
+    decoder.configure({ codec: CODEC, optimizeForLatency: true });
+    decoderReady = false;
+  }
+  const isKey = Boolean(head.flags & KEY);
+  if (!decoderReady && !isKey) {
+    say({ type: "key" });
+    say({ type: "ack", number: head.number });
+    return;
+  }
+  decoderReady = true;
+  const stamp = ++decodeH264.stamp;
+  waiting.set(stamp, head);
+  if (waiting.size > 30) waiting.clear();
+  decoder.decode(new EncodedVideoChunk({ type: isKey ? "key" : "delta", timestamp: stamp, data: head.parts[0] }));
+}
+decodeH264.stamp = 0;
+
+async function show(head, picture) {
+  const width = head.width, rows = head.height - head.strip;
+  const [, old, mesh] = head.parts;
+  let past = null;
+  try {
+    if (old.length) past = await decodeJpeg(old);
+    const read = head.strip ? await readNumber(picture, width, rows) : null;
+    draw(after, picture, width, rows);
+    if (past) {
+      const w = past.displayWidth ?? past.width;
+      draw(before, past, w, Math.round((rows * w) / width));
+    }
+    drawn++;
+    say({ type: "ack", number: head.number, age_ms: lastAge });
+    const began = read === null ? null : captured.get(read);
+    shownNext = {
+      began, number: head.number, width, height: rows, state: head.meta.state, faceState: head.meta.face_state,
+      faces: head.meta.faces, mesh: mesh.length ? mesh.slice() : null, past: Boolean(past), dropped: sent.skipped,
+    };
+    frameAsked ||= requestAnimationFrame(tellShown); // one at a time: a hidden tab gets none
+  } finally {
+    picture.close();
+    past?.close();
+  }
+}
+
+let shownNext = null, frameAsked = 0;
+/** At the next refresh of the screen the picture is out: that is its age. */
+function tellShown() {
+  frameAsked = 0;
+  const { began, ...shown } = shownNext;
+  if (typeof began === "number") {
+    lastAge = clock() - began;
+    ages.push(lastAge);
+    if (ages.length > 15) ages.shift();
+  }
+  postMessage({ type: "shown", age: typeof began === "number" ? lastAge : null, drawn, ...shown });
+}
+
+function draw(target, picture, width, height) {
+  const canvas = target.canvas;
+  if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+  target.drawImage(picture, 0, 0, width, height, 0, 0, width, height);
+}
+
+let rowBuffer = new Uint8Array(0), small = null;
+/** What the strip of a picture says. */
+async function readNumber(picture, width, rows) {
+  const y = (rows + STRIP / 2) & ~1;
+  if (picture.copyTo && picture.format) {
+    const rect = { x: 0, y, width: width & ~1, height: 2 };
+    const size = picture.allocationSize({ rect });
+    if (rowBuffer.length < size) rowBuffer = new Uint8Array(size);
+    await picture.copyTo(rowBuffer, { rect });
+    const step = /^(RGB|BGR)/.test(picture.format) ? 4 : 1;
+    return readStrip(width, (x) => rowBuffer[x * step + (step === 4 ? 1 : 0)]);
+  }
+  small ??= new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  if (small.canvas.width !== width) small.canvas.width = width;
+  small.drawImage(picture, 0, y, width, 1, 0, 0, width, 1);
+  const pixels = small.getImageData(0, 0, width, 1).data;
+  return readStrip(width, (x) => pixels[x * 4 + 1]);
+}
+
+const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1] ?? 0;
+
+/** Twice a second: a thin line gets smaller pictures, a wide one better ones. */
+function adapt() {
+  if (flying && clock() - flying.at > ACK_LATE_MS) trySend();
+  if (way !== "auto" || !seat || transfers.length < 4) return;
+  const transfer = Math.max(median(transfers), flying ? clock() - flying.at - 150 : 0), age = median(ages);
+  if (transfer > 100 || (age > 500 && transfer > 30)) {
+    if (!thin && loopback) thin = true;
+    else if (rung < RUNGS.length - 1) rung++;
+    else return;
+    patience = Math.min(patience * 1.5, 60000);
+  } else if (transfer < 30 && age < 250 && (rung || thin)) {
+    calmSince ||= clock();
+    if (clock() - calmSince < patience) return;
+    if (rung) rung--;
+    else thin = false;
+  } else {
+    calmSince = 0;
+    return;
+  }
+  calmSince = 0;
+  transfers.length = ages.length = 0;
+  needKey = true;
+  sayWant();
+}
