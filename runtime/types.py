@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from .face_mesh import LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE
 
 Image = NDArray[np.uint8]  # [H,W,3] BGR
+MAX_PIXELS = (
+    300_000_000  # of a picture or frame; larger ones are refused. 200-megapixel phones are well below
+)
 Floats = NDArray[np.float32]
 Matrix = NDArray[np.float64]  # [2,3] affine map of points
 

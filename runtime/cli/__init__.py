@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 import sys
 import warnings
 from importlib import import_module, metadata
@@ -75,11 +76,12 @@ def group() -> None:
 
 def main() -> None:
     """Entry point of the installed command."""
+    _hold_closed_streams()
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
-        code = group.main(prog_name="doppelgan", standalone_mode=False)
+        code: int | None = group.main(prog_name="doppelgan", standalone_mode=False)
     except DoppelganError as error:
-        click.echo(f"doppelgan: error: {error}", err=True)
+        _say(f"doppelgan: error: {error}")
         code = 2
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
@@ -87,13 +89,13 @@ def main() -> None:
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else "doppelgan"
         message = error.format_message().rstrip(".").replace("\n", " ")
-        click.echo(f"doppelgan: error: {message}; see `{path} --help`", err=True)
+        _say(f"doppelgan: error: {message}; see `{path} --help`")
         code = error.exit_code
     except click.ClickException as error:
-        click.echo(f"doppelgan: error: {error.format_message()}", err=True)
+        _say(f"doppelgan: error: {error.format_message()}")
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("doppelgan: stopped", err=True)
+        _say("doppelgan: stopped")
         code = 130
     except BrokenPipeError:  # the reader of our standard output went away, e.g. `| head`
         code = 141
@@ -104,7 +106,35 @@ def main() -> None:
     except MemoryError:
         _say("doppelgan: error: expected a task that fits into memory; choose smaller sizes or fewer threads")
         code = 2
-    sys.exit(code)
+    sys.exit(_flushed(code))
+
+
+def _hold_closed_streams() -> None:
+    """Put the null device where a standard stream is closed (`2>&-`).
+
+    Otherwise the first files that are opened take these numbers, and what libraries print lands in them.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+
+
+def _flushed(code: int | None) -> int | None:
+    """Write out what is still to be printed; the exit code, which says so if that fails."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except OSError as error:
+            # What stays in the buffer must not be tried again while Python shuts down.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if code in (0, None):
+                code = 141 if isinstance(error, BrokenPipeError) else 2
+                if code == 2 and stream is sys.stdout:
+                    _say(f"doppelgan: error: standard output: {error.strerror}; check space and permissions")
+    return code
 
 
 def _say(text: str) -> None:
@@ -124,4 +154,4 @@ def _print_version(ctx: click.Context) -> None:
 
 def _show_warning(message: Warning | str, *_: object) -> None:
     """Warnings for people: one line, no place in the code."""
-    click.echo(f"doppelgan: warning: {message}", err=True)
+    _say(f"doppelgan: warning: {message}")

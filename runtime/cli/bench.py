@@ -19,14 +19,23 @@ from rich.console import Console
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="Folder for bench.md, bench.json and bench.png."
 )
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @click.option(
-    "--runs", type=click.IntRange(2), default=60, show_default=True, help="Counted runs of everything."
+    "--runs",
+    type=click.IntRange(2, 1_000_000),
+    default=60,
+    show_default=True,
+    help="Counted runs of each.",
 )
 @click.option(
-    "--warm-up", type=click.IntRange(0), default=5, show_default=True, help="Runs that do not count."
+    "--warm-up",
+    type=click.IntRange(0, 1_000_000),
+    default=5,
+    show_default=True,
+    help="Runs that do not count.",
 )
 @click.option("--backend", help="native, onnxruntime, openvino, tensorrt; default: as compiled, else native.")
-@click.option("--threads", type=click.IntRange(1), help="Threads per network.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Threads per network.")
 @click.option("--style", default="photo", show_default=True, help="Generator: photo, toon ...")
 @click.option(
     "--composite",
@@ -41,6 +50,7 @@ def command(
     against: str | None,
     source: str | None,
     output: Path | None,
+    overwrite: bool,
     runs: int,
     warm_up: int,
     backend: str | None,
@@ -58,9 +68,13 @@ def command(
     doppelgan bench demo --against float32
     doppelgan bench engines/mine --input me.jpg --against openvino
     """
+    from ..host.files import refuse_to_replace, write_whole
     from ..measure import bench
     from .options import make_folder
 
+    if output is not None:
+        refuse_to_replace((output / name for name in ("bench.md", "bench.json", "bench.png")), overwrite)
+        make_folder(output)
     source = source or bench.own_clip(bundle)
     frames = bench.read_frames(source) if source is not None else None
     progress = Console(stderr=True, highlight=False)
@@ -83,9 +97,8 @@ def command(
     click.echo(page)
     if output is None:
         return
-    make_folder(output)
-    (output / "bench.md").write_text(page, encoding="utf-8")
-    (output / "bench.json").write_bytes(bench.write_result(result))
+    write_whole(output / "bench.md", page.encode())
+    write_whole(output / "bench.json", bench.write_result(result))
     first = next(iter(result.subjects.values()))
     if first.stages:
         from ..measure.plots import plot_latency

@@ -12,7 +12,11 @@ from rich.table import Table
 from ..bundle.compiled import Measurement, Record
 from ..drift import BOUNDS
 from ..errors import BackendError, SourceError
+from ..host.files import refuse_to_replace, write_whole
 from ..types import Floats
+from .options import make_folder
+
+REPORT = ("compile.md", "compile.png")
 
 
 @click.command("compile")
@@ -39,14 +43,23 @@ from ..types import Floats
     help="Folder of aligned face pictures for calibration; default: faces of the bundle's generator.",
 )
 @click.option(
-    "--samples", type=click.IntRange(1), default=64, show_default=True, help="Inputs of the drift check."
+    "--samples",
+    type=click.IntRange(1, 10_000),
+    default=64,
+    show_default=True,
+    help="Inputs that show drift.",
 )
 @click.option(
-    "--rounds", type=click.IntRange(3), default=15, show_default=True, help="Timed runs of each candidate."
+    "--rounds",
+    type=click.IntRange(3, 100_000),
+    default=15,
+    show_default=True,
+    help="Timed runs of each.",
 )
 @click.option(
     "--report", "report_to", type=click.Path(path_type=Path), help="Write table and plot into this folder."
 )
+@click.option("--overwrite", is_flag=True, help="Replace reports that are there.")
 def command(
     bundle: str,
     target: str | None,
@@ -58,6 +71,7 @@ def command(
     samples: int,
     rounds: int,
     report_to: Path | None,
+    overwrite: bool,
 ) -> None:
     """Tune BUNDLE for this machine: backends, precisions and threads, checked against float32, then timed.
 
@@ -70,6 +84,9 @@ def command(
     doppelgan compile engines/mine --precision float32
     doppelgan compile engines/mine --for rtx --arch sm86,sm89
     """
+    if report_to is not None:
+        refuse_to_replace((report_to / name for name in REPORT), overwrite)
+        make_folder(report_to)
     progress = Console(stderr=True, highlight=False)
 
     def say(step: str) -> None:
@@ -95,10 +112,10 @@ def command(
     if report_to is not None:
         from ..measure.plots import plot_choices
 
-        report_to.mkdir(parents=True, exist_ok=True)
-        (report_to / "compile.md").write_text(markdown(record), encoding="utf-8")
-        plot_choices(record, report_to / "compile.png")
-        click.echo(f"{report_to / 'compile.md'}, {report_to / 'compile.png'}: written")
+        page, plot = (report_to / name for name in REPORT)
+        write_whole(page, markdown(record).encode())
+        plot_choices(record, plot)
+        click.echo(f"{page}, {plot}: written")
 
 
 def read_crops(folder: Path) -> list[Floats]:

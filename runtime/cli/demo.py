@@ -8,7 +8,8 @@ import click
 from rich.console import Console
 
 from ..bundle.reader import open_bundle
-from ..demo.run import run_demo
+from ..demo.run import FILES, run_demo
+from ..host.files import refuse_to_replace
 from .progress import frame_progress
 
 
@@ -22,9 +23,10 @@ from .progress import frame_progress
     help="Folder for what is made.",
 )
 @click.option("--input", "-i", "source", default=None, help="Your own clip, or a camera such as 0.")
-@click.option("--frames", type=click.IntRange(1), default=None, help="Stop after so many frames.")
+@click.option("--frames", type=click.IntRange(1, 10_000_000), default=None, help="Stop after so many frames.")
 @click.option("--bundle", "-b", default="demo", show_default=True, help="Name or folder of a bundle.")
-def command(output: Path, source: str | None, frames: int | None, bundle: str) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier run left in OUTPUT.")
+def command(output: Path, source: str | None, frames: int | None, bundle: str, overwrite: bool) -> None:
     """See it work: no camera, no display, no network, no checkpoint, no GPU.
 
     Writes a video (original, edited face, toon avatar side by side), a before/after sheet with every
@@ -35,6 +37,7 @@ def command(output: Path, source: str | None, frames: int | None, bundle: str) -
     doppelgan demo --input me.mp4 -o my-demo
     doppelgan demo --input 0 --frames 300
     """
+    refuse_to_replace((output / name for name in FILES.values()), overwrite)
     console = Console(highlight=False)
     with open_bundle(bundle) as opened, frame_progress("demo") as advance:
         made = run_demo(opened, output, source=source, frames=frames, on_progress=advance)

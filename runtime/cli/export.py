@@ -36,7 +36,7 @@ from ..errors import BackendError
 @click.option("--license", "license_", metavar="TEXT", help="License of the weights, noted in the manifest.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
 @click.option(
-    "--threads", type=click.IntRange(0), default=0, show_default=True, help="Of the checks; 0: all."
+    "--threads", type=click.IntRange(0, 1024), default=0, show_default=True, help="Of the checks; 0: all."
 )
 def command(
     checkpoint: Path, output: Path, directions: tuple[str, ...], license_: str | None, **options: Any

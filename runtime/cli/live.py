@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
 
 from ..pipeline import Pipeline
 from ..schedule.run import hold, no_signal, passthrough, run_live
-from ..sink import open_sinks
+from ..sink import check_outputs, open_sinks
 from ..source import open_source
-from .options import make_pipeline, pipeline_options
+from ..types import MAX_PIXELS
+from .options import FiniteRange, make_pipeline, pipeline_options
 from .video import Processor
 
 ON_LOST = {"no-signal": no_signal, "hold": hold, "passthrough": passthrough}
@@ -35,7 +37,13 @@ NUDGE = 0.25  # of a direction's range, per key press
     help="window, camera: (virtual camera), a video file, - for raw BGR frames; repeat for several.",
 )
 @click.option("--size", default=None, metavar="WxH", help="What to ask the camera for; needed for raw input.")
-@click.option("--rate", type=float, default=None, help="Frames per second to ask the camera for.")
+@click.option(
+    "--rate",
+    type=FiniteRange(0, 1000, min_open=True),
+    default=None,
+    help="Frames per second to ask the camera for.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @click.option(
     "--on-lost",
     type=click.Choice(list(ON_LOST)),
@@ -50,6 +58,7 @@ def command(
     outputs: tuple[str, ...],
     size: str | None,
     rate: float | None,
+    overwrite: bool,
     on_lost: str,
     latency: bool,
     **settings: Any,
@@ -65,6 +74,7 @@ def command(
     doppelgan live -i test: --to null: --latency                no camera needed
     """  # fmt: skip
     wanted = {"size": _size(size), "rate": rate}
+    check_outputs(outputs, overwrite)
     pipeline = make_pipeline(**settings)
     opened = open_source(source, **{k: v for k, v in wanted.items() if v is not None})  # type: ignore[arg-type]
     try:
@@ -123,7 +133,10 @@ class Keys:
 def _size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    width, x, height = text.lower().partition("x")
-    if not (x and width.isdigit() and height.isdigit()):
+    match = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", text)
+    if match is None or min(size := (int(match[1]), int(match[2]))) < 2:
         raise click.BadParameter(f"expected WIDTHxHEIGHT such as 1280x720, got {text!r}", param_hint="--size")
-    return int(width), int(height)
+    if size[0] * size[1] > MAX_PIXELS:
+        most = f"{MAX_PIXELS // 1_000_000} megapixels"
+        raise click.BadParameter(f"expected at most {most}, got {text}", param_hint="--size")
+    return size

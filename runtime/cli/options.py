@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -10,12 +11,25 @@ import click
 
 from ..bundle.reader import open_bundle
 from ..edit.editor import Editor, parse_edits
-from ..errors import SinkError
+from ..errors import EditError, SinkError
 from ..mark.badge import CORNERS, SIZE, SIZES, Badge, Corner
 from ..mark.marker import Marker
 from ..pipeline import Pipeline
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class FiniteRange(click.FloatRange):
+    """As click's range, which lets NaN through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number.", param, ctx)
+        return number
+
+
+THREADS = click.IntRange(1, 1024)
 
 
 def pipeline_options(function: F) -> F:
@@ -48,7 +62,7 @@ _OPTIONS = (
     composite_option,
     click.option(
         "--truncation",
-        type=click.FloatRange(0, 1.5),
+        type=FiniteRange(0, 1.5),
         default=1.0,
         show_default=True,
         help="1: the person as found; toward 0: more average, more editable.",
@@ -70,7 +84,7 @@ _OPTIONS = (
     ),
     click.option(
         "--badge-size",
-        type=click.FloatRange(*SIZES),
+        type=FiniteRange(*SIZES),
         default=SIZE,
         show_default=True,
         help="Its height as a share of the picture's shorter side.",
@@ -83,7 +97,7 @@ _OPTIONS = (
     click.option(
         "--backend", help="native, onnxruntime, openvino, tensorrt; default: as compiled, else native."
     ),
-    click.option("--threads", type=click.IntRange(1), help="Threads per network; trackers keep to one."),
+    click.option("--threads", type=THREADS, help="Threads per network; trackers keep to one."),
 )
 
 
@@ -101,6 +115,12 @@ def make_pipeline(
     """Open the bundle, build the pipeline that the options describe, say what is odd about the edits."""
     chosen = parse_edits(edits)
     opened = open_bundle(bundle, backend=backend, threads=threads)
+    encoder = opened.manifest.encoder
+    if settings.get("steps") is not None and (encoder is None or encoder.loop == "one-pass"):
+        raise EditError(
+            f"--steps: expected a bundle with a ReStyle encoder, got {opened.manifest.name!r}, "
+            "whose encoder works in one pass; leave --steps out"
+        )
     marker = make_marker(badge, badge_size, watermark, settings.get("composite", "face"))
     pipeline = Pipeline(opened, chosen, marker=marker, **settings)
     for remark in Editor(opened.directions, opened.latent_avg).remarks(chosen):

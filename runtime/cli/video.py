@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from ..errors import SinkError
+from ..errors import SourceError
 from ..pipeline import Pipeline
 from ..schedule.run import run_files
-from ..sink import open_sink
+from ..sink import check_outputs, open_sink
 from ..source import open_source
 from ..types import Frame
 from .options import make_pipeline, pipeline_options
@@ -33,10 +33,9 @@ def command(video: str, output: str, overwrite: bool, latency: bool, **settings:
     doppelgan video me.mp4 -o toon.mp4 --style toon --composite replace
     doppelgan video group.mp4 -o smile.mp4 --edit smile=1 --max-faces 4
     """
-    if Path(output).is_file() and not overwrite:
-        raise SinkError(f"{output}: already there; choose another output or pass --overwrite")
+    check_outputs([output], overwrite)
     pipeline = make_pipeline(**settings)
-    source = open_source(video)
+    source = open_source(video, files_first=True)
     try:
         sink = open_sink(output, like=source)
     except BaseException:
@@ -50,6 +49,10 @@ def command(video: str, output: str, overwrite: bool, latency: bool, **settings:
     click.echo(said, err=output == "-")
     if latency:
         click.echo(pipeline.clock.report().table(), err=True)
+    if source.skipped:
+        total = done.frames + len(source.skipped)
+        names = ", ".join(source.skipped)
+        raise SourceError(f"{len(source.skipped)} of {total} pictures could not be read: {names}")
 
 
 class Processor:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..bundle.reader import Bundle
 from ..errors import SinkError, SourceError
+from ..host.files import write_whole
 from ..pictures.drawing import resized
 from ..pictures.files import write_image
 from ..pipeline import Pipeline
@@ -22,6 +23,12 @@ from ..types import Floats, Frame, Image
 from .sheet import edit_sheet, to_image
 
 EDITS = {"grey": 0.8}  # the demonstrated edit, where the bundle knows it: one that is seen at a glance
+FILES = {  # what a demonstration writes, by what it is
+    "video": "demo.mp4",
+    "sheet": "before-after.png",
+    "latency": "latency.md",
+    "figures": "latency.json",
+}
 LIVE_FRAMES = 300  # a camera never ends by itself
 PANEL_PX = 480  # height of the panels in the video
 
@@ -56,7 +63,7 @@ def run_demo(
     pipelines = {"photo": Pipeline(bundle, edits, composite="head")}
     if "toon" in bundle.styles:
         pipelines["toon"] = Pipeline(bundle, style="toon", composite="replace")
-    made = Made(files={"video": output / "demo.mp4"})
+    made = Made(files={"video": output / FILES["video"]})
     best: View | None = None
 
     with open_source(source) as clip:
@@ -78,14 +85,15 @@ def run_demo(
         made.files["video"].unlink(missing_ok=True)
         raise SourceError(f"{source}: expected a face, found none in {made.frames} frames; try another clip")
 
-    made.files["sheet"] = output / "before-after.png"
+    made.files["sheet"] = output / FILES["sheet"]
     write_image(made.files["sheet"], edit_sheet(bundle, {"person": (best[1], best[2])}))
     # Rate and interval are left out: here they count two pipelines and the coding of the video as well.
     report = replace(pipelines["photo"].clock.report(), interval=None, frames_per_s=None)
     made.latency_text = report.table()
-    made.files["latency"] = output / "latency.md"
-    made.files["latency"].write_text(f"# Latency of one frame, {bundle.manifest.name}\n\n{report.table()}\n")
-    (output / "latency.json").write_text(json.dumps(report.to_dict(), indent=2))
+    made.files["latency"] = output / FILES["latency"]
+    page = f"# Latency of one frame, {bundle.manifest.name}\n\n{report.table()}\n"
+    write_whole(made.files["latency"], page.encode())
+    write_whole(output / FILES["figures"], json.dumps(report.to_dict(), indent=2).encode())
     return made
 
 

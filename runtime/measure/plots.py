@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..bundle.compiled import Measurement, Record
 from ..errors import BackendError
+from ..host.files import write_whole
 
 _COLORS = ("#30638e", "#d1495b", "#edae49", "#00798c", "#7a5195", "#8d99ae", "#588157", "#bc6c25")
 
@@ -91,4 +93,6 @@ def _pyplot() -> Any:
 
 def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    data = io.BytesIO()
+    figure.savefig(data, format=path.suffix[1:])
+    write_whole(path, data.getbuffer())

@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 from ..errors import SinkError, SourceError
 from ..host.files import write_whole
-from ..types import Image, check_image
+from ..types import MAX_PIXELS, Image, check_image
 from . import color_profiles
 from .color_profiles import srgb_profile
 from .picture import Metadata, Picture, is_gray, over_ground
 
-MAX_PIXELS = 300_000_000  # larger pictures are refused; 200-megapixel phones are well below
 READABLE = {
     ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif",
 }  # fmt: skip

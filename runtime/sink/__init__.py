@@ -25,16 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SinkError
+from ..host.files import refuse_to_replace
 from ..pictures.files import WRITABLE
 from ..source.base import Source
 from .base import NullSink, Sink, SinkWarning
 from .camera import VirtualCameraSink
-from .images import ImagesSink
+from .images import NUMBER, ImagesSink, images_pattern
 from .raw import RawSink
 from .video import FORMATS, VideoSink
 from .window import WindowSink
 
-__all__ = ["Sink", "SinkWarning", "close_sinks", "open_sink", "open_sinks"]
+__all__ = ["Sink", "SinkWarning", "check_outputs", "close_sinks", "open_sink", "open_sinks"]
 
 
 def open_sink(
@@ -67,6 +68,42 @@ def open_sink(
         return VideoSink(path, like=like, rate=rate, **video)
     known = " ".join([*FORMATS, *sorted(WRITABLE)])
     raise SinkError(f"{text}: expected a file that ends in one of {known}, got {suffix!r}; rename the output")
+
+
+def check_outputs(texts: Iterable[str | Path], overwrite: bool) -> None:
+    """Raise SinkError if an output names files that are there, unless ``overwrite``; or one named twice.
+
+    To be called before the work begins.
+    """
+    seen: set[Path] = set()
+    for text in texts:
+        try:
+            path, there = files_of(text)
+            refuse_to_replace(there, overwrite)
+            place = None if path is None else path.resolve()
+        except OSError as error:  # a name longer than names can be
+            raise SinkError(
+                f"{str(text)[:80]}: cannot be written: {error.strerror}; rename the output"
+            ) from None
+        if place in seen:
+            raise SinkError(f"{text}: expected different outputs, got this one twice; name another")
+        if place is not None:
+            seen.add(place)
+
+
+def files_of(text: str | Path) -> tuple[Path | None, list[Path]]:
+    """The file or folder that ``text`` names, None for a window and the like, and what it would replace."""
+    text, path = str(text), Path(text)
+    if re.fullmatch(r"window(:.*)?", text) or text in ("null:", "-") or text.startswith("camera:"):
+        return None, []
+    if path.suffix.lower() in FORMATS and not path.is_dir():
+        return path, [path] if path.exists() or path.is_symlink() else []
+    pattern = images_pattern(text)
+    numbered = [re.escape(piece) for piece in NUMBER.split(pattern.name)]
+    if not pattern.parent.is_dir():
+        return path, []
+    wanted = re.compile("[0-9]+".join(numbered))
+    return path, sorted(file for file in pattern.parent.iterdir() if wanted.fullmatch(file.name))
 
 
 def open_sinks(texts: Iterable[str | Path], **options: Any) -> list[Sink]:

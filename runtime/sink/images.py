@@ -11,7 +11,7 @@ from ..types import Frame
 from .base import Sink
 
 DEFAULT_PATTERN = "%06d.png"
-_NUMBER = re.compile(r"%0?\d*d")
+NUMBER = re.compile(r"%0?\d*d")
 
 
 class ImagesSink(Sink):
@@ -23,11 +23,8 @@ class ImagesSink(Sink):
     def __init__(self, text: str, *, quality: int = 95) -> None:
         super().__init__()
         self.name = text
-        path = Path(text)
-        if path.suffix.lower() not in WRITABLE:
-            path = path / DEFAULT_PATTERN
-        self._path = path
-        self._numbered = bool(_NUMBER.search(path.name))
+        path = self._path = images_pattern(text)
+        self._numbered = bool(NUMBER.search(path.name))
         self._quality = quality
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,5 +37,11 @@ class ImagesSink(Sink):
             raise SinkError(f"{self.name}: expected a single frame, got another; give a folder or {numbered}")
         path = self._path
         if self._numbered:
-            path = path.with_name(_NUMBER.sub(lambda number: number[0] % frame.index, path.name, count=1))
+            path = path.with_name(NUMBER.sub(lambda number: number[0] % frame.index, path.name, count=1))
         write_image(path, frame.image, quality=self._quality)
+
+
+def images_pattern(text: str) -> Path:
+    """The name of one image, or the numbered names of many, that an output's text means."""
+    path = Path(text)
+    return path if path.suffix.lower() in WRITABLE and not path.is_dir() else path / DEFAULT_PATTERN

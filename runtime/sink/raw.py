@@ -19,6 +19,8 @@ class RawSink(Sink):
 
     def __init__(self, *, stream: BinaryIO | None = None) -> None:
         super().__init__()
+        if stream is None and sys.stdout is None:
+            raise SinkError(f"{self.name}: expected a pipe or file, got a closed stream; append '> FILE'")
         self._stream = stream or sys.stdout.buffer
         self._shape: tuple[int, ...] | None = None
         if self._stream.isatty():

@@ -53,6 +53,7 @@ def open_source(
     rate: Fraction | float | None = None,  # frames/s: cameras (a wish), images, raw input
     pixel_format: str | None = None,  # raw input: "bgr24" or "rgb24"
     live: bool | None = None,  # streams and test pattern: pace and drop like a camera
+    files_first: bool = False,  # a file called "0" or "test:" is that file, not a camera or the pattern
 ) -> Source:
     """Open what ``text`` names; SourceError says what was expected, what was found and what to do."""
     text = str(text)
@@ -60,7 +61,10 @@ def open_source(
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if rate is not None and not 0 < rate <= 1000:
         raise SourceError(f"{text}: expected a rate above 0 and up to 1000 frames/s, got {float(rate):g}")
-    kind = _kind(text)
+    try:
+        kind = _kind(text, files_first)
+    except OSError as error:  # a name longer than names can be
+        raise SourceError(f"{_short(text)}: cannot be opened: {error.strerror}; check the path") from None
     refused = set(given) - OPTIONS[kind]
     if refused:
         raise SourceError(f"{text}: a {kind} does not take {', '.join(sorted(refused))}; leave it out")
@@ -80,15 +84,21 @@ def open_source(
     return VideoSource(text)
 
 
-def _kind(text: str) -> str:
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _kind(text: str, files_first: bool) -> str:
     path = Path(text)
+    if files_first and text != "-" and path.is_file():
+        return "images" if path.suffix.lower() in READABLE else "video file"
     if not text.strip():
         raise SourceError("expected a camera, file, folder or URL, got an empty text; try 'test:'")
     if text.startswith("test:"):
         return "test pattern"
     if text == "-":
         return "raw input"
-    if text.isdigit() or text.startswith(("/dev/video", "gst:")):
+    if re.fullmatch(r"[0-9]{1,9}", text) or text.startswith(("/dev/video", "gst:")):
         return "camera"
     if re.match(r"[A-Za-z][A-Za-z0-9+.]+://", text):
         return "stream"

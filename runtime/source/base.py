@@ -44,6 +44,7 @@ class Source(ABC):
                  ``time.monotonic()`` at capture, else the presentation time
     media        what a video sink can copy; None if there is nothing
     finished     the last frame was read (not: closed early, not: failed)
+    skipped      files that could not be read, so that their frames are missing
     last_index   index of the newest frame that was read, -1 before the first
 
     Reading raises SourceError when frames cannot be read any more: a camera was unplugged, a stream
@@ -61,6 +62,7 @@ class Source(ABC):
     def __init__(self) -> None:
         self.finished = False
         self.last_index = -1
+        self.skipped: list[str] = []
         self._closing = False
         self._closed = False
         self._reading = threading.Lock()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import re
+import warnings
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -10,13 +12,16 @@ from pathlib import Path
 from ..errors import SourceError
 from ..pictures.files import READABLE, read_image
 from ..types import Frame, Image
-from .base import Source
+from .base import Source, SourceWarning
 
 DEFAULT_RATE = Fraction(30)
 
 
 class ImageSource(Source):
-    """Frames from image files, ``1 / rate`` seconds apart; decoded when their turn comes."""
+    """Frames from image files, ``1 / rate`` seconds apart; decoded when their turn comes.
+
+    One that cannot be read is left out with a warning; the frame before it lasts longer.
+    """
 
     def __init__(self, name: str, files: Sequence[Path], *, rate: Fraction | float = DEFAULT_RATE) -> None:
         super().__init__()
@@ -26,18 +31,35 @@ class ImageSource(Source):
         self.duration_s = float(len(files) / self.rate)
         self._files = files
         self._index = 0
-        self._first: Image | None = read_image(files[0])
+        self._first: Image | None = self._next_readable()
+        if self._first is None:
+            read_image(files[0])  # says why
+            raise SourceError(f"{name}: expected readable pictures, got none")
         self.size = (self._first.shape[1], self._first.shape[0])
 
     def _read(self) -> Frame | None:
-        if self._index == len(self._files):
-            return None
         image, self._first = self._first, None
         if image is None:
-            image = read_image(self._files[self._index])
+            image = self._next_readable()
+        if image is None:
+            return None
         frame = Frame(image, self._index, float(self._index / self.rate))
         self._index += 1
         return frame
+
+    def _next_readable(self) -> Image | None:
+        """The picture at ``_index`` or, where that cannot be read, the next one that can; None at the end."""
+        while self._index < len(self._files):
+            path = self._files[self._index]
+            try:
+                return read_image(path)
+            except SourceError as error:
+                if len(self._files) == 1:
+                    raise
+                warnings.warn(f"{error}; left out", SourceWarning, stacklevel=4)
+                self.skipped.append(str(path))
+                self._index += 1
+        return None
 
 
 def find_images(text: str) -> list[Path]:
@@ -48,7 +70,8 @@ def find_images(text: str) -> list[Path]:
         what = "a folder of images"
     else:
         pieces = re.split(r"%0?\d*d", path.name)
-        files = [f for f in path.parent.glob("*".join(pieces)) if f.is_file()]
+        wanted = path.name if len(pieces) == 1 else "*".join(map(glob.escape, pieces))
+        files = [f for f in path.parent.glob(wanted) if f.is_file()]
         if len(pieces) > 1:
             numbered = re.compile(r"\d+".join(re.escape(piece) for piece in pieces))
             files = [f for f in files if numbered.fullmatch(f.name)]

@@ -18,8 +18,11 @@ from .base import Source
 DEFAULT_SIZE = (1280, 720)
 DEFAULT_RATE = Fraction(30)
 COUNTER_BITS = 16
+LARGEST = 16384  # px, of a side
 DISC_COLOR = (235, 235, 235)
-_SYNTAX = re.compile(r"test:(?:(\d+)x(\d+))?(?:@(\d+(?:\.\d+|/\d+)?))?(?::(\d+))?")
+_SYNTAX = re.compile(
+    r"test:(?:([0-9]{1,6})x([0-9]{1,6}))?(?:@([0-9]{1,9}(?:\.[0-9]{1,9}|/[1-9][0-9]{0,8})?))?(?::([0-9]{1,12}))?"
+)
 
 
 class PatternSource(Source):
@@ -47,9 +50,10 @@ class PatternSource(Source):
         self.name = text
         self.size = (int(width), int(height)) if width else DEFAULT_SIZE
         self.rate = Fraction(rate) if rate else DEFAULT_RATE
-        if min(self.size) < 2 * COUNTER_BITS or max(self.size) > 16384 or not 0 < self.rate <= 1000:
+        if min(self.size) < 2 * COUNTER_BITS or max(self.size) > LARGEST or not 0 < self.rate <= 1000:
             raise SourceError(
-                f"{text}: expected at least 32x32 pixels and up to 1000 frames/s; try test:640x480@30"
+                f"{text}: expected 32x32 to {LARGEST}x{LARGEST} pixels and up to 1000 frames/s; "
+                "try test:640x480@30"
             )
         self.frame_count = int(frames) if frames else None
         self.duration_s = float(self.frame_count / self.rate) if self.frame_count is not None else None

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import SourceError
-from ..types import Frame, Image
+from ..types import MAX_PIXELS, Frame, Image
 from .base import Source, SourceWarning
 
 PIXEL_FORMATS = ("bgr24", "rgb24")
@@ -34,6 +34,11 @@ class RawSource(Source):
         if size is None or min(size) < 2:
             got = "none" if size is None else f"{size[0]}x{size[1]}"
             raise SourceError(f"{self.name}: raw frames need their size, got {got}; give it as WIDTHxHEIGHT")
+        if size[0] * size[1] > MAX_PIXELS:
+            raise SourceError(
+                f"{self.name}: expected frames of at most {MAX_PIXELS // 1_000_000} megapixels, "
+                f"got {size[0]}x{size[1]}; give the size of one frame"
+            )
         if pixel_format not in PIXEL_FORMATS:
             formats = " or ".join(PIXEL_FORMATS)
             raise SourceError(
@@ -42,6 +47,8 @@ class RawSource(Source):
         self.size = size
         self.rate = Fraction(rate).limit_denominator(1001)
         self._swap = pixel_format == "rgb24"
+        if stream is None and sys.stdin is None:
+            raise SourceError(f"{self.name}: expected frames, got a closed stream; give it a pipe or file")
         self._stream: Any = stream or sys.stdin.buffer
         self._index = 0
 

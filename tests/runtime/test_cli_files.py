@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +12,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from doppelgan.runtime import cli
 from doppelgan.runtime.cli import image as image_command
+from doppelgan.runtime.cli import live as live_command
+from doppelgan.runtime.cli import video as video_command
+from doppelgan.runtime.errors import SinkError
+from doppelgan.runtime.sink import check_outputs
 from doppelgan.runtime.types import Image
 
-from .test_cli import run
+from .clips import write_clip
+from .test_cli import PYTHON, run
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -28,6 +36,7 @@ class Brighter:
     """Stands in for the pipeline: every picture has one face, which is its upper left quarter."""
 
     composite = "face"
+    bundle = SimpleNamespace(directions={}, styles=["photo"])
 
     def __init__(self, **_: Any) -> None:
         self.people = {0: SimpleNamespace()}
@@ -47,7 +56,8 @@ def pipelines(monkeypatch: pytest.MonkeyPatch) -> list[Brighter]:
         made.append(Brighter(**settings))
         return made[-1]
 
-    monkeypatch.setattr(image_command, "make_pipeline", make_pipeline)
+    for module in (image_command, video_command, live_command):
+        monkeypatch.setattr(module, "make_pipeline", make_pipeline)
     return made
 
 
@@ -195,3 +205,192 @@ def test_names_that_look_like_something_else_are_files(
     code, _, error = command("image", f"in/{name}", "-o", f"out/{name}")
     assert (code, error) == (0, "")
     assert Path("out", name).is_file()
+
+
+# --- outputs of every command -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["keep.mp4", "shots/", "shots", "shots/%03d.png", "shots/000001.png"])
+@pytest.mark.parametrize("name", ["video", "live"])
+def test_videos_and_shots_that_are_there_are_not_replaced_unasked(
+    command: Run, pipelines: list[Brighter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    name: str, text: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("shots").mkdir()
+    there = [Path("keep.mp4"), Path("shots/000001.png"), Path("shots/001.png")]
+    for path in there:
+        path.write_text("mine")
+    source = ["test:64x64@30:3"] if name == "video" else ["-i", "test:64x64@30:3"]
+    to = "-o" if name == "video" else "--to"
+    if text == "shots/000001.png":
+        source[-1] = "test:64x64@30:1"
+
+    code, _, error = command(name, *source, to, text)
+    assert (code, pipelines) == (2, [])
+    assert "already there" in error
+    assert "pass --overwrite" in error
+    assert all(path.read_text() == "mine" for path in there)
+
+    assert command(name, *source, to, text, "--overwrite")[0] == 0
+    if name == "video":  # live drops frames, so that another number may have come
+        assert any(path.read_bytes() != b"mine" for path in there)
+
+
+def test_shots_go_into_a_folder_that_holds_other_files(
+    command: Run, pipelines: list[Brighter], tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "cover.png").write_text("mine")
+    assert command("video", "test:64x64@30:2", "-o", tmp_path)[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "000000.png", "000001.png", "cover.png", "notes.txt",
+    ]  # fmt: skip
+
+
+def test_two_outputs_must_differ(command: Run, pipelines: list[Brighter], tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    twice = (tmp_path / "out.mp4", tmp_path / "a" / ".." / "out.mp4")
+    code, _, error = command("live", "-i", "test:64x64@30:2", "--to", twice[0], "--to", twice[1])
+    assert code == 2
+    assert "expected different outputs, got this one twice" in error
+    check_outputs(["null:", "null:", "window", "out.mp4", "out.mkv"], overwrite=False)
+    with pytest.raises(SinkError, match="cannot be written: File name too long"):
+        check_outputs(["x" * 300 + ".mp4"], overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "there"),
+    [
+        (("demo", "-o", "out"), "demo.mp4"),
+        (("demo", "-o", "out"), "latency.json"),
+        (("bench", "demo", "-o", "out"), "bench.png"),
+        (("compile", "demo", "--report", "out"), "compile.md"),
+    ],
+)
+def test_reports_and_demos_are_not_replaced_unasked(
+    command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], there: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    Path("out", there).write_text("mine")
+    code, _, error = command(*arguments)
+    assert code == 2
+    assert f"out/{there}: already there; choose another output or pass --overwrite" in error
+    assert [path.read_text() for path in Path("out").iterdir()] == ["mine"]
+    assert "--overwrite" in command(arguments[0], "--help")[1]
+
+
+@pytest.mark.filterwarnings("ignore::doppelgan.runtime.source.SourceWarning")
+def test_a_video_of_pictures_leaves_bad_ones_out_and_ends_with_two(
+    command: Run, pipelines: list[Brighter], tmp_path: Path
+) -> None:
+    for n in range(4):
+        photo(tmp_path / "in" / f"{n}.png")
+    (tmp_path / "in" / "2.png").write_bytes(b"no")
+    code, said, error = command("video", tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 2
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "000000.png", "000001.png", "000003.png",
+    ]  # fmt: skip
+    assert "3 frames" in said
+    assert error.splitlines()[-1].startswith("doppelgan: error: 1 of 4 pictures could not be read: ")
+
+
+def test_a_video_called_like_a_camera_is_a_file(
+    command: Run, pipelines: list[Brighter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.mp4")
+    Path("clip.mp4").rename("0")
+    assert command("video", "0", "-o", "null:")[0] == 0
+
+
+# --- standard streams -------------------------------------------------------------------------------
+
+
+def shell(line: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A line in bash; $D is the command."""
+    command = " ".join(PYTHON)
+    return subprocess.run(
+        ["bash", "-c", line.replace("$D", command)], capture_output=True, text=True, **options
+    )
+
+
+def test_a_full_standard_output_is_one_line() -> None:
+    done = shell("$D bundles > /dev/full")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "doppelgan: error: standard output: No space left on device; check the name, space and permissions\n"
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-", "2> /dev/full"])
+def test_closed_streams_stop_nothing(tmp_path: Path, closed: str) -> None:
+    photo(tmp_path / "in.png")
+    done = shell(f"$D image in.png -o out.png {closed}", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert cv2.imread(str(tmp_path / "out.png")).shape == (20, 30, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png"]
+
+
+def test_files_never_take_the_number_of_a_closed_stream() -> None:
+    code = (
+        "import os, tempfile; from doppelgan.runtime.cli import _hold_closed_streams as hold; "
+        "hold(); os._exit(tempfile.TemporaryFile().fileno())"
+    )
+    assert subprocess.run(["bash", "-c", f"{sys.executable} -c '{code}' <&- >&- 2>&-"]).returncode > 2
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("$D live -i - --size 64x64 --to null: <&-", "standard input: expected frames, got a closed stream"),
+        ("$D live -i test:64x64@30:2 --to - >&-", "standard output: expected a pipe or file, got a closed"),
+    ],
+)
+def test_raw_frames_need_an_open_stream(line: str, message: str) -> None:
+    done = shell(line)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+# --- odd values of options --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--truncation", "nan"), ("--truncation", "-1"), ("--truncation", "inf"), ("--badge-size", "nan"),
+        ("--steps", "0"), ("--max-faces", "-3"), ("--threads", "0"), ("--threads", "99999999999"),
+        ("--edit", "age=nan"), ("--edit", "age=1e999"), ("--edit", "=1"), ("--edit", ""),
+        ("--rate", "nan"), ("--rate", "-1"), ("--rate", "inf"), ("--rate", "0"),
+        ("--size", "100000x100000"), ("--size", "0x0"), ("--size", "-5x5"), ("--size", "²x²"),
+        ("--size", "٣x٣"), ("--size", "9" * 5000 + "x2"), ("--size", "x"), ("--size", "1x1"),
+    ],
+)  # fmt: skip
+def test_odd_values_of_options_are_one_line(command: Run, option: tuple[str, str]) -> None:
+    code, _, error = command("live", "-i", "test:64x64@30:2", "--to", "null:", *option)
+    assert code == 2
+    assert error.count("\n") == 1
+    assert error.startswith("doppelgan: error: ")
+
+
+def test_steps_need_a_restyle_encoder(command: Run, tmp_path: Path) -> None:
+    photo(tmp_path / "in.png")
+    for arguments in (("image", tmp_path / "in.png"), ("video", "test:64x64@30:2")):
+        code, _, error = command(*arguments, "-o", tmp_path / "out.png", "--steps", "5")
+        assert (code, error.count("\n")) == (2, 1)
+        assert "--steps: expected a bundle with a ReStyle encoder, got 'demo'" in error
+
+
+def test_what_does_not_fit_into_memory_is_one_line(command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(cli.group, "main", full)
+    code, _, error = command("bundles")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "fits into memory" in error

@@ -201,16 +201,66 @@ def test_one_image_is_one_frame(tmp_path: Path) -> None:
         assert (source.frame_count, shades(source)) == (1, [0])
 
 
-def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    write_images(tmp_path, "1.png")
-    (tmp_path / "2.png").write_bytes(b"nonsense")
-    source = open_source(tmp_path)
-    next(source)
-
-    with pytest.raises(
-        SourceError, match=r"2\.png: expected an image, got something that Pillow cannot decode"
-    ):
+def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path: Path) -> None:
+    write_images(tmp_path, "1.png", "3.png")
+    for name in ("0.png", "2.png", "4.png"):
+        (tmp_path / name).write_bytes(b"nonsense")
+    with pytest.warns(SourceWarning, match=r"0\.png: expected an image, got something .*; left out"):
+        source = open_source(tmp_path)
+    first = next(source)
+    with pytest.warns(SourceWarning, match=r"2\.png: expected an image"):
+        second = next(source)
+    with pytest.warns(SourceWarning, match=r"4\.png: expected an image"), pytest.raises(StopIteration):
         next(source)
+    assert [(frame.index, frame.time_s) for frame in (first, second)] == [(1, 1 / 30), (3, 3 / 30)]
+    assert [Path(name).name for name in source.skipped] == ["0.png", "2.png", "4.png"]
+
+
+@pytest.mark.filterwarnings("ignore::doppelgan.runtime.source.SourceWarning")
+def test_only_unreadable_images_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"nonsense")
+    (tmp_path / "2.png").write_bytes(b"nonsense")
+    for text in (tmp_path, tmp_path / "1.png"):
+        with pytest.raises(SourceError, match=r"1\.png: expected an image, got something"):
+            open_source(text)
+
+
+def test_numbered_images_may_have_brackets_and_stars_in_their_names(tmp_path: Path) -> None:
+    write_images(tmp_path, "a[1]_1.png", "a[1]_2.png")
+    assert open_source(tmp_path / "a[1]_%d.png").frame_count == 2
+    assert open_source(tmp_path / "a[1]_2.png").frame_count == 1
+
+
+@pytest.mark.parametrize("name", ["0", "-1"])
+def test_a_file_called_like_a_camera_is_a_file_where_files_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.mp4").rename(tmp_path / name)
+    assert open_source(name, files_first=True).media is not None
+    assert open_source(f"./{name}").media is not None
+
+
+ODD_NAMES = ["9" * 300, "x" * 5000, "v4l2src ! " * 60, "²", "٣", "test:64x64@1/0", "test:٣x٣"]
+
+
+@pytest.mark.parametrize("text", ODD_NAMES)
+def test_odd_names_of_sources_are_one_line(text: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        open_source(text)
+    assert len(str(caught.value)) < 6000
+    assert "\n" not in str(caught.value)
+
+
+def test_raw_frames_that_cannot_be_are_refused_before_memory_is_taken() -> None:
+    with pytest.raises(SourceError, match=r"expected frames of at most 300 megapixels, got 100000x100000"):
+        open_source("-", size=(100000, 100000))
+
+
+def test_a_closed_standard_input_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SourceError, match="standard input: expected frames, got a closed stream"):
+        open_source("-", size=(4, 4))
 
 
 # Raw input
@@ -454,7 +504,7 @@ def test_cameras_are_listed_without_their_metadata_nodes(tmp_path: Path) -> None
         ("empty", "empty: expected a folder of images, found none; readable are .*png"),
         ("no*.png", r"no\*.png: expected images that match, found none"),
         ("test:wide", "test:wide: expected test:WIDTHxHEIGHT@RATE:FRAMES"),
-        ("test:8x8", "test:8x8: expected at least 32x32 pixels"),
+        ("test:8x8", "test:8x8: expected 32x32 to 16384x16384 pixels"),
         ("-", "standard input: raw frames need their size, got none"),
     ],
 )
