@@ -13,7 +13,7 @@ Codes are plain arrays: float32 [N, n_styles, w_dim], the W+ space of StyleGAN2.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,16 +43,44 @@ def check_image(image: NDArray[Any], what: str = "frame") -> Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Deep:
+    """A picture as it was read, with more bits than networks see.
+
+    pixels: BGR uint16 [H,W,3], 256 to a level of 8 bits, as libswscale counts.  image: the same as
+    uint8, rounded.
+    """
+
+    WHITE: ClassVar[int] = 255 * 256
+
+    pixels: NDArray[np.uint16]
+    image: Image
+
+    @classmethod
+    def of(cls, pixels: NDArray[np.uint16]) -> Deep:
+        """With its ``image``."""
+        return cls(pixels, ((np.minimum(pixels, cls.WHITE) + 128) >> 8).astype(np.uint8))
+
+    def edited(self, image: Image) -> NDArray[np.uint16]:
+        """BGR uint16 [H,W,3]: these pixels, moved by what was changed in their 8 bits."""
+        if np.array_equal(image, self.image):
+            return self.pixels
+        moved = self.pixels + (image.astype(np.int32) - self.image) * 256
+        return np.clip(moved, 0, self.WHITE).astype(np.uint16)
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One picture of a stream.
 
     image: BGR uint8 [H,W,3].  index: 0, 1, 2 ... as read.  time_s: presentation time in a file,
-    capture time (``time.monotonic``) of a live source.
+    capture time (``time.monotonic``) of a live source.  deep: the picture before it was edited, where
+    the source has more than 8 bits.
     """
 
     image: Image
     index: int
     time_s: float
+    deep: Deep | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_image(self.image)

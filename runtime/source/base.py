@@ -11,6 +11,7 @@ from types import TracebackType
 
 from ..errors import SourceError
 from ..types import Frame
+from .color import Color
 
 CLOSE_WAIT_S = 1.0
 
@@ -23,10 +24,14 @@ class SourceWarning(UserWarning):
 class Media:
     """What a video file carries besides its pictures; a video sink copies it."""
 
-    path: str  # to be opened a second time for its audio
+    path: str  # to be opened a second time for its sound, subtitles ...
     start_s: Fraction  # time in the file at which ``Frame.time_s`` is 0
     time_base: Fraction  # every frame time of the file is a whole multiple, in seconds
     pixel_aspect: Fraction  # width / height of a pixel, as displayed
+    color: Color = field(
+        default_factory=Color
+    )  # of the pictures as they were read: high dynamic range is BT.709 by now
+    stream: int = 0  # index of the stream of pictures
     metadata: dict[str, str] = field(default_factory=dict)
     stream_metadata: dict[str, str] = field(default_factory=dict)
 

@@ -1,7 +1,8 @@
 """Video files and network streams through FFmpeg's libraries.
 
-Frames are turned upright by the display matrix, converted to BGR by the color matrix and range that the
-stream states, and carry the exact presentation times of the container, constant rate or not.
+Frames are turned upright by the display matrix, taken apart where they are interlaced, converted to BGR as
+the stream states its colors (`color.py`), and carry the presentation times of the container (`times.py`),
+which begin at 0 with the file's first track.
 """
 
 from __future__ import annotations
@@ -17,18 +18,22 @@ from typing import Any
 import av
 import numpy as np
 from av.error import FFmpegError, InvalidDataError
-from av.video.reformatter import Colorspace, VideoReformatter
+from av.filter import Graph
+from av.sidedata.sidedata import Type as SideDataType
 
 from ..errors import SourceError
-from ..types import Frame
+from ..host.ffmpeg import is_url, open_input, reason, remedy, text_of
+from ..types import Deep, Frame
 from .base import Media, Source, SourceWarning
+from .color import BT709, Color, ColorReader, color_of
+from .deinterlace import Deinterlacer
+from .times import BestEffort, Steady, Timeline
 
 CONNECT_S = 10.0
 SILENCE_S = 5.0  # a stream that sends nothing for so long is broken
 DEFAULT_RATE = Fraction(25)
-TIMESTAMPS_START_ANYWHERE = {"mpegts", "mpeg", "hls", "rtsp", "rtp", "sdp", "flv", "live_flv"}
-HD_LINES = 720  # untagged video is BT.709 from here on, BT.601 below, as players assume
-COLORSPACE_UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+HIGHEST_RATE = 1000  # above, the header does not know
+MOST_PIXELS = 16384 * 8192  # of a picture; what a damaged header asks for beyond is refused
 
 
 class VideoSource(Source):
@@ -53,19 +58,20 @@ class VideoSource(Source):
         self._open()
 
     def _open(self) -> None:
-        network = "://" in self.name
+        network = is_url(self.name)
         if not network and not Path(self.name).is_file():
             raise SourceError(f"{self.name}: expected a video file, found no such file; check the path")
         # Over UDP a single lost packet shows for seconds.
         options = {"rtsp_transport": "tcp"} if self.name.startswith("rtsp") else {}
         try:
-            self._container = av.open(
+            self._container = open_input(
                 self.name, options=options, timeout=(CONNECT_S, SILENCE_S) if network else None
             )
         except (FFmpegError, OSError, ValueError) as error:
             what = "a stream that answers" if network else "a whole video file that FFmpeg can read"
-            remedy = "check the address" if network else "a recording that was cut off must be repaired first"
-            raise SourceError(f"{self.name}: expected {what}, got: {_reason(error)}; {remedy}") from error
+            raise SourceError(
+                f"{self.name}: expected {what}, got: {reason(error)}; {remedy(error, 'read')}"
+            ) from error
         try:
             self._prepare()
         except BaseException:
@@ -74,27 +80,24 @@ class VideoSource(Source):
 
     def _prepare(self) -> None:
         container = self._container
-        streams = [
-            s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic
-        ]
-        if not streams:
-            kinds = ", ".join(sorted({str(s.type) for s in container.streams})) or "nothing"
-            raise SourceError(
-                f"{self.name}: expected a video stream, found {kinds}; give a file with pictures"
-            )
-        stream = self._stream = streams[0]
+        stream = self._stream = self._choose_stream()
         # Decoding frames in parallel delays them by the number of threads.
         stream.thread_type = "SLICE" if self.live else "AUTO"
-        self.rate = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
+        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        self.rate = _plausible(stream.average_rate) or _plausible(stream.guessed_rate) or DEFAULT_RATE
         self._time_base = Fraction(stream.time_base or 1 / self.rate)
-        self._offset = self._start_offset()
-        self._reformatter = VideoReformatter()
+        self._timeline = Timeline(container)
+        self._best_effort = BestEffort()
+        self._steady = Steady(self.rate)
+        self._deinterlacer = Deinterlacer()
         self._last_time: Fraction | None = None
+        self._step_s = 1 / self.rate  # from the last frame but one to the last
         self._read_since_open = 0
         self._damaged = 0
-        self._coded_size: tuple[int, int] | None = None
+        self._reader: ColorReader | None = None
+        self._turn: _Turn | None = None
         self._decoded = self._decode()
-        # The first frame knows what no header says: whether anything decodes, and its orientation.
+        # The first frame knows what no header says: whether anything decodes, its orientation, its colors.
         self._first = next(self._decoded, None)
         if self._first is None:
             raise SourceError(
@@ -104,30 +107,57 @@ class VideoSource(Source):
         if not self.live:
             self.frame_count = stream.frames or None
             self.duration_s = self._announced_duration_s()
-            upright = self._first_turn in (None, *_TURNS_THAT_KEEP_AXES)
+            upright = self._turn in (None, *_TURNS_THAT_KEEP_AXES)
             aspect = Fraction(stream.sample_aspect_ratio or 1)
+            color = self._color
+            if color.hdr:
+                color = Color(matrix=BT709, bits=color.bits)
             self.media = Media(
                 path=self.name,
-                start_s=self._offset * self._time_base,
+                start_s=self._timeline.start_s,
                 time_base=self._time_base,
                 pixel_aspect=aspect if upright else 1 / aspect,
-                metadata=dict(container.metadata),
-                stream_metadata=dict(stream.metadata),
+                color=color,
+                stream=stream.index,
+                metadata=text_of(container.metadata),
+                stream_metadata=text_of(stream.metadata),
             )
+            if self._color.hdr:
+                self._say(f"high dynamic range ({self._color.hdr}) is converted to BT.709")
 
-    def _start_offset(self) -> int:
-        """Ticks to subtract. Broadcast formats start their clocks anywhere; others mean what they say."""
-        start_us = self._container.start_time
-        if start_us is None or not TIMESTAMPS_START_ANYWHERE & set(self._container.format.name.split(",")):
-            return 0
-        return round(Fraction(start_us, av.time_base) / self._time_base)
+    def _choose_stream(self) -> Any:
+        """The stream of pictures that players show: the default one, else the largest."""
+        streams = [s for s in self._container.streams.video if not _is_cover(s)]
+        if not streams:
+            # A lone picture, as a HEIC or a song's cover
+            streams = list(self._container.streams.video) if not self._container.streams.audio else []
+        known = [s for s in streams if s.codec_context is not None]
+        if streams and not known:
+            raise SourceError(
+                f"{self.name}: expected pictures that FFmpeg can decode, got an unknown codec; "
+                "convert the file"
+            )
+        if not known:
+            kinds = ", ".join(sorted({str(s.type) for s in self._container.streams})) or "nothing"
+            raise SourceError(
+                f"{self.name}: expected a video stream, found {kinds}; give a file with pictures"
+            )
+        default = av.stream.Disposition.default
+        return max(known, key=lambda s: (bool(s.disposition & default), s.width * s.height, -s.index))
+
+    def _say(self, what: str) -> None:
+        """What of the pictures does not come out as it is."""
+        warnings.warn(f"{self.name}: {what}", SourceWarning, stacklevel=5)
 
     def _announced_duration_s(self) -> float | None:
         if self._stream.duration:
             return float(self._stream.duration * self._time_base)
-        if self._container.duration:
-            return self._container.duration / av.time_base
-        return None
+        if not self._container.duration:
+            return None
+        duration_s = self._container.duration / av.time_base
+        # Matroska counts from 0, also where its first picture comes late.
+        late_s = self._timeline.start_s if "matroska" in self._container.format.name else 0
+        return max(duration_s - float(late_s), 0) or None
 
     def _read(self) -> Frame | None:
         if self._first is not None:
@@ -141,54 +171,71 @@ class VideoSource(Source):
         return frame
 
     def _decode(self) -> Iterator[Frame]:
-        packets = self._container.demux(self._stream)
+        # Sound is read along, because its clock tells where a joined file begins again.
+        streams = [s for s in self._container.streams if s.type == "audio" or s is self._stream]
+        packets = self._container.demux(*streams)
         while True:
             try:
                 packet = next(packets, None)
-                pictures = packet.decode() if packet is not None else None
+                if packet is not None and packet.stream is not self._stream:
+                    self._timeline.place(packet)
+                    continue
+                if packet is not None:
+                    self._timeline.place(packet, self.rate)
+                pictures = packet.decode() if packet is not None else []
             except InvalidDataError:
                 self._damaged += 1
                 continue
             except (FFmpegError, OSError) as error:
                 if self.live or not self._read_since_open:
-                    raise SourceError(f"{self.name}: reading failed: {_reason(error)}; try again") from error
+                    raise SourceError(
+                        f"{self.name}: reading failed: {reason(error)}; {remedy(error, 'read')}"
+                    ) from error
                 self._damaged += 1
-                return
-            if pictures is None:
-                return
+                pictures, packet = [], None
             for picture in pictures:
-                yield self._frame(picture)
+                # AVI knows no presentation times; FFmpeg's guesses go back and forth.
+                own = None if self._container.format.name == "avi" else picture.pts
+                picture.pts = self._best_effort(own, picture.dts)
+                known = self._deinterlacer.found
+                for whole in self._deinterlacer(picture):
+                    yield self._frame(whole)
+                if self._deinterlacer.found and not known:
+                    self._say("interlaced pictures are deinterlaced")
+            if packet is None:
+                for whole in self._deinterlacer(None):
+                    yield self._frame(whole)
+                return
 
     def _frame(self, picture: Any) -> Frame:
-        if picture.pts is not None:
-            moment = (picture.pts - self._offset) * self._time_base
-        else:
-            moment = Fraction(0) if self._last_time is None else self._last_time + 1 / self.rate
+        base = picture.time_base or self._time_base
+        moment = self._steady(None if picture.pts is None else picture.pts * Fraction(base))
+        if self._last_time is not None:
+            self._step_s = moment - self._last_time
         self._last_time = moment
-        if self._coded_size is None:
-            self._coded_size = (picture.width, picture.height)
-            self._first_turn = _turn(picture)
-            self._turn = self._first_turn
-        untagged_hd = picture.colorspace == COLORSPACE_UNSPECIFIED and picture.height >= HD_LINES
-        image: Any = self._reformatter.reformat(
-            picture,
-            width=self._coded_size[0],  # a stream may change its size midway; the frames do not
-            height=self._coded_size[1],
-            format="bgr24",
-            src_colorspace=Colorspace.ITU709 if untagged_hd else None,
-        ).to_ndarray()
+        if self._reader is None:
+            side_data = _side_data(picture)
+            self._turn = _turn(side_data)
+            size = (picture.width, picture.height)
+            self._color = color_of(picture)
+            self._reader = ColorReader(self._color, size, _stated_peak_nits(side_data))
+        image, deep = self._reader(picture)
         if self._turn is not None:
             image = _upright(image, self._turn)
-        frame = Frame(image, self._index, self._now_s() if self.live else float(moment))
+            deep = Deep(_upright(deep.pixels, self._turn), image) if deep is not None else None
+        frame = Frame(image, self._index, self._now_s() if self.live else float(moment), deep)
         self._index += 1
         self._read_since_open += 1
         return frame
 
     def _warn_if_short(self) -> None:
-        end_s = float((self._last_time or 0) + 1 / self.rate)
+        # AVI may state a rate of 600 of which most pictures are empty.
+        end_s = float((self._last_time or 0) + max(1 / self.rate, min(self._step_s, Fraction(1))))
         missing_s = (self.duration_s or 0) - end_s
         announced = self._stream.frames
-        if announced:
+        if self._timeline.joints or self._steady.repaired:
+            short = False  # its clocks are wrong, and so is the length that it announces
+        elif announced:
             short = self._read_since_open < announced and missing_s > 0.5 / float(self.rate)
         else:
             short = missing_s > max(1.0, float(2 / self.rate))
@@ -215,17 +262,62 @@ class VideoSource(Source):
         self._container.close()
 
 
+def _plausible(rate: Any) -> Fraction | None:
+    return Fraction(rate) if rate and 0 < rate <= HIGHEST_RATE else None
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+_SideData = dict[Any, bytes]
+
+
+def _side_data(picture: Any) -> _SideData:
+    """What accompanies a picture, by type; kinds that this PyAV has no name for are left out."""
+    try:
+        whole = picture.side_data
+    except ValueError:  # a later FFmpeg knows more kinds (31 is Exif)
+        whole = _without_unnamed(picture).side_data
+    return {data.type: bytes(data) for data in whole}
+
+
+def _without_unnamed(picture: Any) -> Any:
+    graph = Graph()
+    nodes = [
+        graph.add_buffer(
+            width=picture.width, height=picture.height, format=picture.format, time_base=Fraction(1, 1000)
+        )
+    ]
+    numbers: list[Any] = [kind.value for kind in SideDataType]
+    first = max(numbers) + 1
+    for number in range(first, first + 64):
+        try:
+            nodes.append(graph.add("sidedata", f"mode=delete:type={number}"))
+        except (FFmpegError, ValueError):
+            break  # FFmpeg knows no such number either
+    graph.link_nodes(*nodes, graph.add("buffersink")).configure()
+    graph.push(picture)
+    return graph.pull()
+
+
+def _stated_peak_nits(side_data: _SideData) -> float | None:
+    """MaxCLL, the light of the brightest pixel, where the file states it believably."""
+    data = side_data.get(SideDataType.CONTENT_LIGHT_LEVEL, b"")
+    brightest = struct.unpack("=I", data[:4])[0] if len(data) >= 4 else 0
+    return float(brightest) if 100 <= brightest <= 10000 else None
+
+
 # Display matrices are 3x3 fixed point; the upper left 2x2 (rounded to -1, 0, 1) says how to turn.
 _Turn = tuple[int, int, int, int]
 _IDENTITY: _Turn = (1, 0, 0, 1)
 _TURNS_THAT_KEEP_AXES: tuple[_Turn, ...] = ((1, 0, 0, 1), (-1, 0, 0, -1), (-1, 0, 0, 1), (1, 0, 0, -1))
 
 
-def _turn(picture: Any) -> _Turn | None:
-    """The turn or flip that displays ``picture`` upright; None if it is upright already."""
-    try:
-        data = bytes(picture.side_data["DISPLAYMATRIX"])
-    except KeyError:
+def _turn(side_data: _SideData) -> _Turn | None:
+    """The turn or flip that displays a picture upright; None if it is upright already."""
+    data = side_data.get(SideDataType.DISPLAYMATRIX, b"")
+    if len(data) < 36:
         return None
     matrix = struct.unpack("=9i", data[:36])
     a, b, c, d = (int(np.sign(v)) if abs(v) > 1 << 15 else 0 for v in (*matrix[0:2], *matrix[3:5]))
@@ -237,12 +329,11 @@ def _turn(picture: Any) -> _Turn | None:
 def _upright(image: Any, turn: _Turn) -> Any:
     """Pixel (x, y) goes to (a x + c y, b x + d y), shifted into view."""
     a, b, c, d = turn
-    pixels = image.view("V3")[..., 0]  # moved whole: half the time of moving three channels
+    size = image.dtype.itemsize
+    pixels = np.ascontiguousarray(image).view(f"V{3 * size}")[
+        ..., 0
+    ]  # moved whole: half the time of three channels
     if a == 0:
         pixels, a, d = pixels.T, c, b
     turned = np.ascontiguousarray(pixels[::d, ::a])
-    return turned.view(np.uint8).reshape(*turned.shape, 3)
-
-
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error).strip().splitlines()[0]
+    return turned.view(image.dtype).reshape(*turned.shape, 3)
