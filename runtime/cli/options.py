@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 from ..bundle.reader import open_bundle
 from ..edit.editor import Editor, parse_edits
@@ -15,6 +16,7 @@ from ..errors import EditError, SinkError
 from ..mark.badge import CORNERS, SIZE, SIZES, Badge, Corner
 from ..mark.marker import Marker
 from ..pipeline import Pipeline
+from ..presets import Preset, Presets
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,6 +62,7 @@ _OPTIONS = (
     ),
     click.option("--style", "-s", default="photo", show_default=True, help="Generator: photo, toon ..."),
     composite_option,
+    click.option("--preset", metavar="NAME", help="A look that was saved in `doppelgan serve`."),
     click.option(
         "--truncation",
         type=FiniteRange(0, 1.5),
@@ -107,6 +110,7 @@ def make_pipeline(
     edits: tuple[str, ...],
     backend: str | None,
     threads: int | None,
+    preset: str | None = None,
     badge: str = CORNERS[2],
     badge_size: float = SIZE,
     watermark: bool = True,
@@ -114,6 +118,8 @@ def make_pipeline(
 ) -> Pipeline:
     """Open the bundle, build the pipeline that the options describe, say what is odd about the edits."""
     chosen = parse_edits(edits)
+    if preset is not None:
+        chosen, settings = with_preset(Presets().read(preset), chosen, settings)
     opened = open_bundle(bundle, backend=backend, threads=threads)
     encoder = opened.manifest.encoder
     if settings.get("steps") is not None and (encoder is None or encoder.loop == "one-pass"):
@@ -138,6 +144,19 @@ def make_marker(badge: str, badge_size: float, watermark: bool, composite: str) 
         )
     sign = None if badge == "off" else Badge(cast(Corner, badge), badge_size)
     return Marker("avatar" if composite == "replace" else "edited", sign, watermark)
+
+
+def with_preset(
+    preset: Preset, edits: dict[str, float], settings: dict[str, Any]
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Edits and settings as the preset says; what was given on the command line goes before it."""
+    context = click.get_current_context(silent=True)
+
+    def given(name: str) -> bool:
+        return context is not None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+    looks = {"style": preset.style, "composite": preset.composite, "truncation": preset.truncation}
+    return {**preset.edits, **edits}, settings | {n: look for n, look in looks.items() if not given(n)}
 
 
 def make_folder(path: Path) -> None:

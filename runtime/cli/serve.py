@@ -14,6 +14,7 @@ import click
 
 from ..edit import parse_edits
 from ..errors import DoppelganError, SinkError
+from ..mark.badge import CORNERS
 from ..presets import Presets
 from .options import composite_option
 
@@ -48,6 +49,13 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option("--edit", "-e", "edits", multiple=True, metavar="NAME=VALUE", help="An edit to begin with.")
 @click.option("--style", "-s", default="photo", show_default=True, help="Generator: photo, toon ...")
 @composite_option
+@click.option(
+    "--badge",
+    type=click.Choice([*CORNERS, "off"]),
+    default=CORNERS[2],
+    show_default=True,
+    help="Corner of the sign that tells viewers what AI did here.",
+)
 @click.option("--preset", default=None, help="A saved look to begin with.")
 @click.option(
     "--password", is_flag=True, help="Ask for a password that the page will want ($DOPPELGAN_PASSWORD)."
@@ -72,6 +80,7 @@ def command(
     edits: tuple[str, ...],
     style: str,
     composite: str,
+    badge: str,
     preset: str | None,
     password: bool,
     tls_cert: Path | None,
@@ -103,13 +112,19 @@ def command(
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("expected both --tls-cert and --tls-key, or neither")
     _check_host(host, secret, tls_cert)
-    settings: dict[str, object] = {"edits": parse_edits(edits), "style": style, "composite": composite}
+    settings: dict[str, object] = {
+        "edits": parse_edits(edits),
+        "style": style,
+        "composite": composite,
+        "badge": badge,
+    }
     if preset is not None:
         saved = Presets().read(preset)
         settings = {
             "edits": {**saved.edits, **parse_edits(edits)},
             "style": saved.style,
             "composite": saved.composite,
+            "badge": badge,
             "truncation": saved.truncation,
             "blend": saved.blend,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
@@ -13,6 +13,7 @@ from ..bundle import Bundle
 from ..composite import Mode
 from ..edit import Editor
 from ..errors import EditError
+from ..mark.badge import CORNERS, Corner
 from ..presets import Preset
 
 MODES: Final[tuple[str, ...]] = get_args(Mode)
@@ -36,6 +37,7 @@ class Controls(Struct, frozen=True, kw_only=True):
     truncation: Truncation = 1.0
     blend: Share = 1.0  # of the result over the camera's picture
     identity_lock: bool = True
+    badge: Corner | Literal["off"] = CORNERS[2]  # where the sign is that tells viewers what AI did
     max_faces: Faces = 1
     steps: Steps | None = None  # of a ReStyle encoder's loop; null: the bundle's own
 
@@ -50,6 +52,7 @@ class Changes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     truncation: Truncation | UnsetType = UNSET
     blend: Share | UnsetType = UNSET
     identity_lock: bool | UnsetType = UNSET
+    badge: Corner | Literal["off"] | UnsetType = UNSET
     max_faces: Faces | UnsetType = UNSET
     steps: Steps | UnsetType | None = UNSET
 

@@ -121,7 +121,11 @@ class Desk:
         with self._turning:
             now = self.controls
             plain = Controls(
-                bundle=now.bundle, style=now.style, composite=now.composite, max_faces=now.max_faces
+                bundle=now.bundle,
+                style=now.style,
+                composite=now.composite,
+                badge=now.badge,
+                max_faces=now.max_faces,
             )
             return self._use(plain, self.history.set)
 

@@ -25,7 +25,7 @@ from ..errors import EditError, SourceError
 from ..pictures.files import decode_picture
 from ..types import Image
 from .controls import Controls
-from .studio import build_pipeline
+from .studio import build_pipeline, marker_of
 
 MOST_PICTURES: Final = 24
 MOST_PIXELS: Final = 50_000_000  # of one picture
@@ -149,7 +149,9 @@ class Gallery:
         codes = truncate(mix(codes, others, rows, weight), bundle.latent_avg, controls.truncation)
         codes = Editor(bundle.directions, bundle.latent_avg).apply(codes, controls.edits)
         picture_planes = bundle.synthesize(codes, controls.style)[0]
-        return Compositor(controls.composite).apply(frame.copy(), picture_planes, crop, face)
+        image = Compositor(controls.composite).apply(frame.copy(), picture_planes, crop, face)
+        marker_of(controls).apply(image, None if controls.composite == "replace" else frame, [crop])
+        return image
 
     def _own(self, live: Bundle) -> Bundle:
         """The same bundle with sessions of its own: the live run's are used by another thread."""

@@ -24,7 +24,8 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from ..errors import SinkError
-from ..sink.video import BT709, CODECS, LIMITED, bgr_to_yuv
+from ..sink.video import CODECS, LIMITED, bgr_to_yuv
+from ..source.color import BT709
 from .studio import Result, Studio
 
 TIME_BASE: Final = Fraction(1, 60000)

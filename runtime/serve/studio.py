@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from ..bundle import Bundle
 from ..errors import DoppelganError, SourceError
+from ..mark.badge import Badge
+from ..mark.marker import Marker
 from ..pipeline import Pipeline
 from ..schedule.watchdog import Lost, State, Watchdog, no_signal
 from ..timing import Clock, Report
@@ -288,6 +290,7 @@ class Studio:
             or controls.max_faces != old.max_faces
             or controls.identity_lock != old.identity_lock
             or controls.composite != old.composite
+            or controls.badge != old.badge
         )
         if rebuilt:
             self._pipeline = self._build(bundle, controls)
@@ -332,7 +335,14 @@ def build_pipeline(bundle: Bundle, controls: Controls, *, smoothing: bool = True
         steps=controls.steps,
         smoothing=smoothing,
         identity_lock=controls.identity_lock,
+        marker=marker_of(controls),
     )
+
+
+def marker_of(controls: Controls) -> Marker:
+    """Badge and watermark as the commands put them on."""
+    badge = None if controls.badge == "off" else Badge(controls.badge)
+    return Marker("avatar" if controls.composite == "replace" else "edited", badge)
 
 
 def _blend(before: Image, after: Image, share: float) -> Image:

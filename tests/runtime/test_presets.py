@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
+from doppelgan.runtime.cli import group, image
+from doppelgan.runtime.cli.options import make_pipeline
 from doppelgan.runtime.errors import EditError
+from doppelgan.runtime.pictures import write_image
+from doppelgan.runtime.pipeline import Pipeline
 from doppelgan.runtime.presets import Preset, Presets, data_folder
+
+from ..conftest import ROOT
 
 LOOK = Preset(bundle="demo", style="toon", edits={"age": 0.5}, truncation=0.7)
 
@@ -58,3 +66,31 @@ def test_the_folder_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert data_folder() == tmp_path
     Presets().write("a", LOOK)
     assert (tmp_path / "presets" / "a.json").is_file()
+
+
+def test_commands_look_as_a_preset_says_but_for_what_they_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOPPELGAN_DATA", str(tmp_path))
+    Presets().write("cartoon", Preset(style="toon", composite="replace", edits={"age": 0.5}, truncation=0.6))
+    seen: list[Pipeline] = []
+    monkeypatch.setattr(
+        image, "make_pipeline", lambda **given: seen.append(make_pipeline(**given)) or seen[-1]
+    )
+    write_image(tmp_path / "a.png", np.full((64, 64, 3), 90, np.uint8))
+    arguments = [
+        "image",
+        str(tmp_path / "a.png"),
+        "--preset",
+        "cartoon",
+        "-b",
+        str(ROOT / "engines" / "demo"),
+    ]
+    for number, more in enumerate(([], ["--style", "photo", "-e", "smile=1", "-e", "age=-1"])):
+        done = CliRunner().invoke(group, [*arguments, "-o", str(tmp_path / f"{number}.png"), *more])
+        assert done.exit_code == 0, done.output
+    looks = [(one.style, one.composite, one.truncation, one.edits) for one in seen]
+    assert looks == [
+        ("toon", "replace", 0.6, {"age": 0.5}),
+        ("photo", "replace", 0.6, {"age": -1.0, "smile": 1.0}),
+    ]

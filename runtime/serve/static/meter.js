@@ -42,6 +42,9 @@ export class Meter {
     box.replaceChildren(track, names);
   }
 
+  /** When the last measured picture was shown, ms. */
+  newest() { return this.#samples.at(-1)?.[0] ?? 0; }
+
   figures() {
     const ages = this.#samples.filter(([when]) => when > performance.now() - 10000).map(([, age]) => age).sort((a, b) => a - b);
     const at = (share) => ages[Math.min(ages.length - 1, Math.floor(ages.length * share))];

@@ -5,6 +5,7 @@ import { find, t } from "./texts.js";
 const $ = (id) => document.getElementById(id);
 const GROUPS = ["person", "expression", "hair", "looks", "pose", "more"];
 const OPEN = new Set(JSON.parse(localStorage.getItem("doppelgan.open") ?? '["person","expression","hair"]'));
+const BADGES = ["top-left", "top-right", "bottom-left", "bottom-right", "off"];
 const words = (name) => name.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
 export const nameOf = (direction) => find(`name.${direction}`) ?? words(direction);
 
@@ -25,6 +26,8 @@ export class Panel {
     this.#dial("blend", (value) => ({ blend: value }), 1);
     this.#dial("truncation", (value) => ({ truncation: value }), 1);
     $("lock").onchange = () => this.change({ identity_lock: $("lock").checked });
+    $("badge").append(...BADGES.map((place) => new Option(find(`badge.${place}`) ?? words(place), place)));
+    $("badge").onchange = () => this.change({ badge: $("badge").value });
     $("faces").onchange = () => $("faces").reportValidity() && this.change({ max_faces: Number($("faces").value) });
     $("text").onchange = () => this.#typed();
     $("save-form").onsubmit = ({ submitter }) => submitter.value === "save" && this.#save($("save-name").value.trim());
@@ -173,6 +176,7 @@ export class Panel {
     set($("blend"), controls.blend);
     set($("truncation"), controls.truncation);
     $("lock").checked = controls.identity_lock;
+    $("badge").value = controls.badge;
     $("faces").value = controls.max_faces;
     for (const group of $("groups").children) {
       const count = group.querySelectorAll(".dial.on").length;
