@@ -15,6 +15,7 @@ from doppelgan.runtime.edit.direction_files import MANY, StyleSpaceOffset, read_
 from doppelgan.runtime.errors import EditError
 from numpy.typing import NDArray
 
+from .checkpoints.array_files import read_arrays
 from .networks.stylegan2 import Affine, GeneratorWeights
 
 _SEFA = re.compile(r"(?:([A-Za-z0-9_-]+)=)?sefa(?::(\d+)(?:,(\d+),(\d+))?)?")
@@ -110,7 +111,7 @@ def _read(text: str | Path, weights: GeneratorWeights) -> list[Direction]:
     if asked is None:
         return [
             style_space_direction(found, weights) if isinstance(found, StyleSpaceOffset) else found
-            for found in read_directions(text, weights.n_styles, weights.w_dim)
+            for found in read_directions(text, weights.n_styles, weights.w_dim, read_arrays)
         ]
     name, index, first, last = asked.groups()
     rows = None if first is None else (int(first), int(last))

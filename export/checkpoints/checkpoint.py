@@ -24,7 +24,7 @@ from .module_attributes import Modules, read_attributes
 from .nvidia_pickle import CONVERTERS, ModuleRecord, read_pickle
 from .tensors import TensorTable, require_finite
 
-_LEGACY_TORCH = bytes.fromhex(
+LEGACY_TORCH = bytes.fromhex(
     "80028a0a6cfc9c46f9206aa850192e"
 )  # pickled magic number of torch.save before 1.6
 Layout = Literal["rosinality", "nvidia"]
@@ -77,8 +77,8 @@ def _read_container(path: Path) -> Any:
         raise CheckpointError(
             f"{path}: expected a readable file, got {error.strerror}; check the path"
         ) from None
-    if head[:2] == b"PK" or head.startswith(_LEGACY_TORCH):
-        return _read_torch(path, mmap=head[:2] == b"PK")
+    if head[:2] == b"PK" or head.startswith(LEGACY_TORCH):
+        return read_torch(path, mmap=head[:2] == b"PK")
     if head[:1] == b"\x80":
         return read_pickle(path)
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
@@ -93,7 +93,8 @@ def _read_container(path: Path) -> Any:
     )
 
 
-def _read_torch(path: Path, *, mmap: bool) -> Any:
+def read_torch(path: Path, *, mmap: bool) -> Any:
+    """What torch.save wrote, data only. Raises CheckpointError, which names what is not data."""
     if mmap and not zipfile.is_zipfile(path):
         raise CheckpointError(
             f"{path.name}: expected a complete torch file, got a truncated one "

@@ -49,15 +49,13 @@ class StyledConv:
 
     affine: Affine
     weight: Tensor  # [O, I, 3, 3]
-    demod: (
-        Tensor  # [O, I], squared weights summed over the kernel, over gain^2: carries the activation's gain
-    )
+    demod: Tensor  # [O, I], squared weights summed over the kernel, over the activation's gain^2: carries it
     demod_eps: float
     noise: Tensor  # [1, 1, R, R], times its strength and the gain
     bias: Tensor  # [O], times the gain
-    slope: float  # of the leaky ReLU: 0.2; 0 is a ReLU, 1 none
     fir: Tensor | None  # [k, k], sums to 4: present if the convolution doubles the resolution
     clamp: float | None  # of the activations after the gain
+    slope: float = SLOPES["lrelu"]  # of the leaky ReLU; 0 is a ReLU, 1 none
 
 
 @dataclass(frozen=True)

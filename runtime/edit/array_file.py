@@ -1,12 +1,13 @@
-"""Read numbers from ``.npy``, ``.npz``, safetensors and torch files, telling the layout by content.
+"""Read numbers from ``.npy`` and ``.npz`` files, telling the layout by content.
 
-Data only: object arrays are refused, nothing in a file is executed.
+Data only: object arrays are refused, nothing in a file is executed. Torch files and safetensors are read by
+``doppelgan export``, which has their libraries.
 """
 
 from __future__ import annotations
 
-import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +15,65 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EditError
-from .torch_file import read_torch_file
 
 MAX_BYTES = 1 << 30  # after decompression
-
-_SAFETENSORS = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "<i1",
-    "U8": "<u1",
-}
+_MOST_ENTRIES = 10_000  # of nested dicts and lists
 
 
 def read_array_file(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays by name; a lone array is named ``""``, nested ones ``outer/inner``.
+    """All arrays by name; a lone array is named ``""``.
 
     Raises EditError if there is no such file, it is damaged, of no known layout, or holds no numbers.
     """
     try:
         with path.open("rb") as file:
-            head = file.read(9)
+            head = file.read(16)
         arrays = _read(path, head)
-    except (OSError, EOFError, MemoryError, ValueError, zipfile.BadZipFile) as error:
-        if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
-            raise EditError(f"{path}: expected a file, got {error.strerror}; check the path") from None
-        raise EditError(
-            f"{path.name}: expected numbers in a complete .npy, .npz, .safetensors or .pt file, "
-            f"got one that cannot be read ({str(error).splitlines()[0] if str(error) else 'damaged'}); "
-            "download it again, or save plain number arrays"
-        ) from None
+    except EditError:
+        raise
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise EditError(f"{path}: expected a file, got {error.strerror}; check the path") from None
+    except Exception as error:  # what NumPy raises on damaged data has no common base
+        raise EditError(_damaged(path, error)) from None
+    return require_numbers(arrays, path)
+
+
+def require_numbers(arrays: dict[str, NDArray[Any]], path: Path) -> dict[str, NDArray[Any]]:
+    """Those that hold numbers; EditError if none does."""
     arrays = {name: array for name, array in arrays.items() if array.dtype.kind in "fiu" and array.size}
     if not arrays:
         raise EditError(f"{path.name}: expected arrays of numbers, got none; is it a direction or a code?")
     return arrays
+
+
+def flattened(
+    content: Any,  # arrays (of whatever library) in dicts and lists
+    path: Path,
+    to_array: Callable[[Any], NDArray[Any] | None],  # None for what is no array; may raise ValueError
+) -> dict[str, NDArray[Any]]:
+    """All arrays by name, nested ones ``outer/inner``. Raises EditError for one too large or too deep."""
+    arrays: dict[str, NDArray[Any]] = {}
+    stack: list[tuple[str, Any]] = [("", content)]
+    for _ in range(_MOST_ENTRIES):
+        if not stack:
+            return arrays
+        name, value = stack.pop()
+        try:
+            array = to_array(value)
+        except (ValueError, TypeError, RuntimeError, MemoryError) as error:
+            raise EditError(_damaged(path, error)) from None
+        if array is not None:
+            arrays[name] = array
+            continue
+        items: list[tuple[Any, Any]] = []
+        if isinstance(value, dict):
+            items = list(value.items())
+        elif isinstance(value, list | tuple):
+            items = list(enumerate(value))
+        stack += [(f"{name}/{key}" if name else str(key), child) for key, child in reversed(items)]
+    raise EditError(
+        f"{path.name}: expected a few arrays, got more than {_MOST_ENTRIES} entries; save them alone"
+    )
 
 
 def _read(path: Path, head: bytes) -> dict[str, NDArray[Any]]:
@@ -65,44 +87,17 @@ def _read(path: Path, head: bytes) -> dict[str, NDArray[Any]]:
                 raise ValueError(f"more than {MAX_BYTES >> 20} MiB when unpacked")
             with np.load(path, allow_pickle=False) as npz:
                 return {name: npz[name] for name in npz.files}
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
-        return _read_safetensors(path.read_bytes())
-    found: dict[str, NDArray[Any]] = {}
-    _flatten(read_torch_file(path), "", found)
-    return found
+    if head.startswith((b"PK", b"\x80")) or head[8:9] == b"{":
+        raise EditError(
+            f"{path.name}: expected a .npy or .npz file, got a torch or safetensors file; "
+            "`doppelgan export --direction` reads those into a bundle"
+        )
+    raise ValueError("no file of NumPy")
 
 
-def _flatten(value: Any, name: str, found: dict[str, NDArray[Any]]) -> None:
-    if isinstance(value, np.ndarray):
-        found[name] = value
-        return
-    items: list[tuple[Any, Any]] = []
-    if isinstance(value, dict):
-        items = list(value.items())
-    elif isinstance(value, list | tuple):
-        items = list(enumerate(value))
-    for key, child in items:
-        _flatten(child, f"{name}/{key}" if name else str(key), found)
-
-
-def _read_safetensors(data: bytes) -> dict[str, NDArray[Any]]:
-    """The layout: int64 length of a JSON header, the header, then the numbers."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    body = data[8 + length :]
-    found: dict[str, NDArray[Any]] = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        try:
-            dtype, shape = np.dtype(_SAFETENSORS[entry["dtype"]]), [int(size) for size in entry["shape"]]
-            start, end = (int(offset) for offset in entry["data_offsets"])
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"tensor {name!r} has an unknown entry ({error})") from None
-        if not 0 <= start <= end <= len(body) or min(shape, default=0) < 0:
-            raise ValueError(f"tensor {name!r} reaches beyond the end")
-        array = np.frombuffer(body[start:end], dtype).reshape(shape)
-        if entry["dtype"] == "BF16":
-            array = (array.astype(np.uint32) << 16).view(np.float32)
-        found[name] = array
-    return found
+def _damaged(path: Path, error: Exception) -> str:
+    reason = str(error).splitlines()[0] if str(error) else "damaged"
+    return (
+        f"{path.name}: expected numbers in a complete file, got one that cannot be read ({reason}); "
+        "download it again, or save plain number arrays"
+    )

@@ -25,6 +25,7 @@ Signs are those of the file; for ``age`` and ``smile`` of InterFaceGAN plus mean
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ __all__ = [
     "save_codes",
 ]
 
+ArrayReader = Callable[[Path], Mapping[str, NDArray[Any]]]  # raises EditError
 MANY = 10  # taken from a file that holds many, when none is picked
 
 _SPEC = re.compile(r"(?:(?P<name>[A-Za-z0-9_-]+)=)?(?P<file>.+?)(?::(?P<pick>\d+(?:,\d+){0,2}))?")
@@ -95,7 +97,7 @@ def parse_spec(text: str | Path) -> DirectionSpec:
 
 
 def load_directions(text: str | Path, n_styles: int, w_dim: int) -> list[Direction]:
-    """Directions of a file, for a generator with codes [n_styles, w_dim].
+    """Directions of a ``.npy`` or ``.npz`` file, for a generator with codes [n_styles, w_dim].
 
     Raises EditError if the file holds none, one that does not fit, or one in StyleSpace.
     """
@@ -110,10 +112,15 @@ def load_directions(text: str | Path, n_styles: int, w_dim: int) -> list[Directi
     return found
 
 
-def read_directions(text: str | Path, n_styles: int, w_dim: int) -> list[Direction | StyleSpaceOffset]:
+def read_directions(
+    text: str | Path,
+    n_styles: int,
+    w_dim: int,
+    read: ArrayReader = read_array_file,  # `doppelgan export` has one that knows more kinds of files
+) -> list[Direction | StyleSpaceOffset]:
     """As :func:`load_directions`, with StyleSpace edits as they are."""
     spec = parse_spec(text)
-    arrays = read_array_file(spec.path)
+    arrays = read(spec.path)
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             label = f"{spec.path.name}: {name}" if name else spec.path.name
@@ -196,7 +203,7 @@ def _offset(name: str, array: NDArray[Any], spec: DirectionSpec, n_styles: int, 
 
 
 def _ganspace(
-    spec: DirectionSpec, arrays: dict[str, NDArray[Any]], n_styles: int, w_dim: int
+    spec: DirectionSpec, arrays: Mapping[str, NDArray[Any]], n_styles: int, w_dim: int
 ) -> list[Direction]:  # fmt: skip
     mean, components, spread = arrays["mean"].ravel(), arrays["comp"], arrays["std"].ravel()
     count = len(components) if components.ndim else 0
@@ -239,7 +246,9 @@ def _pick(spec: DirectionSpec, count: int) -> list[tuple[str, int]]:
     return [(spec.name or f"{stem}-{spec.index}", spec.index)]
 
 
-def _style_space(spec: DirectionSpec, arrays: dict[str, NDArray[Any]], w_dim: int) -> StyleSpaceOffset | None:
+def _style_space(
+    spec: DirectionSpec, arrays: Mapping[str, NDArray[Any]], w_dim: int
+) -> StyleSpaceOffset | None:
     """The edit if the arrays look like one of S: triples [k,3], or a vector for each numbered layer."""
     changes: list[tuple[int, int, float]] = []
     lone = next(iter(arrays.values())) if len(arrays) == 1 else None
