@@ -3,6 +3,7 @@
 ``Encoder``        one pass (pSp, e4e, ours), or ReStyle's loop of residues
 ``LatentSmoother`` one-euro filter on codes: calm when still, quick when moving
 ``IdentityLock``   what the encoder reads of appearance is averaged over time, what moves is not
+``RelativeMotion`` an enrolled person moves as the driver moves away from their own neutral face
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Encoder:
         latent_avg: Floats,  # [n_styles, w_dim]
         generator: Session | None = None,  # needed by ReStyle
         landmarks: Session | None = None,  # needed where the encoder takes landmarks and none are given
+        appearance: Floats | None = None,  # [a]: of the person that the bundle was enrolled for
     ) -> None:
         self._session = session
         self._info = info
@@ -39,7 +41,12 @@ class Encoder:
         shapes = {spec.name: spec.shape for spec in session.inputs}
         self.takes_landmarks = "landmarks" in shapes
         self.appearance_size = shapes["memory"][-1] if "memory" in shapes else 0  # 0: it has no memory
+        self._appearance = appearance
         self._average_picture: Floats | None = None  # pooled picture of the average code, made once
+
+    def new_lock(self) -> IdentityLock:
+        """A memory for a face not seen before; in a bundle of one person, of that person for good."""
+        return IdentityLock(self.appearance_size, start=self._appearance)
 
     def __call__(
         self,
@@ -84,7 +91,7 @@ class Encoder:
                 feeds["landmarks"] = np.ascontiguousarray(landmarks, np.float32)
             if not self.appearance_size:
                 return [self._session.run(feeds)["codes"]]
-            lock = lock or IdentityLock(self.appearance_size)
+            lock = lock or self.new_lock()
             answer = self._session.run(feeds | lock.feeds())
             lock.keep(answer["appearance"])
             return [answer["codes"]]
@@ -166,19 +173,35 @@ class IdentityLock:
     An encoder with a memory reads appearance and motion apart. It takes ``trust`` times the appearance in
     ``memory`` and the rest from the crop, and answers with the mixture, which is remembered: a running mean
     of the whole time at first, an exponential one after that. Pose, expression and gaze never pass through.
+
+    With a ``start``, the appearance of an enrolled person, nothing is read from the crop.
     """
 
-    def __init__(self, appearance_size: int, memory_s: float = 20.0) -> None:
+    def __init__(
+        self,
+        appearance_size: int,
+        memory_s: float = 20.0,
+        start: Floats | None = None,  # float32 [a] or [1,a]
+    ) -> None:
         if appearance_size < 1:
             raise ValueError(f"appearance_size: expected 1 or more, got {appearance_size}: no memory to lock")
+        if start is not None and start.size != appearance_size:
+            raise ValueError(
+                f"start: expected an appearance of {appearance_size} numbers, got {list(start.shape)}"
+            )
+        self._fixed = start is not None
         self.memory: Floats = np.zeros((1, appearance_size), np.float32)
-        self.trust = 0.0  # of the next code in the memory, 0..1
+        if start is not None:
+            self.memory[0] = start.reshape(-1)
+        self.trust = 1.0 if self._fixed else 0.0  # of the next code in the memory, 0..1
         self._memory_s = memory_s
         self._seen_s = 0.0
         self._time_s: float | None = None
 
     def advance(self, time_s: float) -> None:
         """The next code is of ``time_s``."""
+        if self._fixed:
+            return
         if self._time_s is not None:
             step_s = max(time_s - self._time_s, 1e-3)
             self._seen_s = min(self._seen_s + step_s, self._memory_s)
@@ -191,7 +214,37 @@ class IdentityLock:
 
     def keep(self, appearance: Floats) -> None:
         """Remember the encoder's answer [1,a]."""
+        if self._fixed:
+            return
         self.memory = np.array(appearance, np.float32)
+
+
+class RelativeMotion:
+    """Moves one person by another's change from their own neutral face: ``pivot + codes - neutral``.
+
+    For a person who does not look straight ahead, and for encoders that cannot tell motion from looks.
+    Neutral is the driver's mean over the first ``settle_s`` seconds.
+    """
+
+    def __init__(
+        self,
+        pivot: Floats,  # float32 [n_styles, w_dim]: the code of the person who is moved
+        settle_s: float = 1.0,
+    ) -> None:
+        self._pivot = pivot[None]
+        self._settle_s = settle_s
+        self._neutral: Floats | None = None
+        self._frames = 0
+        self._began_s = 0.0
+
+    def __call__(self, codes: Floats, time_s: float) -> Floats:
+        """codes [1, n_styles, w_dim] of the driver at ``time_s`` -> of the person moved, same shape."""
+        if self._neutral is None:
+            self._neutral, self._began_s = codes.copy(), time_s
+        if time_s - self._began_s <= self._settle_s:
+            self._frames += 1
+            self._neutral += (codes - self._neutral) / self._frames
+        return np.asarray(self._pivot + codes - self._neutral, np.float32)
 
 
 def _weight(cutoff_hz: float, step_s: float) -> float:

@@ -22,6 +22,7 @@ The manifest is UTF-8 JSON with exactly the fields of :class:`Manifest`:
 ``files``                   name -> :class:`DataFile`: ``latent``, ``directions``, ``card``
 ``directions``              name -> :class:`DirectionInfo`; arrays live in the ``directions`` file
 ``sources``                 the files that the bundle was made from, with sha256 and layout
+``enrollment``              of a bundle of one person: what it was tuned from and how, see :class:`Enrollment`
 
 Networks and their tensors (all float32 unless the network's ``precision`` says otherwise, fixed shapes,
 batch 1):
@@ -43,7 +44,9 @@ network                inputs                                                   
 
 ``latent.npz`` holds float32 arrays: ``latent_avg`` [n_styles,w_dim]; optionally ``w_std`` [w_dim], the
 spread of W; ``appearance_std`` [a], how much the encoder's ``appearance`` differs between people;
-``samples`` [m,n_styles,w_dim], codes of invented people.
+``samples`` [m,n_styles,w_dim], codes of invented people. A bundle of one person adds ``pivot``
+[n_styles,w_dim], the code that it was tuned at, and, where the encoder has a memory, ``appearance`` [a],
+what the memory starts from.
 """
 
 from __future__ import annotations
@@ -96,6 +99,7 @@ class EncoderInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     kind: str  # the checkpoint's encoder_type, or "demo"
     loop: Literal["one-pass", "restyle"] = "one-pass"
     steps: int = 1  # of the ReStyle loop
+    generator: str = ""  # network that draws in the loop; none: the first of ``generators``
 
 
 class DataFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,6 +129,20 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     license: str = ""
 
 
+class Enrollment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a bundle of one person came about. Their picture is not in it unless they asked for that."""
+
+    base: str  # name of the bundle that was tuned
+    base_sha256: str  # of its generator that was tuned
+    frames: int  # of the person
+    steps: int
+    cpu_s: float  # processor time of the tuning
+    psnr_db: tuple[float, float]  # of the person's calm frame, before and after
+    date: str  # ISO 8601
+    consent: str  # who confirmed that the person consented
+    motion: Literal["absolute", "relative"] = "absolute"  # how a driver moves it unless told otherwise
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """manifest.json; fields as documented at the top of this module."""
 
@@ -146,6 +164,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     encoder: EncoderInfo | None = None
     directions: dict[str, DirectionInfo] = {}
     sources: tuple[Source, ...] = ()
+    enrollment: Enrollment | None = None
 
 
 def read_manifest(data: bytes, where: str) -> Manifest:
@@ -191,6 +210,10 @@ def _check(manifest: Manifest, where: str) -> None:
             raise BundleError(f"{where}: has encoder settings but no network 'encoder'")
         channels = 6 if manifest.encoder.loop == "restyle" else 3
         crop = (1, channels, manifest.crop_size, manifest.crop_size)
+        if manifest.encoder.generator and manifest.encoder.generator not in manifest.networks:
+            raise BundleError(
+                f"{where}: the encoder names network {manifest.encoder.generator!r}, which is not there"
+            )
         _expect(where, "encoder", network.inputs, "crop", crop)
         _expect(where, "encoder", network.outputs, "codes", code)
         memory = {t.name: t.shape for t in network.inputs}.get("memory")

@@ -15,7 +15,8 @@ from .align import align
 from .bundle.reader import Bundle
 from .composite import Compositor
 from .edit.editor import Editor, truncate
-from .encode import IdentityLock, LatentSmoother
+from .encode import IdentityLock, LatentSmoother, RelativeMotion
+from .errors import EditError
 from .mark.marker import Marker
 from .synthesize import Synthesizer
 from .timing import Clock
@@ -24,6 +25,7 @@ from .track.tracker import Tracker
 from .types import Crop, Face, Floats, Image, check_image
 
 Lost = Literal["frame", "hold", "blank"]
+Motion = Literal["absolute", "relative"]
 FRAME_S = 1 / 30  # assumed between frames whose time is not given
 REMEMBER_S = 5.0  # how long a face that left keeps its state; the tracker keeps its id for less
 _LOCKED_BETA = 6.0  # of `LatentSmoother`; with 1 mouths lag: r 0.84 instead of 0.91
@@ -36,6 +38,7 @@ class Person:
     compositor: Compositor
     smoother: LatentSmoother | None
     lock: IdentityLock | None
+    motion: RelativeMotion | None = None
     face: Face | None = None
     crop: Crop | None = None
     seen_s: float = 0.0
@@ -61,6 +64,8 @@ class Pipeline:
         identity_lock: bool = True,  # steady appearance over time, where the encoder has a memory
         when_lost: Lost | None = None,  # no face: show the frame, hold the last result, or blank it
         marker: Marker | None = None,  # badge and watermark on what was synthesized; the commands pass one
+        motion: Motion | None = None,  # of an enrolled person; None: as the bundle says
+        codes: Floats | None = None,  # [1, n_styles, w_dim], drawn instead of what is read; videos move it
     ) -> None:
         self.bundle = bundle
         self.clock = Clock()
@@ -82,6 +87,8 @@ class Pipeline:
             smoothing=OneEuro() if smoothing else None,
             thorough=not smoothing,
         )
+        self._codes = codes
+        self._pivot = self._relative_to(motion) if codes is None or not smoothing else codes[0]
         self._known: dict[int, Person] = {}  # also those who left a moment ago and may come back
         self._latest: Image | None = None
         self._time_s = 0.0
@@ -173,7 +180,11 @@ class Pipeline:
         landmarks = crop.landmarks[None] if self._encoder.takes_landmarks else None
         if person.lock is not None:
             person.lock.advance(self._time_s)
+        if self._codes is not None and not self._smoothing:
+            return self._codes
         codes = self._encoder(crop.pixels, steps=self.steps, landmarks=landmarks, lock=person.lock)
+        if person.motion is not None:
+            codes = person.motion(codes, self._time_s)
         if person.smoother is not None:
             codes = person.smoother(codes, self._time_s)
         return codes
@@ -182,8 +193,30 @@ class Pipeline:
         return Person(
             compositor=Compositor(self.composite),
             smoother=self._new_smoother() if self._smoothing else None,
-            lock=IdentityLock(self._encoder.appearance_size) if self._identity_lock else None,
+            lock=self._encoder.new_lock() if self._identity_lock else None,
+            motion=None if self._pivot is None else RelativeMotion(self._pivot),
         )
+
+    def _relative_to(self, motion: Motion | None) -> Floats | None:
+        """The enrolled person's code, where motion is relative; None where it is absolute."""
+        enrollment = self.bundle.manifest.enrollment
+        if motion not in (None, "absolute", "relative"):
+            raise ValueError(f"motion: expected absolute or relative, got {motion!r}")
+        if motion == "relative" and enrollment is None:
+            raise EditError(
+                "motion relative: expected a bundle of one person to move, got one without; "
+                "make one with `doppelgan enroll`"
+            )
+        if motion == "relative" and not self._smoothing:
+            raise EditError(
+                "motion relative: expected a video or a camera, got unrelated pictures, "
+                "which have no neutral face to compare with; use absolute"
+            )
+        chosen = motion or ("absolute" if enrollment is None else enrollment.motion)
+        if chosen == "absolute" or not self._smoothing:
+            return None
+        pivot: Floats = self.bundle.latent["pivot"]
+        return pivot
 
     def _new_smoother(self) -> LatentSmoother:
         spread = self.bundle.latent.get("w_std", 1.0)

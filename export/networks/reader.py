@@ -55,8 +55,9 @@ class SynthesisFile:
         """A new module that draws the same pictures."""
         network = self.network
         channels = [network.constant.shape[0], *(conv.demod.shape[0] for conv in network.convs[2::2])]
-        clamp = min(conv.clamp for conv in network.convs)
-        module = Synthesis(channels, network.w_dim, clamp=clamp if math.isfinite(clamp) else None)
+        module = Synthesis(channels, network.w_dim)
+        for (_, layer), known in zip(module.layers(), network.layers(), strict=True):
+            layer.clamp = known.clamp if math.isfinite(known.clamp) else None
         module.load_state_dict(synthesis_state(network))
         return module
 

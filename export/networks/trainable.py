@@ -9,7 +9,7 @@ convolution into four phases.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -106,11 +106,9 @@ class ChannelBias(nn.Module):
 
 
 class StyledConv(nn.Module):
-    def __init__(
-        self, inputs: int, outputs: int, w_dim: int, up: bool = False, clamp: float | None = None
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, w_dim: int, up: bool = False) -> None:
         super().__init__()
-        self.clamp = clamp
+        self.clamp: float | None = None  # of the activations
         self.conv = ModulatedConv(inputs, outputs, 3, w_dim, up=up)
         self.noise = NoiseInjection()
         self.activate = ChannelBias(outputs)
@@ -126,9 +124,9 @@ class StyledConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    def __init__(self, inputs: int, w_dim: int, up: bool, clamp: float | None = None) -> None:
+    def __init__(self, inputs: int, w_dim: int, up: bool) -> None:
         super().__init__()
-        self.clamp = clamp
+        self.clamp: float | None = None  # before it is added
         self.conv = ModulatedConv(inputs, 3, 1, w_dim, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
         if up:
@@ -154,26 +152,26 @@ def _up_fir(x: Tensor) -> Tensor:
 class Synthesis(nn.Module):
     """codes [n, n_styles, w_dim] -> picture [n, 3, size, size], nominally -1..1.
 
-    channels: one number per resolution 4, 8, 16 ... size. clamp: of activations and RGB, where there is one.
+    channels: one number per resolution 4, 8, 16 ... size.
     """
 
-    def __init__(self, channels: Sequence[int], w_dim: int, clamp: float | None = None) -> None:
+    def __init__(self, channels: Sequence[int], w_dim: int) -> None:
         super().__init__()
-        self.channels, self.w_dim, self.clamp = tuple(channels), w_dim, clamp
+        self.channels, self.w_dim = tuple(channels), w_dim
         self.n_styles = 2 * len(channels)
         self.input = nn.Module()
         self.input.register_parameter("input", nn.Parameter(torch.randn(1, channels[0], 4, 4)))
-        self.conv1 = StyledConv(channels[0], channels[0], w_dim, clamp=clamp)
-        self.to_rgb1 = ToRGB(channels[0], w_dim, up=False, clamp=clamp)
+        self.conv1 = StyledConv(channels[0], channels[0], w_dim)
+        self.to_rgb1 = ToRGB(channels[0], w_dim, up=False)
         self.convs = nn.ModuleList()
         self.to_rgbs = nn.ModuleList()
         self.noises = nn.Module()
         self.noises.register_buffer("noise_0", torch.randn(1, 1, 4, 4))
         for level in range(1, len(channels)):
             before, here, size = channels[level - 1], channels[level], 4 << level
-            self.convs.append(StyledConv(before, here, w_dim, up=True, clamp=clamp))
-            self.convs.append(StyledConv(here, here, w_dim, clamp=clamp))
-            self.to_rgbs.append(ToRGB(here, w_dim, up=True, clamp=clamp))
+            self.convs.append(StyledConv(before, here, w_dim, up=True))
+            self.convs.append(StyledConv(here, here, w_dim))
+            self.to_rgbs.append(ToRGB(here, w_dim, up=True))
             for i in (2 * level - 1, 2 * level):
                 self.noises.register_buffer(f"noise_{i}", torch.randn(1, 1, size, size))
 
@@ -181,17 +179,18 @@ class Synthesis(nn.Module):
     def size(self) -> int:
         return 4 << len(self.to_rgbs)
 
-    def modulations(self) -> Iterator[tuple[int, EqualLinear]]:
-        """Every layer that turns a row of the code into a style, with the number of its row."""
-        for level in range(len(self.channels)):
-            if level == 0:
-                yield 0, self.conv1.conv.modulation
-                yield 1, self.to_rgb1.conv.modulation
-                continue
-            layers = (self.convs[2 * level - 2], self.convs[2 * level - 1], self.to_rgbs[level - 1])
-            for row, layer in enumerate(layers, 2 * level - 1):
+    def layers(self) -> list[tuple[int, StyledConv | ToRGB]]:
+        """All layers in the order in which they draw, with the row of the codes that each reads.
+
+        One convolution and one RGB at 4 pixels, then two and one; an RGB shares its row with what follows it.
+        """
+        ordered: list[tuple[int, StyledConv | ToRGB]] = [(0, self.conv1), (1, self.to_rgb1)]
+        for level, to_rgb in enumerate(self.to_rgbs, 1):
+            three = (self.convs[2 * level - 2], self.convs[2 * level - 1], to_rgb)
+            for row, layer in enumerate(three, 2 * level - 1):
                 assert isinstance(layer, StyledConv | ToRGB)
-                yield row, layer.conv.modulation
+                ordered.append((row, layer))
+        return ordered
 
     def noise(self, i: int) -> Tensor:
         buffer = getattr(self.noises, f"noise_{i}")

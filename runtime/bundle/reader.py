@@ -150,9 +150,12 @@ class Bundle:
                 f"{self.path}: expected an encoder, got a generator only; "
                 "export a pSp, e4e or ReStyle checkpoint to edit real faces"
             )
-        generator = self.generator(self.styles[0]) if info.loop == "restyle" else None
+        generator = None
+        if info.loop == "restyle":
+            generator = self.session(info.generator) if info.generator else self.generator(self.styles[0])
         landmarks = self.session("landmarks") if "landmarks" in self.manifest.networks else None
-        return Encoder(self.session("encoder"), info, self.latent_avg, generator, landmarks)
+        appearance = self.latent.get("appearance")
+        return Encoder(self.session("encoder"), info, self.latent_avg, generator, landmarks, appearance)
 
     def encode(
         self,

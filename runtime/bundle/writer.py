@@ -101,6 +101,10 @@ class BundleWriter:
     def add_source(self, path: Path, layout: str, license: str = "") -> None:  # noqa: A002 - the manifest's word
         self._sources.append(Source(path.name, sha256_of(path), layout, license))
 
+    def keep_source(self, source: Source) -> None:
+        """Name a source that another bundle names."""
+        self._sources.append(source)
+
     def add_file(self, name: str, file: str, data: bytes | Path) -> None:
         """Any other file, e.g. the model card."""
         self._files[name] = DataFile(file, self._store(file, data))

@@ -24,6 +24,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "video": ("video", "Edit the faces in a video file; sound, size and rate are kept."),
     "live": ("live", "Edit faces from a camera or stream into a window, a virtual camera or a file."),
     "serve": ("serve", "The page: camera in, avatar out, and everything you can turn, in the browser."),
+    "enroll": ("enroll", "Make a live avatar of a person: from one picture, several, a clip or a camera."),
+    "invert": ("invert", "Find the code of a picture by optimization: in W, in W+, or between."),
     "export": ("export", "Turn a pSp / e4e / ReStyle / StyleGAN2 checkpoint into a bundle."),
     "compile": (
         "compile",

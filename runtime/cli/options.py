@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from ..bundle.reader import open_bundle
+from ..edit.direction_files import load_codes
 from ..edit.editor import Editor, parse_edits
 from ..errors import EditError, SinkError
 from ..mark.badge import CORNERS, SIZE, SIZES, Badge, Corner
@@ -72,6 +73,17 @@ _OPTIONS = (
     ),
     click.option("--steps", type=click.IntRange(1, 20), help="Steps of a ReStyle encoder's loop."),
     click.option(
+        "--motion",
+        type=click.Choice(["absolute", "relative"]),
+        help="Of an enrolled person: pose and expression of the driver, or the driver's change from "
+        "their own neutral face. Default: as the bundle says.",
+    ),
+    click.option(
+        "--codes",
+        type=click.Path(path_type=Path),
+        help="Codes file of one person, drawn instead of what the encoder reads: see `doppelgan invert`.",
+    ),
+    click.option(
         "--max-faces",
         type=click.IntRange(1, 16),
         default=1,
@@ -114,6 +126,7 @@ def make_pipeline(
     badge: str = CORNERS[2],
     badge_size: float = SIZE,
     watermark: bool = True,
+    codes: Path | None = None,
     **settings: Any,  # of Pipeline
 ) -> Pipeline:
     """Open the bundle, build the pipeline that the options describe, say what is odd about the edits."""
@@ -128,6 +141,8 @@ def make_pipeline(
             "whose encoder works in one pass; leave --steps out"
         )
     marker = make_marker(badge, badge_size, watermark, settings.get("composite", "face"))
+    if codes is not None:
+        settings["codes"] = load_codes(codes, opened.n_styles, opened.w_dim)[:1]
     pipeline = Pipeline(opened, chosen, marker=marker, **settings)
     for remark in Editor(opened.directions, opened.latent_avg).remarks(chosen):
         click.echo(f"doppelgan: note: {remark}", err=True)

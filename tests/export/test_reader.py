@@ -20,16 +20,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from . import seeds
 
-LAYOUTS = {"rosinality": None, "nvidia": None, "clamped": 0.6}
+LAYOUTS = ("rosinality", "nvidia", "clamped")
 
 
 def weights_of(layout: str) -> GeneratorWeights:
     if layout == "rosinality":
         return from_rosinality(TensorTable(seeds.rosinality(), "", "tiny"))
-    state = seeds.nvidia()
-    layers = {name.rpartition(".")[0] for name in state if name.startswith("synthesis.")}
-    modules = {name: {"conv_clamp": LAYOUTS[layout]} for name in layers}
-    return from_nvidia(TensorTable(state, "", "tiny"), modules)
+    clamped = {"synthesis.b8.conv1": {"conv_clamp": 0.6}, "synthesis.b16.torgb": {"conv_clamp": 0.1}}
+    return from_nvidia(TensorTable(seeds.nvidia(), "", "tiny"), clamped if layout == "clamped" else {})
 
 
 @pytest.fixture(scope="module", params=LAYOUTS)

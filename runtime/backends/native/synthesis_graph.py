@@ -76,6 +76,13 @@ class SynthesisNetwork:
     convs: tuple[StyledConv, ...]  # one at 4 pixels, then two per resolution
     rgbs: tuple[ToRGB, ...]  # one per resolution
 
+    def layers(self) -> list[StyledConv | ToRGB]:
+        """All layers in the order in which they draw: one convolution and one RGB, then two and one."""
+        ordered: list[StyledConv | ToRGB] = [self.convs[0], self.rgbs[0]]
+        for level in range(1, len(self.rgbs)):
+            ordered += [self.convs[2 * level - 1], self.convs[2 * level], self.rgbs[level]]
+        return ordered
+
 
 def recognize(graph: Graph, name: str) -> SynthesisNetwork:
     """Take the network apart. Raises BackendError, with the place, for any other. ``name``: for errors."""

@@ -1,0 +1,1 @@
+"""Offline tuning of one person: ``doppelgan enroll`` and ``doppelgan invert``. Needs torch."""

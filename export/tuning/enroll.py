@@ -1,0 +1,166 @@
+"""One picture, one minute, your live avatar: the whole flow of ``doppelgan enroll`` on one screen.
+
+::
+
+    gather -> read          -> tune               -> write
+    faces     codes, by the    the base's generator   the bundle of
+              base's encoder   draws this person      one person
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import torch
+from doppelgan.runtime.bundle import BundleWriter, open_bundle
+from doppelgan.runtime.errors import BackendError
+from doppelgan.runtime.manifest import Enrollment
+from doppelgan.runtime.types import Floats, Image
+
+from . import personal
+from .base import Base, available_bytes, bytes_needed
+from .material import MOST, Sample, face_weights, gather
+from .progress import Progress, Step
+from .recipe import Outcome, Recipe, Target, start, tune
+
+LARGEST_PX = (
+    256  # what tuning draws unless asked for more: a step at 1024 px takes half a minute on two cores
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user chooses; see ``doppelgan enroll --help``."""
+
+    base: str = "demo"  # name or folder of a bundle with an encoder
+    recipe: Recipe = field(default_factory=Recipe)
+    size: int = LARGEST_PX  # px, at most, that tuning draws
+    most_frames: int = MOST
+    seconds: float = 12.0  # of a camera
+    keep_picture: bool = False
+    consent: str = ""  # who confirmed that the person consented; noted in the manifest
+    name: str | None = None
+    overwrite: bool = False
+    resume: bool = False
+
+
+def enroll(
+    sources: Sequence[str],  # pictures, clips, folders, a camera
+    output: str | Path,  # folder of the bundle, not there yet
+    settings: Settings | None = None,
+    *,
+    watch: Callable[[Image, float], None] | None = None,  # is shown every frame of a camera, with its time
+    on_step: Step = lambda *_: None,
+    report: Callable[[str], None] = lambda _: None,  # is told each stage
+) -> Enrollment:
+    """Write a bundle of one person.
+
+    Raises SourceError for pictures that cannot be enrolled from, BundleError for a base that cannot be
+    enrolled into, BackendError where memory is short: before the long part, and nothing is left behind.
+    Ctrl-C while it tunes ends it with the best so far.
+    """
+    settings, output = settings or Settings(), Path(output)
+    overwrite, recipe = settings.overwrite or settings.resume, settings.recipe
+    BundleWriter(output, overwrite=overwrite)  # refuse before the long part
+    with open_bundle(settings.base) as bundle:
+        base = Base(bundle)
+        size = min(settings.size, bundle.image_size)
+        module = base.file.module()
+        check_memory("enroll", module.channels, module.w_dim, size)
+
+        material = gather(
+            sources,
+            bundle,
+            most=settings.most_frames,
+            seconds=settings.seconds,
+            size=size,
+            watch=watch,
+            report=report,
+        )
+        samples = [material.pivot, *(sample for sample in material.chosen if sample is not material.pivot)]
+        report(f"{len(samples)} of {material.read} frames chosen, {len(material.held_out)} held out")
+
+        everyone = [*samples, *material.held_out]
+        read = base.read(everyone, of=len(samples))
+        targets = [target_of(sample, code, size) for sample, code in zip(everyone, read.codes, strict=True)]
+        near = base.near(read.pivot, recipe.near_codes, recipe.seed)
+
+        pivot = targets[0]
+        with torch.no_grad():
+            before = module(pivot.code, size=size)
+        key = _digest(recipe, samples)
+        with Progress(
+            output, recipe, samples[0].picture, before, pivot.code, key, on_step=on_step
+        ) as progress:
+            state = start(module, recipe)
+            if settings.resume:
+                progress.resumed(state)
+            held_out = targets[len(samples) :]
+            outcome = tune(
+                state,
+                module,
+                targets[: len(samples)],
+                near,
+                recipe,
+                size=size,
+                held_out=held_out,
+                progress=progress,
+            )
+            if outcome.stopped == "interrupted":
+                progress.save(state)
+            enrollment = _enrollment(settings, base, len(samples), outcome)
+            kept = samples[0] if settings.keep_picture else None
+            personal.write(
+                output, base, read, outcome, enrollment, name=settings.name, picture=kept, overwrite=overwrite
+            )
+            if outcome.stopped != "interrupted":
+                progress.finish()
+    report(
+        f"{outcome.steps} of {recipe.steps} steps ({outcome.stopped}): "
+        f"{outcome.before_db:.1f} -> {outcome.after_db:.1f} dB"
+    )
+    return enrollment
+
+
+def check_memory(command: str, channels: tuple[int, ...], w_dim: int, size: int) -> None:
+    """Raise BackendError if tuning at ``size`` pixels needs more memory than is free."""
+    needed, available = bytes_needed(channels, w_dim, size), available_bytes()
+    if available is not None and needed > available:
+        raise BackendError(
+            f"{command}: expected {needed / 2**30:.1f} GiB of free memory to tune at {size} px, "
+            f"got {available / 2**30:.1f}; close other programs, or pass a smaller --size"
+        )
+
+
+def target_of(sample: Sample, code: Floats, size: int) -> Target:
+    """What tuning draws at ``size`` pixels for ``code`` [n_styles, w_dim]."""
+    landmarks = (sample.crop.landmarks + 0.5) * (size / sample.crop.size) - 0.5
+    weight = torch.from_numpy(face_weights(landmarks, size))[None]
+    return Target(torch.from_numpy(code[None]), torch.from_numpy(sample.picture), weight)
+
+
+def _enrollment(settings: Settings, base: Base, frames: int, outcome: Outcome) -> Enrollment:
+    return Enrollment(
+        base=base.bundle.manifest.name,
+        base_sha256=base.bundle.manifest.networks[base.network].sha256,
+        frames=frames,
+        steps=outcome.steps,
+        cpu_s=round(outcome.cpu_s, 1),
+        psnr_db=(round(outcome.before_db, 2), round(outcome.after_db, 2)),
+        date=date.today().isoformat(),
+        consent=settings.consent,
+        # Without a memory, an encoder cannot tell motion from looks: only its changes can be handed on.
+        motion="absolute" if base.bundle.encoder.appearance_size else "relative",
+    )
+
+
+def _digest(recipe: Recipe, samples: Sequence[Sample]) -> str:
+    """What a run must share with one that it resumes."""
+    digest = hashlib.sha256(repr(recipe).encode())
+    for sample in samples:
+        digest.update(sample.crop.pixels.tobytes())
+    return digest.hexdigest()

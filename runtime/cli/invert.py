@@ -1,0 +1,80 @@
+"""``doppelgan invert``: the code of a picture, by optimization."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from ..edit.direction_files import save_codes
+from ..errors import EditError
+from .options import make_folder
+from .progress import frame_progress
+from .tuning import need_tuning
+
+
+@click.command("invert")
+@click.argument("picture", type=click.Path(path_type=Path))
+@click.option("--bundle", "-b", default="demo", show_default=True, help="Name or folder of a bundle.")
+@click.option(
+    "--output", "-o", required=True, type=click.Path(path_type=Path), help="Codes file to write, NAME.npz."
+)
+@click.option(
+    "--plus",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="0: stays in W, edits well; 1: W+, reconstructs best.",
+)
+@click.option("--steps", type=click.IntRange(1), default=100, show_default=True, help="Of the optimization.")
+@click.option(
+    "--size",
+    type=click.IntRange(16),
+    default=256,
+    show_default=True,
+    help="Pixels, at most, that are compared.",
+)
+@click.option("--start", type=click.Choice(["encoder", "average"]), default="encoder", show_default=True)
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path),
+    help="Folder for page.png and page.json: distortion against editability as the dial moves.",
+)
+def command(
+    picture: Path,
+    bundle: str,
+    output: Path,
+    plus: float,
+    steps: int,
+    size: int,
+    start: str,
+    page: Path | None,
+) -> None:
+    """Find the code whose picture is nearest to the face in PICTURE, and write it to a file.
+
+    \b
+    doppelgan invert me.jpg -o me.npz
+    doppelgan invert me.jpg -o me.npz --plus 0 --page out/
+    doppelgan image me.jpg --codes me.npz --edit smile=1 -o smiling.png
+    """
+    need_tuning("invert")
+    from doppelgan.export.tuning.inverting import run_invert
+
+    if output.suffix != ".npz":
+        raise EditError(
+            f"{output}: expected a name that ends in .npz; choose {output.with_suffix('.npz').name}"
+        )
+    make_folder(output.parent)
+    console = Console(highlight=False)
+    with frame_progress("invert") as advance:
+        point = run_invert(
+            picture, bundle, plus=plus, steps=steps, size=size, start=start, page=page, on_step=advance
+        )
+    save_codes(output, point.codes)
+    console.print(
+        f"{output}: {point.psnr_db:.1f} dB, {point.away:.2f} spreads away from W, "
+        f"edits keep {point.editability:.0%}"
+    )
+    if page is not None:
+        console.print(f"{page / 'page.png'}, {page / 'page.json'}: written")
