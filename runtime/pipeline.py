@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from .align import align
 from .bundle.reader import Bundle
-from .composite import Compositor
+from .composite import MODES, Compositor, Difference, Mode
 from .edit.editor import Editor, truncate
+from .edit.effect import ALL_SIZES
 from .encode import IdentityLock, LatentSmoother, RelativeMotion
 from .errors import EditError
 from .mark.marker import Marker
@@ -35,7 +36,8 @@ _LOCKED_BETA = 6.0  # of `LatentSmoother`; with 1 mouths lag: r 0.84 instead of 
 class Person:
     """What the pipeline remembers of one tracked face, and what it made of it last."""
 
-    compositor: Compositor
+    compositor: Compositor | None  # of the mode in force; None where the difference is added
+    difference: Difference
     smoother: LatentSmoother | None
     lock: IdentityLock | None
     motion: RelativeMotion | None = None
@@ -44,7 +46,9 @@ class Person:
     seen_s: float = 0.0
     found: Floats | None = None  # the person's own code, [1, n_styles, w_dim]
     codes: Floats | None = None  # after editing
-    picture: Floats | None = None  # RGB float32 [3,R,R]; a view that the next frame overwrites
+    picture: Floats | None = (
+        None  # of `codes`, RGB float32 [3,R,R], None: not drawn; the next frame overwrites it
+    )
 
 
 class Pipeline:
@@ -55,7 +59,7 @@ class Pipeline:
         bundle: Bundle,
         edits: Mapping[str, float] | None = None,  # direction name -> strength
         style: str = "photo",  # which generator draws the codes
-        composite: str = "face",  # "face", "head" or "replace"
+        composite: str | None = None,  # None: "difference" for photos, "face" for other styles
         *,
         max_faces: int = 1,
         truncation: float = 1.0,  # 1: the person as inverted; toward 0: the average face
@@ -72,14 +76,16 @@ class Pipeline:
         self.people: dict[int, Person] = {}  # by face id, those in the latest frame
         self.truncation = truncation
         self.steps = steps
-        self.composite = composite
         self.marker = marker
-        # A replaced frame shows no real face; losing track for a moment must not show it either.
-        self.when_lost: Lost = when_lost or ("hold" if composite == "replace" else "frame")
+        self._max_faces = max_faces
+        self._when_lost: Lost | None = None
+        if when_lost is not None:
+            self.when_lost = when_lost
         self._smoothing = smoothing
         self._encoder = bundle.encoder
         self._identity_lock = identity_lock and smoothing and self._encoder.appearance_size > 0
         self._editor = Editor(bundle.directions, bundle.latent_avg)
+        self._mover = Editor(bundle.directions, bundle.latent_avg)  # only of edits that move things
         self._tracker = Tracker(
             bundle.session("detector"),
             bundle.session("landmarks"),
@@ -90,11 +96,54 @@ class Pipeline:
         self._codes = codes
         self._pivot = self._relative_to(motion) if codes is None or not smoothing else codes[0]
         self._known: dict[int, Person] = {}  # also those who left a moment ago and may come back
-        self._latest: Image | None = None
+        self._latest: Image | None = None  # what is held, where `when_lost` says so
         self._time_s = 0.0
-        self._new_person()  # refuses an unknown composite mode now, not at the first face
-        self.edits = dict(edits or {})
+        self._composite: Mode | None = None
         self.style = style
+        self.composite = composite
+        self.edits = dict(edits or {})
+
+    @property
+    def composite(self) -> Mode:
+        """How faces go back into the frame, one of `MODES`; assigning takes effect at once, None chooses.
+
+        The difference of two pictures fits the camera's only where both draw the person before it: with given
+        codes, and in other styles than that of the bundle's encoder, its first, the face is shown instead. So
+        it is with None in a bundle of one person, which may be someone else. Raises ValueError for an unknown
+        mode, and for "replace" with several faces: it leaves one of them.
+        """
+        if self._composite not in (None, "difference"):
+            return self._composite
+        anyone = self.bundle.manifest.enrollment is None or self._composite == "difference"
+        fits = anyone and self._codes is None and self.style == self.bundle.styles[0]
+        return "difference" if fits else "face"
+
+    @composite.setter
+    def composite(self, composite: str | None) -> None:
+        if composite is not None and composite not in MODES:
+            raise ValueError(f"composite: expected one of {', '.join(MODES)}, got {composite!r}")
+        if composite == "replace" and self._max_faces > 1:
+            raise ValueError(
+                f"composite: expected one face with 'replace', which shows one avatar and nothing else, got "
+                f"max_faces={self._max_faces}; choose 'head', or one face"
+            )
+        self._composite = composite
+        self._compose_anew()
+
+    @property
+    def when_lost(self) -> Lost:
+        """What is shown while no face is found: the frame, the last result held, or a blank.
+
+        A replaced frame shows no real face; losing track for a moment must not show it either, so that it is
+        held unless something else was chosen.
+        """
+        return self._when_lost or ("hold" if self.composite == "replace" else "frame")
+
+    @when_lost.setter
+    def when_lost(self, when_lost: Lost) -> None:
+        if when_lost not in get_args(Lost):
+            raise ValueError(f"when_lost: expected one of {', '.join(get_args(Lost))}, got {when_lost!r}")
+        self._when_lost = when_lost
 
     @property
     def edits(self) -> dict[str, float]:
@@ -108,13 +157,15 @@ class Pipeline:
 
     @property
     def style(self) -> str:
-        """Which generator draws the codes; assigning switches."""
+        """Which generator draws the codes; assigning switches at once."""
         return self._style
 
     @style.setter
     def style(self, style: str) -> None:
-        self._synthesize = Synthesizer(self.bundle.generator(style))
+        session = self.bundle.generator(style)
+        self._synthesize, self._between = Synthesizer(session), Synthesizer(session)
         self._style = style
+        self._compose_anew()
 
     def process(
         self,
@@ -124,35 +175,58 @@ class Pipeline:
         """Edit every face of ``frame``; a new picture of the same shape."""
         check_image(frame)
         self._time_s = self._time_s + FRAME_S if time_s is None else time_s
+        edits = self.edits  # may be assigned from another thread
         with self.clock.stage("track"):
             faces = self._track(frame)
         if not faces:
             return self._lost(frame)
         # A replaced frame shows nothing of the one that was given, so that need not be copied.
-        replaced = self.people[faces[0].id].compositor.mode == "replace"
-        out = np.empty(frame.shape, np.uint8) if replaced else frame.copy()
+        out = np.empty(frame.shape, np.uint8) if self.composite == "replace" else frame.copy()
         for face in faces:
             person = self.people[face.id]
+            person.face = face
             with self.clock.stage("align"):
-                crop = align(frame, face, self._encoder.crop_size)
+                person.crop = align(frame, face, self._encoder.crop_size)
             with self.clock.stage("encode"):
-                found = self._encode(crop, person)
+                person.found = self._encode(person.crop, person)
             with self.clock.stage("edit"):
-                drawn = truncate(found, self.bundle.latent_avg, self.truncation)
-                codes = self._editor.apply(drawn, self.edits)
+                drawn = truncate(person.found, self.bundle.latent_avg, self.truncation)
+                person.codes = self._editor.apply(drawn, edits)
+            if person.compositor is None:
+                self._add_difference(out, person, edits)
+                continue
             with self.clock.stage("synthesize"):
-                picture = self._synthesize(codes)
+                person.picture = self._synthesize(person.codes)
             with self.clock.stage("composite"):
-                out = person.compositor.apply(out, picture, crop, face)
-            person.face, person.crop = face, crop
-            person.found, person.codes, person.picture = found, codes, picture
+                person.compositor.apply(out, person.picture, person.crop, face)
         if self.marker is not None:
             with self.clock.stage("mark"):
                 crops = [person.crop for person in self.people.values() if person.crop is not None]
-                self.marker.apply(out, None if replaced else frame, crops)
-        self._latest = out
+                self.marker.apply(out, None if self.composite == "replace" else frame, crops)
+        self._latest = out.copy() if self.when_lost == "hold" else None
         self.clock.frame()
         return out
+
+    def _add_difference(self, out: Image, person: Person, edits: Mapping[str, float]) -> None:
+        """Without an edit the frame stays as it came, to the byte."""
+        assert person.crop is not None and person.found is not None and person.codes is not None  # noqa: PT018
+        found, codes, person.picture = person.found, person.codes, None
+        if np.array_equal(codes, found):
+            return
+        with self.clock.stage("synthesize"):
+            effects = {name: self.bundle.effect(name) for name in self._editor.active(edits)}
+            motion = {name: edits[name] for name, effect in effects.items() if effect.moves}
+            needed = max((effect.size for effect in effects.values()), default=ALL_SIZES)
+            size = person.difference.size_for(person.crop, self._synthesize.size, needed)
+            plain, person.picture = self._synthesize.pair(found, codes, size)
+            moved = plain
+            if motion and len(motion) == len(effects) and self.truncation == 1:
+                moved = person.picture
+            elif motion:  # looks are compared where things have moved to
+                moved, _ = self._between.pair(self._mover.apply(found, motion), codes, size)
+        with self.clock.stage("composite"):
+            shift = self._editor.shift(found, motion, effects) if motion else None
+            person.difference.apply(out, plain, moved, person.picture, person.crop, shift, self._time_s)
 
     def reset(self) -> None:
         """Forget all faces, e.g. at a cut or between unrelated pictures."""
@@ -191,7 +265,8 @@ class Pipeline:
 
     def _new_person(self) -> Person:
         return Person(
-            compositor=Compositor(self.composite),
+            compositor=self._new_compositor(),
+            difference=Difference(),
             smoother=self._new_smoother() if self._smoothing else None,
             lock=self._encoder.new_lock() if self._identity_lock else None,
             motion=None if self._pivot is None else RelativeMotion(self._pivot),
@@ -218,6 +293,15 @@ class Pipeline:
         pivot: Floats = self.bundle.latent["pivot"]
         return pivot
 
+    def _new_compositor(self) -> Compositor | None:
+        return None if self.composite == "difference" else Compositor(self.composite)
+
+    def _compose_anew(self) -> None:
+        """Another mode or style: what was matched for the one before does not count."""
+        self._latest = None
+        for person in self._known.values():
+            person.compositor, person.difference = self._new_compositor(), Difference()
+
     def _new_smoother(self) -> LatentSmoother:
         spread = self.bundle.latent.get("w_std", 1.0)
         # Behind a lock only motion changes the codes, and it comes from smooth landmarks: little is left.
@@ -227,5 +311,5 @@ class Pipeline:
         if self.when_lost == "frame":
             return frame.copy()
         if self.when_lost == "hold" and self._latest is not None and self._latest.shape == frame.shape:
-            return self._latest
+            return self._latest.copy()
         return np.full_like(frame, 24)

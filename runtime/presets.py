@@ -30,7 +30,7 @@ class Preset(Struct, frozen=True, kw_only=True):
     version: Literal[1] = 1
     bundle: str = ""  # that it was made with; another one may lack some of the edits
     style: str = "photo"
-    composite: str = "face"
+    composite: str = "difference"
     edits: dict[str, float] = {}
     truncation: Annotated[float, Meta(ge=0, le=1.5)] = 1.0
     blend: Annotated[float, Meta(ge=0, le=1)] = 1.0

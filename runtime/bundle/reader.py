@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..backends import Session, open_session
 from ..edit.direction import Direction
+from ..edit.effect import Effect, effects_from_arrays
 from ..encode import Encoder
 from ..errors import BackendError, BundleError
 from ..host.files import sha256_of
@@ -23,6 +24,7 @@ from ..manifest import MANIFEST, DataFile, Manifest, Network, read_manifest
 from ..places import find_bundle
 from ..types import Floats
 from .compiled import Compiled, find_compiled, session_options
+from .effects import measure_effects
 
 # What runs where nothing was measured: the package's own synthesis for generators, ONNX Runtime for all else.
 DEFAULT_BACKEND = "native"
@@ -124,6 +126,20 @@ class Bundle:
             name: Direction.from_arrays(name, info, arrays, self.n_styles, self.w_dim)
             for name, info in self.manifest.directions.items()
         }
+
+    @cached_property
+    def effects(self) -> dict[str, Effect]:
+        """What directions do to pictures, by name, as far as that is known."""
+        return effects_from_arrays(self._arrays("effects")) if "effects" in self.manifest.files else {}
+
+    def effect(self, name: str) -> Effect:
+        """What the direction ``name`` does to pictures.
+
+        Where the bundle does not say it, that is measured on the first call, by drawing some twenty pictures.
+        """
+        if name not in self.effects:
+            self.effects.update(measure_effects(self, [name]))
+        return self.effects[name]
 
     def session(self, name: str) -> Session:
         """The network ``name``, loaded on first use. Raises BundleError if the bundle has none."""

@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from ..composite import MODES, Mode
+from ..edit.editor import parse_edits
+
 
 @click.command("bench")
 @click.argument("bundle", default="demo")
@@ -39,10 +42,16 @@ from rich.console import Console
 @click.option("--style", default="photo", show_default=True, help="Generator: photo, toon ...")
 @click.option(
     "--composite",
-    type=click.Choice(["face", "head", "replace"]),
-    default="face",
-    show_default=True,
-    help="What goes back into the frame.",
+    type=click.Choice(MODES),
+    help="What goes back into the frame. Default: difference for photos, face for other styles.",
+)
+@click.option(
+    "--edit",
+    "-e",
+    "edits",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Edits of the measured frames. Default: the bundle's first direction, at its upper end.",
 )
 @click.option("--drift/--no-drift", default=True, show_default=True, help="Compare results with float32.")
 def command(
@@ -56,7 +65,8 @@ def command(
     backend: str | None,
     threads: int | None,
     style: str,
-    composite: str,
+    composite: Mode | None,
+    edits: tuple[str, ...],
     drift: bool,
 ) -> None:
     """Measure BUNDLE: every network, and whole frames at 1280x720.
@@ -92,6 +102,7 @@ def command(
         report=lambda step: progress.print(step, style="dim"),
         style=style,
         composite=composite,
+        edits=parse_edits(edits) if edits else None,
     )
     page = bench.markdown(result)
     click.echo(page)

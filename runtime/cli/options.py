@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from ..bundle.reader import open_bundle
+from ..composite import MODES
 from ..edit.direction_files import load_codes
 from ..edit.editor import Editor, parse_edits
 from ..errors import EditError, SinkError
@@ -45,10 +46,9 @@ def pipeline_options(function: F) -> F:
 composite_option = click.option(
     "--composite",
     "-c",
-    type=click.Choice(["face", "head", "replace"]),
-    default="face",
-    show_default=True,
-    help="What goes back into the frame: the face, the whole head, or the avatar instead of the frame.",
+    type=click.Choice(MODES),
+    help="What goes back into the frame: only what the edit changes, the face, the whole head, or the avatar "
+    "instead of the frame. Default: difference for photos, face for other styles.",
 )
 
 _OPTIONS = (
@@ -140,16 +140,25 @@ def make_pipeline(
             f"--steps: expected a bundle with a ReStyle encoder, got {opened.manifest.name!r}, "
             "whose encoder works in one pass; leave --steps out"
         )
-    marker = make_marker(badge, badge_size, watermark, settings.get("composite", "face"))
     if codes is not None:
         settings["codes"] = load_codes(codes, opened.n_styles, opened.w_dim)[:1]
+    if settings.get("composite") == "replace" and settings.get("max_faces", 1) > 1:
+        raise click.UsageError(
+            "--composite replace shows one avatar: choose --max-faces 1, or --composite head"
+        )
+    marker = make_marker(badge, badge_size, watermark, settings.get("composite"))
     pipeline = Pipeline(opened, chosen, marker=marker, **settings)
+    if settings.get("composite") not in (None, pipeline.composite):
+        click.echo(
+            "doppelgan: note: difference is for photos of the person before the camera: the face is shown",
+            err=True,
+        )
     for remark in Editor(opened.directions, opened.latent_avg).remarks(chosen):
         click.echo(f"doppelgan: note: {remark}", err=True)
     return pipeline
 
 
-def make_marker(badge: str, badge_size: float, watermark: bool, composite: str) -> Marker:
+def make_marker(badge: str, badge_size: float, watermark: bool, composite: str | None) -> Marker:
     """What the options ask for; says once what it means to leave the badge out."""
     if badge == "off":
         click.echo(

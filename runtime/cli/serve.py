@@ -79,7 +79,7 @@ def command(
     outputs: tuple[str, ...],
     edits: tuple[str, ...],
     style: str,
-    composite: str,
+    composite: str | None,
     badge: str,
     preset: str | None,
     password: bool,
@@ -112,12 +112,9 @@ def command(
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("expected both --tls-cert and --tls-key, or neither")
     _check_host(host, secret, tls_cert)
-    settings: dict[str, object] = {
-        "edits": parse_edits(edits),
-        "style": style,
-        "composite": composite,
-        "badge": badge,
-    }
+    settings: dict[str, object] = {"edits": parse_edits(edits), "style": style, "badge": badge}
+    if composite is not None:
+        settings["composite"] = composite
     if preset is not None:
         saved = Presets().read(preset)
         settings = {

@@ -19,8 +19,8 @@ from ..pictures.files import write_image
 from ..pipeline import Pipeline
 from ..sink import open_sink
 from ..source import open_source
-from ..types import Floats, Frame, Image
-from .sheet import edit_sheet, to_image
+from ..types import Face, Floats, Frame, Image
+from .sheet import edit_sheet
 
 EDITS = {"grey": 0.8}  # the demonstrated edit, where the bundle knows it: one that is seen at a glance
 FILES = {  # what a demonstration writes, by what it is
@@ -32,7 +32,7 @@ FILES = {  # what a demonstration writes, by what it is
 LIVE_FRAMES = 300  # a camera never ends by itself
 PANEL_PX = 480  # height of the panels in the video
 
-View = tuple[float, Image, Floats]  # of a face: how frontal, its crop BGR uint8 [S,S,3], its code [1,n,w]
+View = tuple[float, Image, Face, Floats]  # how frontal, the frame BGR uint8 [H,W,3], its face, code [1,n,w]
 
 
 @dataclass
@@ -60,7 +60,7 @@ def run_demo(
     except OSError as error:
         raise SinkError(f"{output}: cannot be a folder: {error.strerror}; choose another output") from None
     edits = {name: value for name, value in EDITS.items() if name in bundle.directions}
-    pipelines = {"photo": Pipeline(bundle, edits, composite="head")}
+    pipelines = {"photo": Pipeline(bundle, edits)}
     if "toon" in bundle.styles:
         pipelines["toon"] = Pipeline(bundle, style="toon", composite="replace")
     made = Made(files={"video": output / FILES["video"]})
@@ -77,7 +77,7 @@ def run_demo(
                     panels.append(pipeline.process(frame.image, frame.time_s))
                     if name == "photo" and pipeline.people:
                         made.frames_with_face += 1
-                        best = _better(best, pipeline)
+                        best = _better(best, pipeline, frame.image)
                 sink.write(Frame(_strip(panels, size), frame.index, frame.time_s))
                 made.frames += 1
                 on_progress(made.frames, total)
@@ -86,7 +86,7 @@ def run_demo(
         raise SourceError(f"{source}: expected a face, found none in {made.frames} frames; try another clip")
 
     made.files["sheet"] = output / FILES["sheet"]
-    write_image(made.files["sheet"], edit_sheet(bundle, {"person": (best[1], best[2])}))
+    write_image(made.files["sheet"], edit_sheet(bundle, {"person": best[1:]}))
     # Rate and interval are left out: here they count two pipelines and the coding of the video as well.
     report = replace(pipelines["photo"].clock.report(), interval=None, frames_per_s=None)
     made.latency_text = report.table()
@@ -104,11 +104,10 @@ def _clip(bundle: Bundle) -> Path:
     return bundle.path / entry.file
 
 
-def _better(best: View | None, pipeline: Pipeline) -> View:
+def _better(best: View | None, pipeline: Pipeline, frame: Image) -> View:
     """Prefer the frame whose face looks most into the camera."""
     person = next(iter(pipeline.people.values()))
     assert person.face is not None
-    assert person.crop is not None
     assert person.found is not None
     left, right, *_ = person.face.eyes_mouth
     nose = person.face.landmarks[1, :2]
@@ -116,7 +115,7 @@ def _better(best: View | None, pipeline: Pipeline) -> View:
     score = symmetry / max(float(np.linalg.norm(right - left)), 1.0)
     if best is not None and best[0] >= score:
         return best
-    return score, to_image(person.crop.pixels[0]), person.found.copy()
+    return score, frame, person.face, person.found.copy()
 
 
 def _strip(panels: list[Image], size: tuple[int, int]) -> Image:

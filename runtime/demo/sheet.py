@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..align import align
 from ..bundle.reader import Bundle
 from ..edit.editor import Editor
 from ..pictures.drawing import resized, write_text
-from ..types import Floats, Image
+from ..pipeline import Pipeline
+from ..types import Face, Floats, Image
 
+SQUARE_PX = 256  # a person's face is cut out this large
 LABEL_PX = 20  # height of the line of text under a cell
 LABEL_TEXT_PX = 12
 PAPER, INK = (250, 250, 250), (40, 40, 40)
@@ -40,23 +43,38 @@ def grid(rows: Sequence[Sequence[tuple[str, Image]]], cell_px: int = 160) -> Ima
 
 def edit_sheet(
     bundle: Bundle,
-    people: Mapping[str, tuple[Image, Floats]],  # label -> (picture of the person, code [1,n,w])
+    people: Mapping[str, tuple[Image, Face, Floats]],  # label -> (frame BGR [H,W,3], face, code [1,n,w])
     *,
     cell_px: int = 128,
     styles: Sequence[str] | None = None,  # None: all of the bundle
 ) -> Image:
-    """For every person and style one row: the person, the code as found, each edit at both ends."""
+    """For every person and style one row: the person, the code as found, each edit at both ends.
+
+    Edits in the encoder's own style are shown on the person's picture, those of other styles as synthesized.
+    """
     editor = Editor(bundle.directions, bundle.latent_avg)
     rows = []
-    for label, (picture, codes) in people.items():
+    for label, (frame, face, codes) in people.items():
+        person = _square(frame, face)
         for style in styles or bundle.styles:
-            row = [(label, picture), (style, to_image(bundle.synthesize(codes, style)[0]))]
+            row = [(label, person), (style, to_image(bundle.synthesize(codes, style)[0]))]
+            pipeline = Pipeline(bundle, style=style, smoothing=False)
             for name, direction in bundle.directions.items():
                 for strength in direction.range:
-                    edited = editor.apply(codes, {name: strength})
-                    row.append((f"{name} {strength:+g}", to_image(bundle.synthesize(edited, style)[0])))
+                    if pipeline.composite == "difference":
+                        pipeline.edits = {name: strength}
+                        cell = _square(pipeline.process(frame), face)
+                    else:
+                        edited = editor.apply(codes, {name: strength})
+                        cell = to_image(bundle.synthesize(edited, style)[0])
+                    row.append((f"{name} {strength:+g}", cell))
             rows.append(row)
     return grid([line for row in rows for line in _wrap(row)], cell_px)
+
+
+def _square(frame: Image, face: Face) -> Image:
+    """BGR uint8 [SQUARE_PX,SQUARE_PX,3]: the aligned square around a face."""
+    return to_image(align(frame, face, SQUARE_PX).pixels[0])
 
 
 def _wrap(row: list[tuple[str, Image]], columns: int = 12) -> list[list[tuple[str, Image]]]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..errors import EditError
 from ..types import Floats
 from .direction import Direction
+from .effect import Effect
 
 Rows = str | tuple[int, int] | None  # "coarse", "coarse+middle" ..., (first, last) exclusive, None: all
 
@@ -94,6 +95,17 @@ class Editor:
         for direction, strength in self._bounded:
             edited += np.outer(direction.move(codes, strength).astype(np.float32), direction.offset)
         return edited.reshape(codes.shape)
+
+    def active(self, edits: Mapping[str, float]) -> list[str]:
+        """The names of those ``edits`` that do anything: a strength of 0 does, of a component only."""
+        return [name for name, value in edits.items() if value or self.directions[name].kind == "component"]
+
+    def shift(self, codes: Floats, edits: Mapping[str, float], effects: Mapping[str, Effect]) -> Floats:
+        """How ``edits`` move the mesh of codes [1,n_styles,w_dim]: float32 [468,2], shares of the square."""
+        moved = [
+            self.directions[name].move(codes, value)[0] * effects[name].shift for name, value in edits.items()
+        ]
+        return np.asarray(sum(moved, np.zeros(1)), np.float32)
 
     def _prepare(self, edits: Mapping[str, float]) -> None:
         """Affine edits as one map, ``codes + offset + (codes[:, 0] @ probes) @ steps``; the bounded apart."""

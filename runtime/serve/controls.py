@@ -32,7 +32,7 @@ class Controls(Struct, frozen=True, kw_only=True):
 
     bundle: Name
     style: Name = "photo"
-    composite: Name = "face"
+    composite: Name = "difference"
     edits: dict[str, float] = {}  # direction -> strength, zeros left out
     truncation: Truncation = 1.0
     blend: Share = 1.0  # of the result over the camera's picture
@@ -84,6 +84,11 @@ def check(controls: Controls, bundle: Bundle, *, known_edits_only: bool = False)
         raise EditError(f"style {controls.style!r}: expected one of {', '.join(styles)}")
     if controls.composite not in MODES:
         raise EditError(f"composite {controls.composite!r}: expected one of {', '.join(MODES)}")
+    if controls.composite == "replace" and controls.max_faces > 1:
+        raise EditError(
+            f"composite 'replace': expected one face, as it shows one avatar and nothing else, got "
+            f"max_faces={controls.max_faces}; choose 'head', or one face"
+        )
     Editor(bundle.directions, bundle.latent_avg).check(controls.edits)
     return controls
 

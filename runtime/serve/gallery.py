@@ -149,8 +149,9 @@ class Gallery:
         codes = truncate(mix(codes, others, rows, weight), bundle.latent_avg, controls.truncation)
         codes = Editor(bundle.directions, bundle.latent_avg).apply(codes, controls.edits)
         picture_planes = bundle.synthesize(codes, controls.style)[0]
-        image = Compositor(controls.composite).apply(frame.copy(), picture_planes, crop, face)
-        marker_of(controls).apply(image, None if controls.composite == "replace" else frame, [crop])
+        mode = "face" if controls.composite == "difference" else controls.composite  # nobody's own pixels
+        image = Compositor(mode).apply(frame.copy(), picture_planes, crop, face)
+        marker_of(controls).apply(image, None if mode == "replace" else frame, [crop])
         return image
 
     def _own(self, live: Bundle) -> Bundle:

@@ -175,8 +175,8 @@ def test_other_ends(
 def test_image_edits_a_picture(
     demo: Path, face: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    target = tmp_path / "new" / "older.png"
-    code, said, _ = run(capfd, "image", face, "-o", target, "-b", demo, "--edit", "age=1")
+    target = tmp_path / "new" / "darker.png"
+    code, said, _ = run(capfd, "image", face, "-o", target, "-b", demo, "--edit", "skin_tone=1")
     original, edited = cv2.imread(str(face)), cv2.imread(str(target))
     assert code == 0
     assert said.strip() == f"{target}: 1 face"
@@ -189,7 +189,18 @@ def test_image_edits_a_picture(
     assert changed[220:232, 10:60].mean() > 0.3  # but for the badge
     plain = tmp_path / "plain.png"
     code, _, notes = run(
-        capfd, "image", face, "-o", plain, "-b", demo, "--edit", "age=1", "--badge", "off", "--no-watermark"
+        capfd,
+        "image",
+        face,
+        "-o",
+        plain,
+        "-b",
+        demo,
+        "--edit",
+        "skin_tone=1",
+        "--badge",
+        "off",
+        "--no-watermark",
     )
     assert code == 0
     assert notes.count("--badge off: viewers cannot see") == 1

@@ -27,7 +27,7 @@ from doppelgan.runtime import Pipeline, open_bundle
 bundle = open_bundle({bundle!r}, compiled=False)
 picture = bundle.synthesize(bundle.latent_avg[None])[0]
 frame = np.clip(picture[::-1].transpose(1, 2, 0) * 127.5 + 127.5, 0, 255).astype(np.uint8)
-for composite in ("face", "head", "replace"):
+for composite in ("difference", "face", "head", "replace"):
     pipeline = Pipeline(bundle, edits=dict.fromkeys(list(bundle.directions)[:1], 0.5), composite=composite)
     assert pipeline.process(np.pad(frame, ((40, 40), (40, 40), (0, 0)), mode="edge")).any()
     assert pipeline.people

@@ -1,14 +1,7 @@
-"""The synthesized face back into the frame.
+"""The synthesized face drawn over the frame: the modes ``face``, ``head`` and ``replace``.
 
-===========  =======================================================================================
-``face``     the face inside its contour, colors matched to the person's: hair and ears stay real
-``head``     the whole head with its hair, in a soft oval that ends inside the aligned square
-``replace``  nothing of the frame remains: the avatar at full height on its own blurred surroundings,
-             tilting with the person
-===========  =======================================================================================
-
-A mask is what lies within the tangents of the person's tracked contour in DIRECTIONS, with a soft edge.
-Colors are matched by one gain and one offset per channel, steadied over time.
+A mask is what lies within the tangents of the person's tracked contour, with a soft edge. Colors are matched
+by one gain and one offset per channel, steadied over time.
 """
 
 from __future__ import annotations
@@ -20,12 +13,13 @@ from typing import Final, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from . import native
-from .align import invert
-from .face_mesh import FACE_OVAL
-from .types import Crop, Face, Floats, Image, Matrix
+from .. import native
+from ..align import invert
+from ..face_mesh import FACE_OVAL
+from ..types import Crop, Face, Floats, Image, Matrix
+from .regions import draw_region, fade_of, reach_of, rescaled
 
-Mode = Literal["face", "head", "replace"]
+Pasted = Literal["face", "head", "replace"]
 
 SAMPLES: Final = 32  # px: colors are compared on a grid of this size
 GAIN_RANGE: Final = (0.7, 1.4)  # contrast may follow the person's this far
@@ -37,8 +31,6 @@ SURROUNDINGS: Final = 48  # px: what surrounds the picture in "replace" is this 
 SURROUNDINGS_BLUR: Final = 7  # px: of _box_sums, which twice is about a Gaussian of sigma 2.8
 SURROUNDINGS_TEXELS: Final = 56  # the picture is thinned out to this size for them
 
-_ANGLES: Final = np.arange(32) * (2 * math.pi / 32)
-DIRECTIONS: Final = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)])  # [2,32]
 _OVAL: Final = np.array(FACE_OVAL)
 _ONES: Final = np.ones(3, np.float32)
 _ZEROS: Final = np.zeros(3, np.float32)
@@ -53,11 +45,11 @@ class Compositor:
         feather: float | None = None,  # soft edge's width, a share of the square's side; None: the mode's own
         color_match: bool = True,  # off: the colors as synthesized; "replace" never matches
     ) -> None:
-        if mode not in get_args(Mode):
-            raise ValueError(f"composite: expected one of {', '.join(get_args(Mode))}, got {mode!r}")
+        if mode not in get_args(Pasted):
+            raise ValueError(f"composite: expected one of {', '.join(get_args(Pasted))}, got {mode!r}")
         if feather is not None and not 0 < feather <= 0.25:
             raise ValueError(f"feather: expected a share of the side above 0 and up to 0.25, got {feather}")
-        self.mode = cast(Mode, mode)
+        self.mode = cast(Pasted, mode)
         self.feather = FEATHER[mode] if feather is None else feather
         self.color_match = color_match and mode != "replace"
         self._match: tuple[Floats, Floats] | None = None
@@ -83,7 +75,7 @@ class Compositor:
         else:
             draw = _face_mask if self.mode == "face" else _head_mask
             gain, offset = self._matched(picture, crop) if self.color_match else (_ONES, _ZEROS)
-            matrix = _rescale(crop.matrix, crop.size, size)
+            matrix = rescaled(crop.matrix, crop.size, size)
             mask = draw(crop, self.feather, size)
             native.paste(frame, picture, mask, matrix, gain, offset, native.THREADS)
         return frame
@@ -112,7 +104,7 @@ def match_colors(
 ) -> tuple[Floats, Floats]:
     """Gain and offset, float32 [3] RGB, that give the picture's face the person's mean and contrast."""
     middle, reach = _oval(crop, SAMPLES)
-    inside = _draw(SAMPLES, middle, 0.85 * reach, 1.0, _fade(0.0, SAMPLES)) > 0.5
+    inside = draw_region(SAMPLES, middle, 0.85 * reach, 1.0, fade_of(0.0, SAMPLES)) > 0.5
     if np.count_nonzero(inside) < 16:
         return _ONES, _ZEROS
     real, drawn = _sample(crop.pixels[0], inside), _sample(picture, inside)
@@ -156,7 +148,7 @@ def _oval(crop: Crop, size: int) -> tuple[Matrix, Matrix]:
     """The face's outline in a square of size x size pixels: its middle [2] and its _reach from there."""
     points = _on_grid(crop, size)
     middle = points.mean(axis=0)
-    return middle, _reach(points - middle)
+    return middle, reach_of(points - middle)
 
 
 def _on_grid(crop: Crop, size: int) -> Matrix:
@@ -164,34 +156,12 @@ def _on_grid(crop: Crop, size: int) -> Matrix:
     return (crop.landmarks[_OVAL, :2].astype(np.float64) + 0.5) * (size / crop.size) - 0.5
 
 
-def _reach(points: Matrix) -> Matrix:
-    """[32]: how far points [n,2] reach from the origin in each of DIRECTIONS."""
-    x, y = points.T[:, :, None]
-    return np.asarray((x * DIRECTIONS[0] + y * DIRECTIONS[1]).max(axis=0))
-
-
-def _draw(
-    size: int,
-    middle: Matrix,  # [2] px
-    reach: Matrix,  # [32] px, from the middle to the edge's tangent
-    width: float,  # px, half of the edge's
-    fade: Floats,  # [size], of each column and row
-) -> Floats:
-    """float32 [size,size]: 1 inside, falling smoothly to 0 around the edge."""
-    lines = np.empty((len(reach), 3), np.float32)
-    lines[:, :2] = DIRECTIONS.T
-    lines[:, 2] = reach + middle[0] * DIRECTIONS[0] + middle[1] * DIRECTIONS[1]
-    mask = np.empty((size, size), np.float32)
-    native.soft_region(mask, lines, fade, width, native.THREADS)
-    return mask
-
-
 def _face_mask(crop: Crop, feather: float, size: int) -> Floats:
     middle, reach = _oval(crop, size)
     width = feather * size
     # The ramp reaches out as far as in: draw smaller, so that it ends near the contour.
     shrink = max(0.2, 1 - 0.75 * width / max(float(reach.mean()), 0.5))
-    return _draw(size, middle, shrink * reach, width, _fade(0.03, size))
+    return draw_region(size, middle, shrink * reach, width, fade_of(0.03, size))
 
 
 def _head_mask(crop: Crop, feather: float, size: int) -> Floats:
@@ -201,34 +171,16 @@ def _head_mask(crop: Crop, feather: float, size: int) -> Floats:
     # Grow upwards more than down: hair above, little below the chin.
     up = 0.22 * float(np.ptp(points[:, 1]))
     raised = points * (1.35, 1.15) - (0, up)
-    reach = np.maximum(_reach(points), _reach(raised))
-    return _draw(size, middle, reach, feather * size, _fade(0.08, size))
-
-
-@lru_cache(maxsize=8)
-def _fade(share: float, size: int) -> Floats:
-    """[size]: 1, falling smoothly to 0 over the outer `share` at both ends; kept, so not to be written to."""
-    position = (np.arange(size, dtype=np.float32) + 0.5) / size
-    ramp = np.clip(np.minimum(position, 1 - position) / max(share, 1e-6), 0, 1)
-    fade: Floats = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
-    fade.flags.writeable = False
-    return fade
+    reach = np.maximum(reach_of(points), reach_of(raised))
+    return draw_region(size, middle, reach, feather * size, fade_of(0.08, size))
 
 
 @lru_cache(maxsize=8)
 def _soft_square(feather: float, size: int) -> Floats:
     """The whole picture with a soft edge, [size,size]; the same for every frame, so not to be written to."""
-    mask = np.outer(_fade(feather, size), _fade(feather, size))
+    mask = np.outer(fade_of(feather, size), fade_of(feather, size))
     mask.flags.writeable = False
     return mask
-
-
-def _rescale(matrix: Matrix, size: int, new_size: int) -> Matrix:
-    """The same square for a picture of another size."""
-    ratio = size / new_size
-    scaled = matrix * (ratio, ratio, 1.0)
-    scaled[:, 2] += (0.5 * ratio - 0.5) * (matrix[:, 0] + matrix[:, 1])
-    return scaled
 
 
 def _full_height(matrix: Matrix, height: int, width: int, size: int) -> Matrix:
@@ -251,7 +203,7 @@ def _fill_with_surroundings(frame: Image, picture: Floats, matrix: Matrix) -> No
     index = _grid_index(picture.shape[1], min(picture.shape[1], SURROUNDINGS_TEXELS))
     thinned = picture[:, index[:, None], index][::-1].transpose(1, 2, 0)
     texels = np.clip(thinned * 127.5 + 127.5, 0, 255).astype(np.uint8, order="C")
-    to_soft = _rescale(matrix, picture.shape[1], texels.shape[0])
+    to_soft = rescaled(matrix, picture.shape[1], texels.shape[0])
     to_soft *= shrink
     # Hair that touches a side must not run on as a band: continue the wall above it, in all that is averaged.
     outer = max(1, round(1 / math.hypot(to_soft[0, 0], to_soft[1, 0])))

@@ -1,0 +1,119 @@
+"""Edits on the camera's own picture: ``frame + (G(edited code) - G(code))``.
+
+Whatever the generator cannot draw of a person is in both of its pictures and cancels out. Four things are
+taken care of:
+
+light      the difference is scaled to the person's light, and goes no further than the edited picture's color
+leaks      differences far below the edit's own are none
+occlusion  where camera and reconstruction disagree, something stands before the face: nothing is added
+movement   pixels go where the mesh goes; of what is left only new looks are added, and what shows between
+           lids and lips: the rest would be ghosts of outlines
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from .. import native
+from ..face_mesh import FACE_OVAL
+from ..types import Crop, Floats, Image, Matrix
+from .masks import Agreement, Light, cells_of, means, reachable, strength
+from .movement import flow_of, parting, remains
+from .regions import draw_region, fade_of, reach_of, rescaled
+
+EDGE: Final = 0.11  # of the side, over which the difference fades to nothing
+PAUSE_S: Final = 1.0  # after a longer one nothing is left to be steady with
+FINEST: Final = 0.8  # pixels of the picture per pixel of the frame that are worth drawing
+COARSEST_PX: Final = 64
+_OVAL: Final = list(FACE_OVAL)
+
+
+class Difference:
+    """Adds one person's edits to frame after frame; remembers light and occlusion, nothing of the edits."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the frames so far, e.g. at a cut."""
+        self._light, self._agreement = Light(), Agreement()
+        self._time_s: float | None = None
+        self._size = 0
+
+    def size_for(self, crop: Crop, largest: int, needed: int) -> int:
+        """Side of the pictures to ask for, px: as fine as the face in the frame, and as the edits, need.
+
+        largest: the generator's.  needed: for the edits' own detail, as in :class:`Effect`.
+        """
+        side = float(np.hypot(*crop.matrix[:, 0])) * crop.size * FINEST
+        size = largest
+        while size > COARSEST_PX and (size // 2 >= side or size // 2 >= needed):
+            size //= 2
+        if size == self._size // 2 and self._size <= largest and size < 1.15 * side and needed > size:
+            return self._size  # a face at the limit must not make it change from frame to frame
+        self._size = size
+        return size
+
+    def apply(
+        self,
+        frame: Image,  # BGR uint8 [H,W,3]; changed in place
+        plain: Floats,  # RGB float32 [3,R,R], nominally -1..1: of the person's own code
+        moved: Floats,  # the same after the edits that move things; plain itself without such
+        edited: Floats,  # after all edits; moved itself where no other is there
+        crop: Crop,  # the aligned square, of the frame as the camera gave it
+        shift: Floats | None,  # [468,2], shares of the square's side: what the edits move the mesh by
+        time_s: float,  # of the frame
+    ) -> Image:
+        """Add the edit where ``crop`` was cut; returns ``frame``."""
+        size = plain.shape[-1]
+        if not plain.shape == moved.shape == edited.shape == (3, size, size):
+            shapes = [list(picture.shape) for picture in (plain, moved, edited)]
+            raise ValueError(f"pictures: expected three RGB float32 [3,R,R] of one size, got {shapes}")
+        plain, moved, edited = (np.ascontiguousarray(one, np.float32) for one in (plain, moved, edited))
+        cells = cells_of(size)
+        step_s = self._step(time_s)
+
+        seen = means(crop.pixels[0], cells) + 1
+        drawn = np.maximum(means(plain, cells) + 1, 0)
+        points = _points(crop, cells)
+        middle = points[_OVAL].mean(axis=0)
+        face = draw_region(cells, middle, reach_of(points[_OVAL] - middle), 0.03 * cells, fade_of(0.0, cells))
+        now, gain = self._light(seen, drawn, face, step_s)
+        agreement = self._agreement(seen - now * drawn, step_s)
+
+        flow = inside = rest = None
+        if shift is not None and np.abs(shift).max() * size >= native.reference.STILL:
+            by = shift.astype(np.float64) * size
+            to = _points(crop, size) + by
+            flow, inside = flow_of(to, by, size, cells), parting(to, by, size, cells)
+            rest = (1 - inside) * face * np.float32(remains(by, size))
+
+        change = np.empty((3, size, size), np.float32)
+        amplitude = np.empty((cells, cells), np.float32)
+        native.difference(change, amplitude, plain, moved, edited, flow, inside, rest, native.THREADS)
+
+        target = now * np.clip(means(edited, cells) + 1, 0, 2)
+        limit = reachable(now * means(change, cells), target - seen)
+        if inside is not None:  # between lids and lips nothing of the person's is to be reached
+            limit += (1 - limit) * inside
+        fade = fade_of(EDGE, cells)
+        weight = strength(amplitude) * agreement * np.outer(fade, fade)
+        added = np.ascontiguousarray(gain * limit * weight, np.float32)
+        matrix = rescaled(crop.matrix, crop.size, size)
+        native.add_difference(frame, change, added, flow, matrix, native.THREADS)
+        return frame
+
+    def _step(self, time_s: float) -> float | None:
+        """Seconds since the frame before; None, and all forgotten, where there is none to be steady with."""
+        step_s = None if self._time_s is None else time_s - self._time_s
+        if step_s is not None and not 0 < step_s <= PAUSE_S:
+            self._light, self._agreement, step_s = Light(), Agreement(), None
+        self._time_s = time_s
+        return step_s
+
+
+def _points(crop: Crop, size: int) -> Matrix:
+    """float64 [468,2]: the mesh as pixels of a size x size picture of the square."""
+    return (crop.landmarks[:, :2].astype(np.float64) + 0.5) * (size / crop.size) - 0.5

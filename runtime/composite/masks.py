@@ -1,0 +1,166 @@
+"""What is added where: smooth maps of the aligned square, judged in 64 x 64 cells.
+
+``Light``      how much brighter the person is than the reconstruction, per channel
+``Agreement``  1 where the camera sees what was reconstructed, 0 where something else is in front of it
+``strength``   small differences are leaks: 0 for them, 1 for what the edit is about
+``reachable``  no more is added than leads to the edited picture's own color
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+
+from ..types import Floats
+
+CELLS: Final = 64  # along a side; fewer for smaller pictures
+
+LIGHT_RANGE: Final = (0.35, 1.8)  # the person's light may be this far from the reconstruction's
+LIGHT_REACH: Final = 10.0  # cells: how quickly light changes across a face
+LIGHT_S: Final = 0.25  # time in which it follows
+DOUBTFUL: Final = 0.3  # 0..2: an error from which a cell says little about the light
+FOREIGN: Final = 0.38  # 0..2: an error from which something else is seen
+USUAL_S: Final = 3.0  # time in which a small, lasting error becomes the usual one
+COVER_S, UNCOVER_S = 0.05, 0.3  # an edit gives way at once to what comes before the face, and returns slowly
+LEAK: Final = (0.03, 0.2)  # 0..2, and of the largest differences: below are leaks
+
+
+def cells_of(size: int) -> int:
+    """Cells along a side of a picture of ``size`` pixels."""
+    return math.gcd(size, CELLS)
+
+
+def means(planes: Floats, cells: int) -> Floats:
+    """[C,S,S] -> [C,cells,cells], averages; single pixels where cells do not divide the picture."""
+    size = planes.shape[-1]
+    if size % cells:
+        index = ((np.arange(cells) + 0.5) * (size / cells)).astype(np.intp)
+        return np.ascontiguousarray(planes[:, index[:, None], index])
+    block = size // cells
+    rows = planes.reshape(len(planes), cells, block, size).sum(axis=2)
+    total = np.array(rows[..., ::block], np.float32)
+    for i in range(1, block):
+        total += rows[..., i::block]
+    total *= np.float32(1 / block**2)
+    return total
+
+
+def blurred(maps: Floats, sigma: float) -> Floats:
+    """[...,n,n], by a Gaussian of ``sigma`` cells of 64; borders count what lies inside."""
+    weights = _gaussian(maps.shape[-1], sigma)
+    return np.asarray(weights @ maps @ weights.T, np.float32)
+
+
+@lru_cache(maxsize=32)
+def _gaussian(cells: int, sigma: float) -> Floats:
+    apart = (np.arange(cells)[:, None] - np.arange(cells)) * (CELLS / cells)
+    weights = np.exp(-0.5 * (apart / sigma) ** 2)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+
+
+def ramp(value: Any) -> Floats:
+    """0 up to 0, 1 from 1, smooth between."""
+    t = np.clip(np.asarray(value, np.float32), 0, 1)
+    return np.asarray(t * t * (3 - 2 * t), np.float32)
+
+
+def follow(old: Floats, new: Floats, step_s: float, time_s: float | Floats) -> Floats:
+    """A first-order low-pass: what ``old`` is ``step_s`` later."""
+    share = 1 - np.exp(-step_s / np.asarray(time_s, np.float32))
+    return np.asarray(old + share * (new - old), np.float32)
+
+
+class Light:
+    """The person's light over the reconstruction's: a gain per channel and cell, steady over time.
+
+    Read where both show the face, not from what stands in front of it; continued smoothly elsewhere.
+    """
+
+    def __init__(self) -> None:
+        self._gain: Floats | None = None
+
+    def __call__(
+        self,
+        seen: Floats,  # [3,n,n] 0..2: the camera's cells
+        drawn: Floats,  # [3,n,n] 0..2: the reconstruction's
+        face: Floats,  # [n,n] 0..1
+        step_s: float | None,  # since the frame before; None: there was none
+    ) -> tuple[Floats, Floats]:
+        """Two of [3,n,n]: by what the reconstruction is multiplied in this frame, and steadily."""
+        gain = np.broadcast_to(_middle(seen, drawn, face), seen.shape)
+        for _ in range(2):
+            error = blurred(np.abs(seen - gain * drawn).max(axis=0), 1.0)
+            weight = face * np.exp(-((error / DOUBTFUL) ** 2))
+            seen_there, drawn_there = weight * seen, weight * drawn
+            whole = seen_there.sum(axis=(1, 2)) / np.maximum(drawn_there.sum(axis=(1, 2)), 1e-3)
+            if weight.sum() < 0.002 * weight.size:  # next to nothing agrees
+                break
+            prior = np.float32(0.05)
+            known = prior * np.clip(whole, *LIGHT_RANGE)[:, None, None]
+            near = (blurred(seen_there, LIGHT_REACH) + known) / (blurred(drawn_there, LIGHT_REACH) + prior)
+            gain = np.clip(near, *LIGHT_RANGE)
+        gain = np.asarray(gain, np.float32)
+        steady = gain
+        if step_s is not None and self._gain is not None and self._gain.shape == gain.shape:
+            steady = follow(self._gain, gain, step_s, LIGHT_S)
+        self._gain = steady
+        return gain, steady
+
+
+def _middle(seen: Floats, drawn: Floats, face: Floats) -> Floats:
+    """[3,1,1]: the median gain inside the face."""
+    inside = face > 0.5
+    if not inside.any():
+        return np.ones((3, 1, 1), np.float32)
+    ratio = np.median(seen[:, inside] / np.maximum(drawn[:, inside], 0.05), axis=1)
+    return np.clip(ratio, *LIGHT_RANGE).astype(np.float32)[:, None, None]
+
+
+class Agreement:
+    """Where the camera sees what was reconstructed: the reconstruction error is the map of occlusion.
+
+    A small error that lasts (makeup, a hat's shade, how this person's brows are drawn) becomes the usual one;
+    a large one never does, so that a hand that stays is still a hand.
+    """
+
+    def __init__(self) -> None:
+        self._usual: Floats | None = None
+        self._shown: Floats | None = None
+
+    def __call__(
+        self,
+        error: Floats,  # [3,n,n] 0..2: camera minus reconstruction, in the same light
+        step_s: float | None,  # since the frame before; None: there was none
+    ) -> Floats:
+        """[n,n] 0..1"""
+        known = step_s is not None and self._usual is not None and self._usual.shape == error.shape
+        usual = self._usual if known and self._usual is not None else np.zeros_like(error)
+        apart = blurred(np.abs(error - usual).max(axis=0), 1.5)
+        agreement: Floats = np.exp(-((apart / FOREIGN) ** 4)).astype(np.float32)
+        if known and step_s is not None and self._shown is not None:
+            usual = usual + agreement * (follow(usual, error, step_s, USUAL_S) - usual)
+            times = np.where(agreement < self._shown, COVER_S, UNCOVER_S)
+            agreement = follow(self._shown, agreement, step_s, times.astype(np.float32))
+        self._usual, self._shown = usual, agreement
+        return agreement
+
+
+def strength(amplitude: Floats) -> Floats:
+    """[n,n] 0..1 from the largest change in each cell, [n,n] 0..2."""
+    near = blurred(amplitude, 0.7)
+    least, share = LEAK
+    leak = max(least, share * float(np.quantile(near, 0.98)))
+    return ramp((near - leak) / leak)
+
+
+def reachable(
+    change: Floats,  # [3,n,n]: what would be added
+    missing: Floats,  # [3,n,n]: from the camera's cells to the edited picture's, in the same light
+) -> Floats:
+    """[3,n,n] 0..1, as a share of ``change``: a dark face needs less of a dark beard than a bright one."""
+    known = np.float32(1e-3)  # where nothing changes, all of it
+    share = (blurred(change * missing, 1.0) + known) / (blurred(change * change, 1.0) + known)
+    return np.clip(share, 0, 1).astype(np.float32)

@@ -1,0 +1,77 @@
+"""What an edit moves: the mesh's displacement as a flow over the square, and where lids and lips part."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from ..face_mesh import LEFT_EYE, LIPS, RIGHT_EYE
+from ..types import Floats, Matrix
+from .masks import blurred, ramp
+from .regions import draw_region, fade_of, reach_of
+
+BORDER: Final = 0.2  # of the side, over which movement fades to none
+PARTS: Final = (
+    (LEFT_EYE, 1.35),
+    (RIGHT_EYE, 1.35),
+    (LIPS, 1.08),
+)  # contour, its hull enlarged by
+SETTLED: Final = (0.002, 0.006)  # of the side: a part whose points move apart by less, by more
+FAR: Final = 0.012  # of the side: with more movement, what it leaves outside of the parts is ghosts
+_SPREADS: Final = ((1.2, 1.0), (3.0, 0.05), (8.0, 0.004), (20.0, 0.0004))  # cells; weight of what lies so far
+
+
+def flow_of(
+    points: Matrix,  # [468,2] px of the picture: where the mesh goes
+    shift: Matrix,  # [468,2] px: how far it has come
+    size: int,  # of the picture
+    cells: int,
+) -> Floats:
+    """float32 [2,cells,cells] px: that of the nearest points, smoother far from them, 0 at the border."""
+    place = (points + 0.5) * (cells / size) - 0.5
+    first = np.floor(place).astype(np.intp)
+    share = place - first
+    indices, values = [], []
+    for dx in (0, 1):
+        for dy in (0, 1):
+            column, row = np.clip(first + np.array([dx, dy]), 0, cells - 1).T
+            weight = np.abs(1 - dx - share[:, 0]) * np.abs(1 - dy - share[:, 1])
+            indices.append(row * cells + column)
+            values.append(np.stack([weight * shift[:, 0], weight * shift[:, 1], weight]))
+    index, value = np.concatenate(indices), np.concatenate(values, axis=1)
+    counted = np.stack([np.bincount(index, row, cells * cells) for row in value])
+    sums = np.asarray(counted.reshape(3, cells, cells), np.float32)
+    total = np.zeros_like(sums)
+    for sigma, strength in _SPREADS:
+        total += np.float32(strength) * blurred(sums, sigma)
+    fade = fade_of(BORDER, cells).copy()
+    fade[[0, -1]] = 0
+    flow = np.asarray(total[:2] / np.maximum(total[2], 1e-12) * np.outer(fade, fade), np.float32)
+    return np.ascontiguousarray(flow)
+
+
+def parting(
+    points: Matrix,  # [468,2] px of the picture: where the mesh goes
+    shift: Matrix,  # [468,2] px: how far it has come
+    size: int,
+    cells: int,
+) -> Floats:
+    """float32 [cells,cells] 0..1: eyes and mouth, as far as their own points move apart."""
+    inside = np.zeros((cells, cells), np.float32)
+    least, most = SETTLED
+    for contour, larger in PARTS:
+        own = shift[list(contour)]
+        apart = float(np.abs(own - own.mean(axis=0)).max()) / size
+        if apart > least:
+            place = (points[list(contour)] + 0.5) * (cells / size) - 0.5
+            middle = place.mean(axis=0)
+            reach = larger * reach_of(place - middle)
+            hull = draw_region(cells, middle, reach, 0.02 * cells, fade_of(0.0, cells))
+            inside = np.maximum(inside, hull * ramp((apart - least) / (most - least)))
+    return inside
+
+
+def remains(shift: Matrix, size: int) -> float:
+    """0..1: how much of what is left by small movements may be added outside of eyes and mouth."""
+    return float(np.exp(-((np.abs(shift).max() / (FAR * size)) ** 2)))
