@@ -179,9 +179,12 @@ class Pipeline:
         with self.clock.stage("track"):
             faces = self._track(frame)
         if not faces:
+            if self.marker is not None:
+                self.marker.latest = False
             return self._lost(frame)
         # A replaced frame shows nothing of the one that was given, so that need not be copied.
-        out = np.empty(frame.shape, np.uint8) if self.composite == "replace" else frame.copy()
+        replaced = self.composite == "replace"
+        out = np.empty(frame.shape, np.uint8) if replaced else frame.copy()
         for face in faces:
             person = self.people[face.id]
             person.face = face
@@ -202,7 +205,7 @@ class Pipeline:
         if self.marker is not None:
             with self.clock.stage("mark"):
                 crops = [person.crop for person in self.people.values() if person.crop is not None]
-                self.marker.apply(out, None if self.composite == "replace" else frame, crops)
+                self.marker.apply(out, None if replaced else frame, crops)
         self._latest = out.copy() if self.when_lost == "hold" else None
         self.clock.frame()
         return out

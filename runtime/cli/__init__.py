@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "The page: camera in, avatar out, and everything you can turn, in the browser."),
     "enroll": ("enroll", "Make a live avatar of a person: from one picture, several, a clip or a camera."),
     "invert": ("invert", "Find the code of a picture by optimization: in W, in W+, or between."),
+    "check": ("check", "Tell whether pictures and videos were made with doppelgan, and how sure that is."),
     "export": ("export", "Turn a pSp / e4e / ReStyle / StyleGAN2 checkpoint into a bundle."),
     "compile": (
         "compile",

@@ -65,6 +65,8 @@ def edit(pipeline: Pipeline, path: Path, target: Path, side_by_side: bool) -> No
     frame = pipeline.process(picture.image)
     edited = picture.replaced(frame) if pipeline.composite == "replace" else picture.edited(frame)
     write_picture(target, picture.beside(edited) if side_by_side else edited)
+    if pipeline.marker is not None and pipeline.marker.latest:
+        pipeline.marker.finish(target, parent=path)
     faces = len(pipeline.people)
     click.echo(f"{target}: {faces} face{'s' * (faces != 1)}" + ("" if faces else ", left as it was"))
     for note in (*picture.notes, *lost_in(edited, target.suffix)):

@@ -12,7 +12,7 @@ from ..schedule.run import hold, no_signal, passthrough, run_live
 from ..sink import check_outputs, open_sinks
 from ..source import open_source
 from ..types import MAX_PIXELS
-from .options import FiniteRange, make_pipeline, pipeline_options
+from .options import FiniteRange, make_pipeline, pipeline_options, state_origin
 from .video import Processor
 
 ON_LOST = {"no-signal": no_signal, "hold": hold, "passthrough": passthrough}
@@ -82,6 +82,7 @@ def command(
     except BaseException:
         opened.close()
         raise
+    state_origin(sinks, pipeline, source)
     report = run_live(
         opened,
         Processor(pipeline),

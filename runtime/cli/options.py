@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -16,9 +17,12 @@ from ..edit.direction_files import load_codes
 from ..edit.editor import Editor, parse_edits
 from ..errors import EditError, SinkError
 from ..mark.badge import CORNERS, SIZE, SIZES, Badge, Corner
+from ..mark.c2pa import Signatory, is_available
 from ..mark.marker import Marker
+from ..mark.metadata import container_tags
 from ..pipeline import Pipeline
 from ..presets import Preset, Presets
+from ..sink import Sink
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -110,6 +114,21 @@ _OPTIONS = (
         help="Mark changed pixels invisibly, for `doppelgan check`.  [default: watermark]",
     ),
     click.option(
+        "--sign/--no-sign",
+        default=None,
+        help="Sign pictures and videos with a C2PA manifest.  [default: if the extra c2pa is installed]",
+    ),
+    click.option(
+        "--sign-key",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="Your private key (PEM); default: one made on first use.",
+    ),
+    click.option(
+        "--sign-certificate",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="Its certificate chain (PEM).",
+    ),
+    click.option(
         "--backend", help="native, onnxruntime, openvino, tensorrt; default: as compiled, else native."
     ),
     click.option("--threads", type=THREADS, help="Threads per network; trackers keep to one."),
@@ -127,10 +146,14 @@ def make_pipeline(
     badge_size: float = SIZE,
     watermark: bool = True,
     codes: Path | None = None,
+    sign: bool | None = None,
+    sign_key: Path | None = None,
+    sign_certificate: Path | None = None,
     **settings: Any,  # of Pipeline
 ) -> Pipeline:
     """Open the bundle, build the pipeline that the options describe, say what is odd about the edits."""
     chosen = parse_edits(edits)
+    signatory = _signatory(sign, sign_key, sign_certificate)
     if preset is not None:
         chosen, settings = with_preset(Presets().read(preset), chosen, settings)
     opened = open_bundle(bundle, backend=backend, threads=threads)
@@ -146,7 +169,8 @@ def make_pipeline(
         raise click.UsageError(
             "--composite replace shows one avatar: choose --max-faces 1, or --composite head"
         )
-    marker = make_marker(badge, badge_size, watermark, settings.get("composite"))
+    kind = "avatar" if settings.get("composite") == "replace" else "edited"
+    marker = Marker(kind, _badge(badge, badge_size), watermark, signatory=signatory)
     pipeline = Pipeline(opened, chosen, marker=marker, **settings)
     if settings.get("composite") not in (None, pipeline.composite):
         click.echo(
@@ -158,16 +182,49 @@ def make_pipeline(
     return pipeline
 
 
-def make_marker(badge: str, badge_size: float, watermark: bool, composite: str | None) -> Marker:
+def state_origin(sinks: Iterable[Sink], pipeline: Pipeline, source: str | None = None) -> None:
+    """Have every file that the sinks write say how it was made, and from which file."""
+    marker = pipeline.marker
+    if marker is None:
+        return
+    parent = Path(source) if source is not None and Path(source).is_file() else None
+    for sink in sinks:
+        sink.on_file = partial(marker.finish, parent=parent)
+        sink.tags = container_tags(sink.name, marker.kind)
+
+
+def _badge(corner: str, size: float) -> Badge | None:
     """What the options ask for; says once what it means to leave the badge out."""
-    if badge == "off":
-        click.echo(
-            "doppelgan: note: --badge off: viewers cannot see that this is synthetic; who publishes or "
-            "streams it must tell them in another way (EU AI Act, article 50). Metadata and watermark stay.",
-            err=True,
-        )
-    sign = None if badge == "off" else Badge(cast(Corner, badge), badge_size)
-    return Marker("avatar" if composite == "replace" else "edited", sign, watermark)
+    if corner != "off":
+        return Badge(cast(Corner, corner), size)
+    click.echo(
+        "doppelgan: note: --badge off: viewers cannot see that this is synthetic; who publishes or "
+        "streams it must tell them in another way (EU AI Act, article 50). Metadata and watermark stay.",
+        err=True,
+    )
+    return None
+
+
+def _signatory(
+    sign: bool | None,
+    key: Path | None,
+    certificate: Path | None,
+) -> Callable[[], Signatory | None]:
+    """A key that cannot be used is told now if one was asked for, and else does without."""
+    if sign or (sign is None and (key or certificate)):
+        asked = Signatory(key, certificate)
+        return lambda: asked
+
+    def own() -> Signatory | None:
+        if sign is False or not is_available():
+            return None
+        try:
+            return Signatory()
+        except SinkError as error:
+            click.echo(f"doppelgan: note: not signed: {error}", err=True)
+            return None
+
+    return own
 
 
 def with_preset(

@@ -13,7 +13,7 @@ from ..schedule.run import run_files
 from ..sink import check_outputs, open_sink
 from ..source import open_source
 from ..types import Frame
-from .options import make_pipeline, pipeline_options
+from .options import make_pipeline, pipeline_options, state_origin
 from .progress import frame_progress
 
 
@@ -41,6 +41,7 @@ def command(video: str, output: str, overwrite: bool, latency: bool, **settings:
     except BaseException:
         source.close()
         raise
+    state_origin([sink], pipeline, video)
     edit = Processor(pipeline)
     with frame_progress(Path(video).name) as advance:
         done = run_files(source, edit, sink, on_progress=lambda p: advance(p.frames, p.total))

@@ -1,13 +1,19 @@
-"""The last step of the pipeline: what was synthesized is marked, in the pixels and for the eye."""
+"""The last step of the pipeline: what was synthesized is marked, in the pixels and for the eye.
+
+Files that were made of such frames say so as well: `Marker.finish`.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
+from pathlib import Path
 
 from ..types import Crop, Image
 from .badge import Badge
+from .c2pa import Signatory
+from .metadata import write_source_type
 from .payload import Payload
 from .watermark import embed
 
@@ -15,7 +21,11 @@ MARGIN_PX = 2  # around a pasted square: its edge is blended that far
 
 
 class Marker:
-    """Badge and watermark on every frame in which something was synthesized; other frames stay untouched."""
+    """Badge and watermark on every frame in which something was synthesized; other frames stay untouched.
+
+    frames  how many were marked
+    latest  whether the latest one was
+    """
 
     def __init__(
         self,
@@ -23,11 +33,19 @@ class Marker:
         badge: Badge | None = Badge(),  # noqa: B008 - immutable; None: none
         watermark: bool = True,
         key: bytes | None = None,  # of the watermark; None: `watermark.default_key`
+        signatory: Callable[[], Signatory | None] = lambda: (
+            None
+        ),  # asked at the first file; None: no manifest
     ) -> None:
+        self.frames = 0
+        self.latest = False
         self.kind = kind
         self.badge = badge
         self.watermark = watermark
         self._key = key
+        self._ask_signatory = signatory
+        self._signatory: Signatory | None = None
+        self._asked = False
         self._payload = self._today()
         self._checked_s = time.monotonic()
 
@@ -45,7 +63,22 @@ class Marker:
             changed = original is None or _differs(frame, original, box)
         if changed and self.badge is not None:
             self.badge.draw(frame, self.kind)
+        self.latest = changed
+        self.frames += changed
         return changed
+
+    def finish(self, path: Path, parent: Path | None = None) -> None:
+        """Write into the complete file at ``path`` how it was made, unless no frame was marked.
+
+        parent: the file that it was made from, for the manifest. Raises SinkError.
+        """
+        if not self.frames:
+            return
+        write_source_type(path, self.kind)
+        if not self._asked:
+            self._signatory, self._asked = self._ask_signatory(), True
+        if self._signatory is not None:
+            self._signatory.sign(path, self.kind, parent)
 
     def _current(self) -> Payload:
         """Days pass during a long call, too."""

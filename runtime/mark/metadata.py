@@ -148,7 +148,9 @@ def _find_xmp(data: bytes) -> str | None:
     if data.startswith(_PNG):
         found = _png_xmp(data)
     elif data.startswith(b"\xff\xd8"):
-        found = next((data[a + 4 + len(_JPEG_XMP) : b] for a, b in _jpeg_parts(data) if _is_xmp(data, a)), None)
+        found = next(
+            (data[a + 4 + len(_JPEG_XMP) : b] for a, b in _jpeg_parts(data) if _is_xmp(data, a)), None
+        )
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         found = next((body for name, body in _webp_chunks(data) if name == b"XMP "), None)
     else:
@@ -227,7 +229,8 @@ def _jpeg_with(data: bytes, xmp: bytes) -> bytes:
     if len(xmp) > room:  # the rest of it would need extended XMP; the statement goes first
         xmp = stated("", _attribute_or_element(xmp.decode(), "DigitalSourceType") or "").encode()
     segment = b"\xff\xe1" + struct.pack(">H", 2 + len(_JPEG_XMP) + len(xmp)) + _JPEG_XMP + xmp
-    head, rest, last = [b"\xff\xd8"], [], 2
+    head, last = [b"\xff\xd8"], 2
+    rest: list[bytes] = []
     for start, end in _jpeg_parts(data):
         last = end
         if _is_xmp(data, start):
@@ -261,7 +264,8 @@ def _webp_with(data: bytes, xmp: bytes) -> bytes:
     chunks.insert(0, (b"VP8X", bytes([flags | 0x04, 0, 0, 0]) + size))
     chunks.append((b"XMP ", xmp))
     body = b"".join(
-        name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2) for name, content in chunks
+        name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+        for name, content in chunks
     )
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
 

@@ -5,7 +5,7 @@ those pixels alone that the program changed. The tile is a sum of cosines, one f
 within BAND, all of one amplitude. Their phases come from a key: SYNC_SHARE of them are always the same, the
 others are turned by half a circle where a bit of the code word (`payload`) is 1.
 
-The detector takes the picture's residual (luma less its local mean, over its local spread) and computes its
+The detector takes the picture's residual (fine detail of the luma over its local spread) and computes its
 Fourier coefficients at the harmonics of every period that a resized picture could have, block by block. Sums
 over windows of blocks, reduced to their phases, are compared with the keyed phases at every offset of the
 tile, in the picture and its mirror image. Whatever a picture shows, a wrong key's phases are independent of
@@ -39,17 +39,16 @@ PERIOD: Final = 125  # px in frames of up to 720 lines; prime to the 8 and 16 px
 LINES: Final = 720
 BAND: Final = (3.0, 18.0)  # harmonics, as distance from the origin: waves 7 to 42 px long
 SYNC_SHARE: Final = 0.4
-STRENGTH: Final = {
-    "part": 1.5,
-    "whole": 1.2,
-}  # levels RMS: 44.6 dB of a changed part, 46.5 dB of a whole frame
+# Levels RMS: of a part in a box of up to SMALL_PX, of a larger part, of a whole frame; 42.6, 44.6, 46.5 dB.
+STRENGTH: Final = {"small": 1.9, "part": 1.5, "whole": 1.2}
+SMALL_PX: Final = 150_000  # a face of 390 px
 PUBLIC_KEY: Final = b"doppelgan watermark 1"  # everybody's: whoever gets a picture must be able to tell
 
 PERIODS: Final = (44.0, 300.0)  # px that are searched
 STEP: Final = 0.0075  # relative, of the search
 MAX_SIDE: Final = 1080  # px: pictures whose shorter side is longer are reduced first
 FINEST: Final = 80.0  # px: of a period from twice this on, a smaller copy is looked at
-BLOCK: Final = 64  # px: windows are sums of blocks
+BLOCKS: Final = (32, 64)  # px: windows are sums of blocks, small ones for the likeliest periods alone
 SHIFTS: Final = 64  # offsets per axis that are tried
 SURE: Final = 1e-6  # probability of a false alarm below which a mark counts as found
 _ENOUGH: Final = 1e-12  # no need to search on
@@ -128,7 +127,9 @@ def embed(
     area = (max(0, x0), max(0, y0), min(width, x1), min(height, y1))
     if area[0] >= area[2] or area[1] >= area[3]:
         return 0
-    strength = STRENGTH["whole" if original is None else "part"]
+    pixels = (area[2] - area[0]) * (area[3] - area[1])
+    size = "whole" if original is None else "small" if pixels <= SMALL_PX else "part"
+    strength = STRENGTH[size]
     added = tile(payload.to_bits(), strength, period_of(height, width), key or default_key())
     return native.add_tile(frame, original, added, area, native.THREADS)
 
@@ -197,10 +198,14 @@ def _luma(image: Image) -> Floats:
 
 
 def _residual(luma: Floats) -> Floats:
-    """Luma less its mean over 25 x 25 px, over its spread: edges and texture count no more than skin."""
-    apart = luma - _mean(luma, 12)
-    spread = np.sqrt(_mean(apart * apart, 6))
-    return np.asarray(apart / (spread + 2.0), np.float32)
+    """Luma without its coarse part, over its spread: edges and texture count no more than skin.
+
+    Twice less the mean over 7 x 7 px: what pictures show is strongest where waves are long.
+    """
+    apart = luma - _mean(luma, 3)
+    apart -= _mean(apart, 3)
+    spread = np.sqrt(_mean(apart * apart, 5))
+    return np.asarray(apart / (spread + np.float32(0.7)), np.float32)
 
 
 def _mean(picture: Floats, reach: int) -> Floats:
@@ -216,15 +221,15 @@ def _mean(picture: Floats, reach: int) -> Floats:
     return picture
 
 
-def _coefficients(residual: Floats, period: float) -> NDArray[np.complex64]:
+def _coefficients(residual: Floats, period: float, block: int) -> NDArray[np.complex64]:
     """[rows,columns,19,37]: of every block, its share in the Fourier coefficients at the harmonics.
 
-    Whole blocks only: up to 63 px at the right and lower edge are left out unless the picture is smaller.
+    Whole blocks only: what is left at the right and lower edge is left out unless the picture is smaller.
     """
     reach = int(BAND[1])
     height, width = residual.shape
-    rows, columns = max(1, height // BLOCK), max(1, width // BLOCK)
-    high, wide = min(height, rows * BLOCK), min(width, columns * BLOCK)
+    rows, columns = max(1, height // block), max(1, width // block)
+    high, wide = min(height, rows * block), min(width, columns * block)
     turn = -2j * math.pi / period
     across = np.exp(turn * np.outer(np.arange(wide), np.arange(-reach, reach + 1))).astype(np.complex64)
     down = np.exp(turn * np.outer(np.arange(high), np.arange(reach + 1))).astype(np.complex64)
@@ -239,10 +244,11 @@ def _coefficients(residual: Floats, period: float) -> NDArray[np.complex64]:
     return np.asarray(blocks, np.complex64)
 
 
-def _windows(rows: int, columns: int) -> list[tuple[int, int, int, int]]:
-    """(top, left, bottom, right) in blocks: everything, and squares of a half and a quarter of the height."""
+def _windows(rows: int, columns: int, small: bool) -> list[tuple[int, int, int, int]]:
+    """(top, left, bottom, right) in blocks: everything, and squares; small: such of 3 and 5 blocks, too."""
     boxes = [(0, 0, rows, columns)]
-    for side in sorted({max(2, round(rows * 0.6)), max(2, round(rows * 0.35))}, reverse=True):
+    sides = {max(2, round(rows * 0.6)), max(2, round(rows * 0.35))} | ({3, 5} if small else set())
+    for side in sorted(sides, reverse=True):
         if side >= rows and side >= columns:
             continue
         high, wide = min(side, rows), min(side, columns)
@@ -270,11 +276,13 @@ def _search(residual: Floats, shape: tuple[int, int], key: bytes) -> Detection:
     own = period_of(*shape) * min(residual.shape) / min(shape)
     likely = [own, *(PERIOD * scale for scale in (1, 0.5, 1.3, 1.5, 0.75, 2 / 3))]
     order = [*likely, *np.exp(np.arange(math.log(PERIODS[0]), math.log(PERIODS[1]), STEP))]
-    comparisons = sum(len(levels.windows(period)) for period in order) * 2 * SHIFTS**2
-    best = _Place(-1.0, own, (0, 0, 1, 1), False)
-    for count, period in enumerate(order):
-        windows = levels.windows(period)
-        blocks = levels.coefficients(period, levels.factor(period))
+    small, large = BLOCKS
+    blocks_of = [small] * len(likely) + [large] * (len(order) - len(likely))
+    comparisons = 2 * SHIFTS**2 * sum(map(len, map(levels.windows, order, blocks_of)))
+    best = _Place(-1.0, own, (0, 0, 1, 1), small, False)
+    for count, (period, block) in enumerate(zip(order, blocks_of, strict=True)):
+        windows = levels.windows(period, block)
+        blocks = levels.coefficients(period, levels.factor(period), block)
         rows, columns = blocks.shape[:2]
         cumulated = np.zeros((rows + 1, columns + 1, reach + 1, 2 * reach + 1), np.complex64)
         cumulated[1:, 1:] = blocks.cumsum(0).cumsum(1)
@@ -288,7 +296,7 @@ def _search(residual: Floats, shape: tuple[int, int], key: bytes) -> Detection:
             score = np.fft.ifft2(grid).real.max(axis=(1, 2)) * SHIFTS**2
             window = int(score.argmax())
             if score[window] > best.score:
-                best = _Place(float(score[window]), float(period), windows[window], mirrored)
+                best = _Place(float(score[window]), float(period), windows[window], block, mirrored)
         if count < len(likely) and _probability(best.score, len(sync), comparisons) < _ENOUGH:
             break
     return _read(levels, waves, best, comparisons)
@@ -301,6 +309,7 @@ class _Place:
     score: float
     period: float  # px
     window: tuple[int, int, int, int]  # blocks
+    block: int  # px
     mirrored: bool
 
 
@@ -310,21 +319,22 @@ class _Levels:
     def __init__(self, residual: Floats) -> None:
         self._copies = {1: residual}
 
-    def coefficients(self, period: float, factor: int) -> NDArray[np.complex64]:
+    def coefficients(self, period: float, factor: int, block: int) -> NDArray[np.complex64]:
         if factor not in self._copies:
             whole = self._copies[1]
             high, wide = (side // factor for side in whole.shape)
             boxes = whole[: high * factor, : wide * factor].reshape(high, factor, wide, factor)
             self._copies[factor] = boxes.mean(axis=(1, 3))
-        return _coefficients(self._copies[factor], period / factor)
+        return _coefficients(self._copies[factor], period / factor, block)
 
-    def windows(self, period: float) -> list[tuple[int, int, int, int]]:
+    def windows(self, period: float, block: int) -> list[tuple[int, int, int, int]]:
         factor = self.factor(period)
-        return _windows(*(max(1, side // factor // BLOCK) for side in self._copies[1].shape))
+        rows, columns = (max(1, side // factor // block) for side in self._copies[1].shape)
+        return _windows(rows, columns, block == min(BLOCKS))
 
     def factor(self, period: float) -> int:
         shorter = int(min(self._copies[1].shape))
-        return max(1, min(int(period / FINEST), shorter // (2 * BLOCK)))
+        return max(1, min(int(period / FINEST), shorter // (2 * max(BLOCKS))))
 
 
 def _probability(score: float, terms: int, comparisons: float) -> float:
@@ -347,7 +357,7 @@ def _read(
     top, left, bottom, right = best.window
     factor = levels.factor(best.period)
     for near in best.period * (1 + STEP * np.linspace(-0.75, 0.75, 13)):
-        blocks = levels.coefficients(near, factor)[top:bottom, left:right].sum(axis=(0, 1))
+        blocks = levels.coefficients(near, factor, best.block)[top:bottom, left:right].sum(axis=(0, 1))
         turned = _phases(blocks)[waves.y, reach + x.astype(int)] * keyed
         grid = np.zeros((4 * SHIFTS, 4 * SHIFTS), np.complex64)
         grid[waves.y[sync], x[sync].astype(int) % (4 * SHIFTS)] = turned[sync]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from types import TracebackType
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
 
 from ..types import Frame
 
@@ -17,6 +19,8 @@ class Sink(ABC):
 
     frames   how many were written
     stopped  the viewer asked for the end (closed the window, pressed a key): write no more
+    on_file  called with the path of every file that is complete
+    tags     what a video's container says besides what it took over from the source; before the first frame
 
     Writing raises SinkError when it cannot go on. ``close`` leaves a complete result of what was
     written or nothing, and is safe to call twice, also after an error. One thread writes and closes.
@@ -24,6 +28,8 @@ class Sink(ABC):
 
     name: str
     stopped: bool = False
+    on_file: Callable[[Path], None] | None = None
+    tags: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self) -> None:
         self.frames = 0
@@ -47,6 +53,11 @@ class Sink(ABC):
         if not self._closed:
             self._closed = True
             self._finish()
+
+    def _completed(self, path: Path) -> None:
+        """To be called for every file once it has its name."""
+        if self.on_file is not None:
+            self.on_file(path)
 
     def _finish(self) -> None:  # noqa: B027 - most sinks have nothing to finish
         """Complete the result; called once."""

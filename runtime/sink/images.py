@@ -39,6 +39,7 @@ class ImagesSink(Sink):
         if self._numbered:
             path = path.with_name(NUMBER.sub(lambda number: number[0] % frame.index, path.name, count=1))
         write_image(path, frame.image, quality=self._quality)
+        self._completed(path)
 
 
 def images_pattern(text: str) -> Path:

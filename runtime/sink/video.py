@@ -179,7 +179,7 @@ class VideoSink(Sink):
         self._add_pictures(width, height)
         if self._media is None:
             return
-        self._container.metadata.update(_kept(self._media.metadata))
+        self._container.metadata.update(_kept(self._media.metadata) | dict(self.tags))
         try:
             self._tracks = SideTracks(self._media, self._container, sound=self._audio_wanted)
             self._container.start_encoding()
@@ -201,6 +201,7 @@ class VideoSink(Sink):
         context.color_primaries, context.color_trc = color.primaries, color.transfer
         if self._codec == "libx265":
             context.codec_tag = "hvc1"  # what players of Apple know
+        self._container.metadata.update(self.tags)
         if self._media:
             context.sample_aspect_ratio = self._media.pixel_aspect
             stream.metadata.update(_kept(self._media.stream_metadata))
@@ -284,6 +285,7 @@ class VideoSink(Sink):
                 self._tracks.close()
             self._container.close()
             self._part.replace(self._path)
+            self._completed(self._path)
         except (FFmpegError, OSError) as error:
             self._discard()
             raise self._cannot_write(error) from error
