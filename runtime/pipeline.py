@@ -19,6 +19,7 @@ from .edit.effect import ALL_SIZES
 from .encode import IdentityLock, LatentSmoother, RelativeMotion
 from .errors import EditError
 from .mark.marker import Marker
+from .pictures.tone import Tone
 from .synthesize import Synthesizer
 from .timing import Clock
 from .track.one_euro import OneEuro
@@ -97,6 +98,7 @@ class Pipeline:
         self._pivot = self._relative_to(motion) if codes is None or not smoothing else codes[0]
         self._known: dict[int, Person] = {}  # also those who left a moment ago and may come back
         self._latest: Image | None = None  # what is held, where `when_lost` says so
+        self._tone = Tone()
         self._time_s = 0.0
         self._composite: Mode | None = None
         self.style = style
@@ -202,6 +204,9 @@ class Pipeline:
                 person.picture = self._synthesize(person.codes)
             with self.clock.stage("composite"):
                 person.compositor.apply(out, person.picture, person.crop, face)
+        if self.composite != "replace":
+            seen = [person.crop.pixels[0] for person in self.people.values() if person.crop is not None]
+            self._tone.keep(frame, out, seen)
         if self.marker is not None:
             with self.clock.stage("mark"):
                 crops = [person.crop for person in self.people.values() if person.crop is not None]
@@ -237,6 +242,7 @@ class Pipeline:
         self.people.clear()
         self._known.clear()
         self._latest = None
+        self._tone.reset()
 
     def _track(self, frame: Image) -> list[Face]:
         if not self._smoothing:  # unrelated pictures: nothing to follow
