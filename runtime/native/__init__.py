@@ -218,7 +218,10 @@ def difference(
     if len({flow is None, inside is None, rest is None}) > 1:
         raise ValueError("expected flow, inside and rest together, or none of them")
     _check_difference(change, amplitude, plain, moved, edited, flow, inside, rest)
-    reference.difference(change, amplitude, plain, moved, edited, flow, inside, rest, threads)
+    if _kernels is None:
+        reference.difference(change, amplitude, plain, moved, edited, flow, inside, rest, threads)
+    else:
+        _kernels.difference(change, amplitude, plain, moved, edited, flow, inside, rest, threads)
 
 
 def add_difference(
@@ -240,7 +243,10 @@ def add_difference(
     What neither moves nor changes stays as it was, to the bit. Raises and threads as `warp_crop`.
     """
     _check_add_difference(frame, change, gain, flow, matrix)
-    reference.add_difference(frame, change, gain, flow, matrix, threads)
+    if _kernels is None:
+        reference.add_difference(frame, change, gain, flow, matrix, threads)
+    else:
+        _kernels.add_difference(frame, change, gain, flow, matrix, threads)
 
 
 def add_tile(

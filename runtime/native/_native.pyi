@@ -41,6 +41,25 @@ def add_tile(
     area: tuple[int, int, int, int],
     threads: int = 1,
 ) -> int: ...
+def difference(
+    change: NDArray[np.float32],
+    amplitude: NDArray[np.float32],
+    plain: NDArray[np.float32],
+    moved: NDArray[np.float32],
+    edited: NDArray[np.float32],
+    flow: NDArray[np.float32] | None,
+    inside: NDArray[np.float32] | None,
+    rest: NDArray[np.float32] | None,
+    threads: int = 1,
+) -> None: ...
+def add_difference(
+    frame: NDArray[np.uint8],
+    change: NDArray[np.float32],
+    gain: NDArray[np.float32],
+    flow: NDArray[np.float32] | None,
+    matrix: NDArray[np.float64],
+    threads: int = 1,
+) -> None: ...
 def _use_avx2(wanted: bool) -> bool: ...
 def networks_available() -> bool: ...
 

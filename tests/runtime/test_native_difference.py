@@ -9,7 +9,7 @@ import pytest
 from doppelgan.runtime import native
 from numpy.typing import NDArray
 
-from .kernels import IMPLEMENTATIONS, kernel, noise
+from .kernels import IMPLEMENTATIONS, kernel, needs_native, noise
 
 SIZE, CELLS = 32, 8
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
@@ -140,34 +140,83 @@ def test_a_smooth_change_is_the_same_at_every_scale(implementation: str, scale: 
     np.testing.assert_allclose(row[inner], expected[inner], atol=1.5)
 
 
-@pytest.mark.skipif(not hasattr(native._kernels, "difference"), reason="not compiled")
-@pytest.mark.parametrize(
-    "matrix",
-    [
-        [[0.37, 0.0, 3.0], [0.0, 0.37, 3.0]],
-        [[0.9, -0.5, 9.0], [0.5, 0.9, -4.0]],
-        [[1.9, 0.0, -5.0], [0.0, 1.9, -5.0]],
-    ],
-)
-def test_compiled_kernels_agree_with_their_definition(matrix: Any) -> None:
-    rng = np.random.default_rng(4)
-    matrix = np.array(matrix, np.float64)
-    plain, moved, edited = pictures(rng, 3)
-    flow = rng.uniform(-3, 3, (2, CELLS, CELLS)).astype(np.float32)
-    inside, rest = rng.uniform(0, 1, (2, CELLS, CELLS)).astype(np.float32)
+MATRICES = {
+    "smaller by boxes": [[0.37, 0.0, 3.0], [0.0, 0.37, 3.0]],
+    "smaller by taps": [[0.5, 0.5, 9.0], [-0.5, 0.5, 25.0]],
+    "turned, over the edge": [[0.9, -0.5, 9.0], [0.5, 0.9, -4.0]],
+    "larger, over two edges": [[1.9, 0.0, -5.0], [0.0, 1.9, -5.0]],
+    "mirrored": [[-1.0, 0.0, 40.0], [0.0, 1.0, 2.0]],
+    "all around the frame": [[9.0, 1.0, -100.0], [-1.0, 9.0, -90.0]],
+    "beside the frame": [[1.0, 0.0, 300.0], [0.0, 1.0, 3.0]],
+}
+
+
+@needs_native
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (60, 70), (257, 301)])
+@pytest.mark.parametrize("name", MATRICES)
+def test_compiled_addition_agrees_with_its_definition(name: str, size: tuple[int, int], threads: int) -> None:
+    rng, matrix = np.random.default_rng(4), np.array(MATRICES[name], np.float64)
+    (change,) = pictures(rng, 1)
     gain = rng.uniform(0, 1.5, (3, CELLS, CELLS)).astype(np.float32)
-    results = []
-    for implementation in ("numpy", "native"):
-        change, amplitude = outputs()
-        kernel(implementation, "difference")(change, amplitude, plain, moved, edited, flow, inside, rest)
-        frame = noise(np.random.default_rng(5), 60, 70, 3)
-        kernel(implementation, "add_difference")(frame, change, gain, flow, matrix)
-        results.append((change, amplitude, frame))
-    (change, amplitude, frame), (native_change, native_amplitude, native_frame) = results
-    np.testing.assert_allclose(native_change, change, atol=1e-4)
-    np.testing.assert_allclose(native_amplitude, amplitude, atol=1e-4)
-    apart = np.abs(native_frame.astype(int) - frame)
-    assert apart.max() <= 1
+    gain[:, :3] = 0  # some cells change nothing
+    flow = rng.uniform(-3, 3, (2, CELLS, CELLS)).astype(np.float32)
+    flow[:, :, 5:] = 0  # and some do not move
+    for moves in (flow, None, 40 * flow, flow / 1000):
+        frames = []
+        for implementation in ("numpy", "native"):
+            frames.append(noise(np.random.default_rng(5), *size, 3))
+            kernel(implementation, "add_difference")(frames[-1], change, gain, moves, matrix, threads)
+        apart = np.abs(frames[0].astype(int) - frames[1])
+        assert apart.max() <= 1
+        assert (apart > 0).mean() < 0.01
+
+
+@needs_native
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("cells", [1, 4, 32])
+def test_compiled_difference_agrees_with_its_definition(cells: int, threads: int) -> None:
+    rng = np.random.default_rng(4)
+    plain, moved, edited = pictures(rng, 3)
+    flow = rng.uniform(-3, 3, (2, cells, cells)).astype(np.float32)
+    inside, rest = (
+        rng.uniform(0, 1, (2, cells, cells)) * (rng.uniform(size=(2, cells, cells)) < 0.2)
+    ).astype(np.float32)
+    nothing = np.zeros_like(rest)
+    for movement in (
+        (flow, inside, rest),
+        (50 * flow, inside, nothing),
+        (flow, nothing, rest),
+        (flow, nothing, nothing),
+        (None, None, None),
+    ):
+        results = []
+        for implementation in ("numpy", "native"):
+            change, amplitude = (
+                np.full((3, SIZE, SIZE), 7, np.float32),
+                np.full((cells, cells), 7, np.float32),
+            )
+            kernel(implementation, "difference")(
+                change, amplitude, plain, moved, edited, *movement, threads=threads
+            )
+            results.append((change, amplitude))
+        np.testing.assert_allclose(results[1][0], results[0][0], atol=1e-5)
+        np.testing.assert_allclose(results[1][1], results[0][1], atol=1e-5)
+
+
+@needs_native
+def test_any_number_of_threads_gives_the_same() -> None:
+    """Large enough for several bands."""
+    rng = np.random.default_rng(6)
+    change = rng.uniform(-1, 1, (3, 256, 256)).astype(np.float32)
+    gain, flow = np.ones((3, 32, 32), np.float32), rng.uniform(-3, 3, (2, 32, 32)).astype(np.float32)
+    frames = [noise(np.random.default_rng(5), 400, 500, 3) for _ in range(3)]
+    for threads, frame in zip((1, 2, 5), frames, strict=True):
+        native.add_difference(
+            frame, change, gain, flow, np.array([[1.4, 0.2, 9.0], [-0.2, 1.4, 60.0]]), threads
+        )
+    np.testing.assert_array_equal(frames[1], frames[0])
+    np.testing.assert_array_equal(frames[2], frames[0])
 
 
 @pytest.mark.parametrize(

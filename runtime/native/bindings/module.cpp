@@ -28,6 +28,7 @@ using Lines = nb::ndarray<const float, nb::shape<-1, 3>, nb::c_contig, nb::devic
 using Row = nb::ndarray<const float, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
 using WritableMask = nb::ndarray<float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using Tile = nb::ndarray<const int8_t, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
+using Flow = nb::ndarray<const float, nb::shape<2, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Color = nb::ndarray<const float, nb::shape<3>, nb::c_contig, nb::device::cpu>;
 
 static int64_t side(size_t rows, size_t columns, const char *name) {
@@ -127,6 +128,50 @@ NB_MODULE(_native, m) {
         },
         nb::arg("frame").noconvert(), nb::arg("original").noconvert().none(), nb::arg("tile").noconvert(),
         nb::arg("area"), nb::arg("threads") = 1);
+
+    m.def(
+        "difference",
+        [](const WritablePlanes &change, const WritableMask &amplitude, const Planes &plain,
+           const Planes &moved, const Planes &edited, const std::optional<Flow> &flow,
+           const std::optional<Mask> &inside, const std::optional<Mask> &rest, int threads) {
+            const int64_t size = side(change.shape(1), change.shape(2), "change");
+            const int64_t cells = side(amplitude.shape(0), amplitude.shape(1), "amplitude");
+            if (size % cells != 0) throw nb::value_error("cells must divide the picture evenly");
+            for (const Planes *picture : {&plain, &moved, &edited})
+                if (picture->shape(1) != change.shape(1) || picture->shape(2) != change.shape(2))
+                    throw nb::value_error("pictures must have the size of change");
+            if (flow.has_value() != inside.has_value() || flow.has_value() != rest.has_value())
+                throw nb::value_error("expected flow, inside and rest together, or none of them");
+            if (flow && (flow->shape(1) != amplitude.shape(0) || flow->shape(2) != amplitude.shape(0) ||
+                         inside->shape(0) != amplitude.shape(0) || inside->shape(1) != amplitude.shape(0) ||
+                         rest->shape(0) != amplitude.shape(0) || rest->shape(1) != amplitude.shape(0)))
+                throw nb::value_error("flow, inside and rest must have the cells of amplitude");
+            nb::gil_scoped_release release;
+            doppelgan::difference(change.data(), amplitude.data(), plain.data(), moved.data(), edited.data(),
+                                  flow ? flow->data() : nullptr, inside ? inside->data() : nullptr,
+                                  rest ? rest->data() : nullptr, size, cells, threads);
+        },
+        nb::arg("change").noconvert(), nb::arg("amplitude").noconvert(), nb::arg("plain").noconvert(),
+        nb::arg("moved").noconvert(), nb::arg("edited").noconvert(), nb::arg("flow").noconvert().none(),
+        nb::arg("inside").noconvert().none(), nb::arg("rest").noconvert().none(), nb::arg("threads") = 1);
+
+    m.def(
+        "add_difference",
+        [](const WritableImage &frame, const Planes &change, const Planes &gain,
+           const std::optional<Flow> &flow, const Matrix &matrix, int threads) {
+            const int64_t size = side(change.shape(1), change.shape(2), "change");
+            const int64_t cells = side(gain.shape(1), gain.shape(2), "gain");
+            if (flow && (flow->shape(1) != gain.shape(1) || flow->shape(2) != gain.shape(2)))
+                throw nb::value_error("flow must have the cells of gain");
+            check_frame(frame.shape(0), frame.shape(1), "frame");
+            const doppelgan::Affine map = affine(matrix, size);
+            nb::gil_scoped_release release;
+            doppelgan::add_difference(frame.data(), static_cast<int64_t>(frame.shape(0)),
+                                      static_cast<int64_t>(frame.shape(1)), change.data(), size, gain.data(),
+                                      flow ? flow->data() : nullptr, cells, map, threads);
+        },
+        nb::arg("frame").noconvert(), nb::arg("change").noconvert(), nb::arg("gain").noconvert(),
+        nb::arg("flow").noconvert().none(), nb::arg("matrix").noconvert(), nb::arg("threads") = 1);
 
     m.def("_use_avx2", &doppelgan::use_avx2, nb::arg("wanted"));
 #if defined(WITH_NETWORKS)

@@ -5,13 +5,12 @@
 #include <cstdint>
 
 #include "compiler.h"
+#include "geometry.h"
 #include "sampling.h"
 #include "workers.h"
 
 namespace doppelgan {
 namespace {
-
-constexpr int MAX_BOX = 64;  // widest box filter
 
 // Column sums of `rows` rows of bytes.
 MULTIVERSION void sum_rows(const uint8_t *const *RESTRICT rows, int count, int64_t bytes,

@@ -49,6 +49,26 @@ void soft_region(
     float width,        // px, from a line to where the edge ends, on either side
     int threads);
 
+// What an edit adds to a person's pixels once those have moved by `flow`.
+void difference(float *change,       // [3,size,size], written
+                float *amplitude,    // [cells,cells], written: the largest magnitude of `change` in each cell
+                const float *plain,  // [3,size,size] RGB, nominally -1..1
+                const float *moved, const float *edited,
+                const float *flow,    // [2,cells,cells] x, y in pixels, or nullptr: then the next are not read
+                const float *inside,  // [cells,cells]
+                const float *rest,    // [cells,cells]
+                int64_t size, int64_t cells, int threads);
+
+// Moves the frame's own pixels by `flow` and adds `gain * change` to them, in place. The matrix maps picture
+// pixels to frame pixels.
+void add_difference(uint8_t *frame,  // [height,width,3] BGR
+                    int64_t height, int64_t width,
+                    const float *change,  // [3,size,size] RGB, in units of -1..1
+                    int64_t size,
+                    const float *gain,  // [3,cells,cells] RGB
+                    const float *flow,  // [2,cells,cells] x, y in pixels of the picture, or nullptr
+                    int64_t cells, const Affine &picture_to_frame, int threads);
+
 // A rectangle of a frame: columns x0 <= x < x1, rows y0 <= y < y1.
 struct Area {
     int64_t x0, y0, x1, y1;
