@@ -19,7 +19,8 @@ The manifest is UTF-8 JSON with exactly the fields of :class:`Manifest`:
 ``encoder``                 how codes come about, see :class:`EncoderInfo`
 ``generators``              style -> synthesis network: ``{"photo": "synthesis", "toon": "synthesis-toon"}``
 ``networks``                name -> :class:`Network`: file, sha256, tensors, precision, parity
-``files``                   name -> :class:`DataFile`: ``latent``, ``directions``, ``card``
+``files``                   name -> :class:`DataFile`: ``latent``, ``directions``, ``card``, ``clip``;
+                            ``picture`` of an enrolled person; ``person`` that a base carries along
 ``directions``              name -> :class:`DirectionInfo`; arrays live in the ``directions`` file
 ``sources``                 the files that the bundle was made from, with sha256 and layout
 ``enrollment``              of a bundle of one person: what it was tuned from and how, see :class:`Enrollment`

@@ -1,4 +1,4 @@
-"""The demonstration: one clip, the same person as edited photo and as toon avatar, a sheet, latencies."""
+"""The demonstration: one clip, the same person edited, enrolled and as a toon, a sheet, latencies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..bundle.personal import open_person
 from ..bundle.reader import Bundle
 from ..errors import SinkError, SourceError
 from ..host.files import write_whole
@@ -20,7 +21,7 @@ from ..pipeline import Pipeline
 from ..sink import open_sink
 from ..source import open_source
 from ..types import Face, Floats, Frame, Image
-from .sheet import edit_sheet
+from .sheet import edit_sheet, enrolled_sheet
 
 EDITS = {"grey": 0.8}  # the demonstrated edit, where the bundle knows it: one that is seen at a glance
 FILES = {  # what a demonstration writes, by what it is
@@ -59,8 +60,22 @@ def run_demo(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SinkError(f"{output}: cannot be a folder: {error.strerror}; choose another output") from None
+    with open_person(bundle) as person:
+        return _run(bundle, person, output, source, frames, on_progress)
+
+
+def _run(
+    bundle: Bundle,
+    person: Bundle | None,  # enrolled from one frame of the bundle's own clip
+    output: Path,
+    source: str,
+    frames: int | None,
+    on_progress: Callable[[int, int | None], None],
+) -> Made:
     edits = {name: value for name, value in EDITS.items() if name in bundle.directions}
     pipelines = {"photo": Pipeline(bundle, edits)}
+    if person is not None:
+        pipelines["enrolled"] = Pipeline(person, composite="replace")
     if "toon" in bundle.styles:
         pipelines["toon"] = Pipeline(bundle, style="toon", composite="replace")
     made = Made(files={"video": output / FILES["video"]})
@@ -86,8 +101,11 @@ def run_demo(
         raise SourceError(f"{source}: expected a face, found none in {made.frames} frames; try another clip")
 
     made.files["sheet"] = output / FILES["sheet"]
-    write_image(made.files["sheet"], edit_sheet(bundle, {"person": best[1:]}))
-    # Rate and interval are left out: here they count two pipelines and the coding of the video as well.
+    sheet = edit_sheet(bundle, {"person": best[1:]})
+    if person is not None:
+        sheet = np.vstack([sheet, enrolled_sheet(person)])
+    write_image(made.files["sheet"], sheet)
+    # Rate and interval are left out: here they count all pipelines and the coding of the video as well.
     report = replace(pipelines["photo"].clock.report(), interval=None, frames_per_s=None)
     made.latency_text = report.table()
     made.files["latency"] = output / FILES["latency"]

@@ -72,6 +72,22 @@ def edit_sheet(
     return grid([line for row in rows for line in _wrap(row)], cell_px)
 
 
+def enrolled_sheet(
+    person: Bundle,  # of one person
+    *,
+    cell_px: int = 128,
+) -> Image:
+    """The person as drawn at their own code, and each edit at both ends."""
+    editor = Editor(person.directions, person.latent_avg)
+    pivot: Floats = person.latent["pivot"][None]
+    row = [("enrolled", to_image(person.synthesize(pivot)[0]))]
+    for name, direction in person.directions.items():
+        for strength in direction.range:
+            edited = editor.apply(pivot, {name: strength})
+            row.append((f"{name} {strength:+g}", to_image(person.synthesize(edited)[0])))
+    return grid(_wrap(row), cell_px)
+
+
 def _square(frame: Image, face: Face) -> Image:
     """BGR uint8 [SQUARE_PX,SQUARE_PX,3]: the aligned square around a face."""
     return to_image(align(frame, face, SQUARE_PX).pixels[0])
