@@ -80,6 +80,14 @@ class EnrollmentInfo(Struct):
     picture: int | None  # changes with the picture of `/api/enrollment/picture`
 
 
+class Offer(Struct):
+    """A session description; ``plain``: leave aiortc as it is, for comparison."""
+
+    sdp: str
+    type: str
+    plain: bool = False
+
+
 class Health(Struct):
     status: str
 
@@ -282,6 +290,7 @@ class Api:
                 None,
                 "image/png",
             ),
+            Operation("POST", "/api/webrtc", self.webrtc, "Answer an offer.", "live", Offer, Offer),
             Operation(
                 "GET", "/api/openapi.json", self.describe, "This interface.", "server", None, dict[str, Any]
             ),
@@ -433,6 +442,16 @@ class Api:
         if data is None:
             raise HTTPException(404, "enrollment: there is no picture yet")
         return Response(data, media_type="image/png")
+
+    async def webrtc(self, request: Request) -> Response:
+        try:
+            from .webrtc import answer
+        except ImportError:
+            raise HTTPException(
+                501, "WebRTC: expected the package aiortc, found none; pip install 'doppelgan[webrtc]'"
+            ) from None
+        offer = await _body(request, Offer)
+        return _json(await answer(offer.sdp, offer.type, self._desk, plain=offer.plain))
 
     async def describe(self, request: Request) -> Response:
         return _json(document(self.operations, _version()))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs
@@ -29,8 +30,11 @@ STREAM_REPEAT_S: Final = 1.0  # a still picture is sent again: players take sile
 _BOUNDARY: Final = b"doppelgan-frame"
 
 
-def create_app(desk: Desk, door: Door) -> Guard:
-    """What uvicorn runs. The desk must have been started; it is not closed here."""
+def create_app(desk: Desk, door: Door) -> tuple[Guard, Callable[[], None]]:
+    """What uvicorn runs, and what hangs up on everybody before it ends.
+
+    The desk must have been started; it is not closed here.
+    """
     sockets = Sockets(desk)
     api = Api(desk, sockets)
     streams = Streams(desk.studio)
@@ -68,19 +72,15 @@ def create_app(desk: Desk, door: Door) -> Guard:
     async def live(websocket: WebSocket) -> None:
         await sockets.serve(websocket)
 
-    async def offer(request: Request) -> Response:
-        try:
-            from .webrtc import answer
-        except ImportError:
-            return Response("expected the package aiortc: pip install 'doppelgan[webrtc]'\n", 501)
-        response: Response = await answer(request, desk)
-        return response
-
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         teller = asyncio.create_task(sockets.tell_status())
         yield
         teller.cancel()
+        if "doppelgan.runtime.serve.webrtc" in sys.modules:
+            from .webrtc import close_all
+
+            await close_all()
 
     routes: list[BaseRoute] = [
         Route("/", index),
@@ -89,12 +89,16 @@ def create_app(desk: Desk, door: Door) -> Guard:
         Route("/login", login_page, methods=["GET"]),
         Route("/login", login, methods=["POST"]),
         Route("/stream.mjpg", streams.serve),
-        Route("/api/webrtc", offer, methods=["POST"]),
         WebSocketRoute("/live", live),
         *api.routes(),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    return Guard(Starlette(routes=routes, lifespan=lifespan), door)
+
+    def hang_up() -> None:
+        sockets.close()
+        streams.close()
+
+    return Guard(Starlette(routes=routes, lifespan=lifespan), door), hang_up
 
 
 class Streams:
@@ -103,19 +107,22 @@ class Streams:
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
         self._count = 0
+        self._closing = False
+        self._events: set[asyncio.Event] = set()
 
     async def serve(self, request: Request) -> Response:
         quality = request.query_params.get("quality", "85")
         if not (quality.isascii() and quality.isdigit() and 20 <= int(quality) <= 95):
             return Response("quality: expected 20..95\n", 422)
+        strip = request.query_params.get("strip") == "1"
         if self._count >= MOST_STREAMS:
             return Response("too many streams are open\n", 503)
         return StreamingResponse(
-            self._parts(int(quality)),
+            self._parts(int(quality), strip=strip),
             media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY.decode()}",
         )
 
-    async def _parts(self, quality: int) -> AsyncIterator[bytes]:
+    async def _parts(self, quality: int, *, strip: bool) -> AsyncIterator[bytes]:
         if self._count >= MOST_STREAMS:
             return
         self._count += 1
@@ -129,11 +136,12 @@ class Streams:
                 loop.call_soon_threadsafe(changed.set)
 
         leave = self._studio.listen(take)
+        self._events.add(changed)
         try:
-            while True:
+            while not self._closing:
                 result = newest[0]
                 if result is not None:
-                    data = await asyncio.to_thread(result.jpeg, quality)
+                    data = await asyncio.to_thread(result.jpeg, quality, strip=strip)
                     head = b"--%b\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
                     yield head % (_BOUNDARY, len(data)) + data + b"\r\n"
                 with contextlib.suppress(asyncio.TimeoutError):
@@ -141,7 +149,14 @@ class Streams:
                 changed.clear()
         finally:
             leave()
+            self._events.discard(changed)
             self._count -= 1
+
+    def close(self) -> None:
+        """End every stream: the server ends."""
+        self._closing = True
+        for event in self._events:
+            event.set()
 
 
 __all__ = ["Streams", "create_app", "encode_jpeg"]

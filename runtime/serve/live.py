@@ -263,6 +263,8 @@ class Sockets:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._all: set[Socket] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         desk.on_change = self._changed
 
@@ -272,16 +274,31 @@ class Sockets:
     async def serve(self, websocket: WebSocket) -> None:
         """The endpoint."""
         self._loop = asyncio.get_running_loop()
-        if len(self._all) >= MOST_SOCKETS:
+        if self._closing.is_set() or len(self._all) >= MOST_SOCKETS:
             await websocket.close(1013, "too many pages are open")
             return
         await websocket.accept()
         socket = Socket(self._desk, websocket)
         self._all.add(socket)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         try:
             await socket.run()
+        except asyncio.CancelledError:
+            if not self._closing.is_set():
+                raise
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+                await websocket.close(1012, "the server ends")
         finally:
             self._all.discard(socket)
+            self._tasks.discard(task)
+
+    def close(self) -> None:
+        """Hang up on every page: the server ends."""
+        self._closing.set()
+        for task in list(self._tasks):
+            task.cancel()
 
     async def tell_status(self) -> None:
         """Runs as long as the server does."""

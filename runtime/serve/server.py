@@ -58,15 +58,14 @@ class BoundedProtocol(H11Protocol):
 
 
 def configure(
-    desk: Desk,
-    door: Door,
+    app: Any,
     *,
     certificate: Path | None = None,
     key: Path | None = None,
 ) -> uvicorn.Config:
-    """uvicorn for ``create_app``."""
+    """uvicorn for what ``create_app`` makes."""
     return uvicorn.Config(
-        create_app(desk, door),
+        app,
         http=BoundedProtocol,
         ws="websockets-sansio",
         ws_max_size=MOST_MESSAGE,
@@ -115,7 +114,8 @@ def run(
     """Serve until Ctrl-C. The desk is started and closed here."""
     desk.start()
     try:
-        server = _Server(configure(desk, door, certificate=certificate, key=key), on_ready)
+        app, hang_up = create_app(desk, door)
+        server = _Server(configure(app, certificate=certificate, key=key), on_ready, hang_up)
         server.run(sockets=[listener])
     finally:
         desk.close()
@@ -126,7 +126,8 @@ def serving(desk: Desk, door: Door, listener: socket.socket, **options: Any) -> 
     """Serve in a thread as long as the block runs: for tests and benchmarks."""
     desk.start()
     ready = threading.Event()
-    server = _Server(configure(desk, door, **options), ready.set)
+    app, hang_up = create_app(desk, door)
+    server = _Server(configure(app, **options), ready.set, hang_up)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
     thread.start()
     try:
@@ -141,10 +142,17 @@ def serving(desk: Desk, door: Door, listener: socket.socket, **options: Any) -> 
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[], None], hang_up: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._hang_up = hang_up
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._hang_up()  # nobody's endless stream must be waited for
+        await super().shutdown(sockets)

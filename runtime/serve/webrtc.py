@@ -12,14 +12,11 @@ import time
 from fractions import Fraction
 from typing import Any
 
-import msgspec
 from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 from aiortc.codecs import h264, vpx
 from aiortc.mediastreams import MediaStreamError
 from av import VideoFrame
 from av.video.reformatter import VideoReformatter
-from starlette.requests import Request
-from starlette.responses import Response
 
 from ..errors import SourceError
 from .desk import Desk
@@ -32,12 +29,6 @@ MOST_BITRATE = 12_000_000
 STRIP = 16  # rows, as the page draws them
 CLOCK = Fraction(1, 90000)
 _connections: set[RTCPeerConnection] = set()
-
-
-class Offer(msgspec.Struct, frozen=True):
-    sdp: str
-    type: str
-    plain: bool = False  # aiortc as it is, for comparison
 
 
 def raise_bitrates() -> None:
@@ -82,15 +73,14 @@ class ResultTrack(VideoStreamTrack):
         self._changed.set()
 
 
-async def answer(request: Request, desk: Desk) -> Response:
-    """Answer a page's offer; its track is the source of frames as long as it lives."""
-    try:
-        offer = msgspec.json.decode(await request.body(), type=Offer)
-    except msgspec.DecodeError as error:
-        return _problem(f"body: {error}", 422)
+async def answer(sdp: str, kind: str, desk: Desk, *, plain: bool = False) -> dict[str, str]:
+    """Answer a page's offer; its track is the source of frames as long as it lives. Raises SourceError.
+
+    plain: aiortc as it is, for comparison.
+    """
     if len(_connections) >= MOST_CONNECTIONS:
-        return _problem("WebRTC: too many connections are open", 429)
-    if not offer.plain:
+        raise SourceError(f"WebRTC: expected at most {MOST_CONNECTIONS} connections; close another page")
+    if not plain:
         raise_bitrates()
     connection = RTCPeerConnection()
     _connections.add(connection)
@@ -100,7 +90,7 @@ async def answer(request: Request, desk: Desk) -> Response:
     @connection.on("track")
     def on_track(track: Any) -> None:
         if track.kind == "video":
-            tasks.add(asyncio.ensure_future(_receive(track, desk, plain=offer.plain)))
+            tasks.add(asyncio.ensure_future(_receive(track, desk, plain=plain)))
 
     @connection.on("connectionstatechange")
     async def on_state() -> None:
@@ -113,16 +103,22 @@ async def answer(request: Request, desk: Desk) -> Response:
 
     try:
         connection.addTrack(result)
-        await connection.setRemoteDescription(RTCSessionDescription(offer.sdp, offer.type))
+        await connection.setRemoteDescription(RTCSessionDescription(sdp, kind))
         await connection.setLocalDescription(await connection.createAnswer())
     except Exception as error:  # aiortc raises whatever its parser stumbles over
         result.stop()
         _connections.discard(connection)
         await connection.close()
-        return _problem(f"WebRTC: expected an offer, got {type(error).__name__}: {error}", 422)
+        raise SourceError(f"WebRTC: expected an offer, got {type(error).__name__}: {error}") from None
     description = connection.localDescription
-    body = msgspec.json.encode({"sdp": description.sdp, "type": description.type})
-    return Response(body, media_type="application/json")
+    return {"sdp": description.sdp, "type": description.type}
+
+
+async def close_all() -> None:
+    """End every connection, as at the server's end."""
+    for connection in list(_connections):
+        await connection.close()
+    _connections.clear()
 
 
 async def _receive(track: Any, desk: Desk, *, plain: bool) -> None:
@@ -152,7 +148,3 @@ async def _receive(track: Any, desk: Desk, *, plain: bool) -> None:
         pass
     finally:
         desk.leave(track)
-
-
-def _problem(text: str, status: int) -> Response:
-    return Response(msgspec.json.encode({"error": text}), status, media_type="application/json")

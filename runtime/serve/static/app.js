@@ -101,14 +101,14 @@ live.addEventListener("status", ({ detail }) => {
   const failure = detail.failure;
   if (failure && failure !== status?.failure) note(failure, true);
   status = detail;
-  mine = detail.yours;
+  mine = detail.yours || live.overRtc;
   meter.status(detail);
   if (detail.recording) $("rec").textContent = `REC ${time(detail.recording.seconds)}`;
   showState();
 });
 live.addEventListener("seat", ({ detail }) => {
   mine = detail.yours;
-  if (!mine && live.running) live.stop();
+  if (!mine && live.running && !live.overRtc) live.stop();
   showState();
 });
 live.addEventListener("error", ({ detail }) => detail.text && note(detail.text, true));
@@ -156,9 +156,10 @@ async function listCameras() {
 $("start").onclick = () => startCamera(memory.get("camera", ""));
 $("camera").onchange = () => $("camera").value !== "@server" && startCamera($("camera").value);
 $("stop").onclick = () => live.stop();
-$("way").append(...["auto", "raw", "h264", "jpeg"].map((way) => new Option(t(`way.${way}`), way)));
+const WAYS = ["auto", "raw", "h264", "jpeg", ...(window.MediaStreamTrackGenerator ? ["webrtc"] : [])];
+$("way").append(...WAYS.map((way) => new Option(t(`way.${way}`), way)));
 $("way").value = memory.get("way", "auto");
-$("way").onchange = () => { memory.set("way", $("way").value); live.setWay($("way").value); };
+$("way").onchange = () => { memory.set("way", $("way").value); live.setWay($("way").value).catch(fail); };
 live.setWay($("way").value);
 
 // --- before and after ---

@@ -6,6 +6,9 @@ import {
 
 const RETRY_MS = [100, 250, 500, 1000];
 const ACK_LATE_MS = 1500;
+const PROBES = 3; // small frames first: an address of this machine may be a tunnel to another
+const PROBE_MS = 80;
+const LATE_MS = 300; // of a transfer, from which on the line is too thin for what is sent
 const CODEC = "avc1.42E01F"; // H.264 baseline
 // What to send when the line is thin: bits/s of H.264; quality and scale of JPEG.
 const RUNGS = [
@@ -18,6 +21,7 @@ let socket = null, address = "", tries = 0, stopped = false;
 let wanted = { before: false, mesh: false, results: true };
 let way = "auto"; // or "raw", "h264", "jpeg"
 let hasCamera = false, seat = false, rung = 0, thin = false, loopback = false;
+let probes = 0; // frames of the present camera that were acknowledged
 let encoderWorks = false, decoderWorks = false;
 
 // --- out ---
@@ -73,8 +77,19 @@ const handlers = {
     new Uint8Array(message, HEAD).set(new Uint8Array(samples));
     socket.send(message);
   },
+  rtc({ writable, readable }) { // WebRTC's two ends: frames go into one and come out of the other
+    stopRtc();
+    rtc = { writer: writable.getWriter(), reader: readable.getReader() };
+    pumpResults(rtc);
+    sayWant();
+  },
+  noRtc() { stopRtc(); sayWant(); if (hasCamera) say({ type: "camera" }); },
+  seen({ number: low, time }) { // somebody else showed a frame of ours: its age counts, too
+    const began = captured.get(low);
+    if (began !== undefined) postMessage({ type: "seen", age: time - began });
+  },
   want({ want }) { wanted = { ...wanted, ...want }; sayWant(); },
-  way(data) { way = data.way; rung = 0; thin = false; needKey = true; sayWant(); },
+  way(data) { way = data.way; rung = probes = 0; thin = false; needKey = true; sayWant(); },
 };
 
 function connect() {
@@ -83,6 +98,7 @@ function connect() {
   socket.onopen = () => {
     tries = 0;
     flying = null;
+    probes = 0;
     seat = false;
     needKey = true;
     decoderReady = false;
@@ -101,12 +117,17 @@ const say = (message) => { if (socket?.readyState === 1) socket.send(JSON.string
 
 function upCodec() {
   if (way !== "auto") return way === "h264" && !encoderWorks ? "jpeg" : way;
-  if (loopback && !thin) return "raw";
+  if (loopback && !thin) return probes < PROBES ? "jpeg" : "raw";
   return encoderWorks ? "h264" : "jpeg";
 }
 
 function sayWant() {
   const up = upCodec();
+  if (rtc) {
+    say({ type: "want", want: { ...wanted, results: false } });
+    postMessage({ type: "way", up: "webrtc", down: "webrtc", rung });
+    return;
+  }
   const { bitrate, quality } = RUNGS[rung];
   const codec = decoderWorks && (up === "h264" || (thin && up !== "jpeg")) ? "h264" : "jpeg";
   say({ type: "want", want: { ...wanted, codec, bitrate, quality: Math.round(quality * 100) } });
@@ -116,8 +137,7 @@ function sayWant() {
 function heard(message) {
   if (message.type === "ack") {
     if (flying && message.number === flying.number) {
-      transfers.push(clock() - flying.at - message.waited_ms);
-      if (transfers.length > 12) transfers.shift();
+      arrived(Math.max(clock() - flying.at - message.waited_ms, 1), flying.size);
       flying = null;
       trySend();
     }
@@ -136,6 +156,30 @@ function heard(message) {
   } else {
     postMessage(message);
   }
+}
+
+/** A frame of so many bytes took so many ms to the server and its acknowledgement back. */
+function arrived(transfer, size) {
+  transfers.push(transfer);
+  if (transfers.length > 12) transfers.shift();
+  if (way !== "auto" || rtc) return;
+  probes++;
+  if (loopback && !thin && probes === PROBES && median(transfers) > PROBE_MS) becomeThin(transfer, size);
+  else if (transfer > LATE_MS && probes > 1) becomeThin(transfer, size);
+}
+
+/** The line carried `size` bytes in `transfer` ms: take what needs less than two thirds of that. */
+function becomeThin(transfer, size) {
+  const bits = (size * 8000) / transfer, before = rung;
+  const fits = RUNGS.findIndex(({ bitrate }) => bitrate < bits * 0.66);
+  if (loopback && !thin) thin = true;
+  else if (encoderWorks || rung === RUNGS.length - 1) { if (fits === before || fits === -1 && before === RUNGS.length - 1) return; }
+  rung = encoderWorks ? (fits === -1 ? RUNGS.length - 1 : fits) : Math.min(before + 1, RUNGS.length - 1);
+  transfers.length = ages.length = 0;
+  patience = Math.min(patience * 1.5, 60000);
+  calmSince = 0;
+  needKey = true;
+  sayWant();
 }
 
 function stopReading() {
@@ -168,7 +212,45 @@ function capturedAt(frame) {
   return Math.min(stamp + offset, now);
 }
 
+let rtc = null;
+function stopRtc() {
+  rtc?.writer.close().catch(() => {});
+  rtc?.reader.cancel().catch(() => {});
+  rtc = null;
+}
+
+async function pumpResults(mine) {
+  try {
+    while (rtc === mine) {
+      const { value, done } = await mine.reader.read();
+      if (done) break;
+      const width = value.displayWidth, height = value.displayHeight;
+      const head = { number: 0, width, height, strip: STRIP, parts: [[], [], []], meta: { state: "live", faces: 0 } };
+      await show(head, value);
+    }
+  } catch { /* the connection ended; the page hears of that itself */ }
+}
+
+/** With WebRTC the browser paces and encodes. */
+async function sendRtc({ frame, time }) {
+  busy = true;
+  number = (number + 1) >>> 0;
+  captured.set(number & 0xffff, time);
+  if (captured.size > 240) captured.delete(captured.keys().next().value);
+  onCanvas(frame, 1);
+  const picture = new VideoFrame(canvas, { timestamp: frame.timestamp ?? Math.round(time * 1000) });
+  frame.close();
+  await rtc.writer.write(picture).catch(() => picture.close());
+  busy = false;
+}
+
 function trySend() {
+  if (rtc && newest && !busy) {
+    const next = newest;
+    newest = null;
+    sendRtc(next);
+    return;
+  }
   if (!newest || busy || !seat || socket?.readyState !== 1) return;
   if (flying && clock() - flying.at < ACK_LATE_MS) return;
   if (socket.bufferedAmount > 0) return;
@@ -178,7 +260,7 @@ function trySend() {
   number = (number + 1) >>> 0;
   captured.set(number & 0xffff, time);
   if (captured.size > 240) captured.delete(captured.keys().next().value);
-  flying = { number, at: clock() };
+  flying = { number, at: clock(), size: 0 };
   send(frame, time).catch((error) => { flying = null; postMessage({ type: "error", text: String(error) }); })
     .finally(() => { frame.close(); busy = false; trySend(); });
 }
@@ -188,6 +270,7 @@ async function send(frame, time) {
   if (codec === "raw" && planar) {
     const { width, height, flags } = await packPlanes(frame, time);
     writeHead(buffer, frame.format === "NV12" ? NV12 : I420, flags, number, time, width, height);
+    flying.size = buffer.byteLength;
     socket.send(buffer);
   } else if (codec === "h264" && encoderWorks) {
     await sendH264(frame, time, planar);
@@ -240,6 +323,7 @@ async function sendJpeg(frame, time) {
   const message = new ArrayBuffer(HEAD + blob.size);
   new Uint8Array(message, HEAD).set(new Uint8Array(await blob.arrayBuffer()));
   writeHead(message, JPEG, 0, number, time, width, height);
+  if (flying) flying.size = message.byteLength;
   socket.send(message);
 }
 
@@ -278,6 +362,7 @@ function encoded(chunk) {
   const message = new ArrayBuffer(HEAD + chunk.byteLength);
   chunk.copyTo(new Uint8Array(message, HEAD));
   writeHead(message, H264, chunk.type === "key" ? KEY : 0, own, time, width, height);
+  if (flying) flying.size = message.byteLength;
   if (socket?.readyState === 1) socket.send(message);
 }
 
@@ -348,7 +433,7 @@ async function show(head, picture) {
       draw(before, past, w, Math.round((rows * w) / width));
     }
     drawn++;
-    say({ type: "ack", number: head.number, age_ms: lastAge });
+    if (!rtc) say({ type: "ack", number: head.number, age_ms: lastAge });
     const began = read === null ? null : captured.get(read);
     shownNext = {
       began, number: head.number, width, height: rows, state: head.meta.state, faceState: head.meta.face_state,
@@ -405,13 +490,12 @@ const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1] ?? 0;
 function adapt() {
   if (flying && clock() - flying.at > ACK_LATE_MS) trySend();
   if (way !== "auto" || !seat || transfers.length < 4) return;
-  const transfer = Math.max(median(transfers), flying ? clock() - flying.at - 150 : 0), age = median(ages);
-  if (transfer > 100 || (age > 500 && transfer > 30)) {
-    if (!thin && loopback) thin = true;
-    else if (rung < RUNGS.length - 1) rung++;
-    else return;
+  const transfer = median(transfers), age = median(ages);
+  if (transfer > 120 || (age > 700 && transfer > 30)) {
+    if (rung === RUNGS.length - 1) return;
+    if (loopback && !thin) thin = true; else rung++;
     patience = Math.min(patience * 1.5, 60000);
-  } else if (transfer < 30 && age < 250 && (rung || thin)) {
+  } else if (transfer < 40 && age < 350 && (rung || thin)) {
     calmSince ||= clock();
     if (clock() - calmSince < patience) return;
     if (rung) rung--;

@@ -1,4 +1,5 @@
 // The page's half of the live run: the camera, and the worker that talks to the server.
+import { call } from "./api.js";
 import { t } from "./texts.js";
 import { clock } from "./protocol.js";
 
@@ -12,6 +13,8 @@ export class Live extends EventTarget {
   #device = null; // the id that was chosen; "" for the browser's first
   #video = null;
   #again = 0;
+  #way = ["auto", false];
+  #peer = null;
 
   constructor(after, before) {
     super();
@@ -28,7 +31,21 @@ export class Live extends EventTarget {
   get device() { return this.#stream?.getVideoTracks()[0].getSettings().deviceId ?? this.#device; }
 
   want(want) { this.#worker.postMessage({ type: "want", want }); }
-  setWay(way) { this.#worker.postMessage({ type: "way", way }); }
+  /** "auto", "raw", "h264", "jpeg" or, with a camera that runs, "webrtc"; `plain`: a server that does nothing for it. */
+  async setWay(way, plain = false) {
+    this.#way = [way, plain];
+    this.#worker.postMessage({ type: "way", way: way === "webrtc" ? "auto" : way });
+    if (way === "webrtc") {
+      if (this.#stream) await this.#connect(plain);
+    } else {
+      this.#disconnect();
+    }
+  }
+
+  /** Tell of a frame of this camera that came back another way: the low bits of its strip, and when. */
+  seen(number, time) { this.#worker.postMessage({ type: "seen", number, time }); }
+
+  get overRtc() { return this.#peer !== null; }
   sound(samples, rate, time) { this.#worker.postMessage({ type: "sound", samples, rate, time }, [samples]); }
 
   /** Cameras as {id, label}; labels are empty until the user allowed one. */
@@ -60,18 +77,55 @@ export class Live extends EventTarget {
       this.#copyImages(stream);
     }
     this.#tell("camera", { running: true });
+    const [way, plain] = this.#way;
+    if (way === "webrtc") await this.#connect(plain).catch((error) => this.#tell("error", { text: error.message }));
   }
 
   stop() {
     this.#device = null;
     clearTimeout(this.#again);
     this.#release();
+    this.#disconnect();
     this.#worker.postMessage({ type: "leave" });
     this.#tell("camera", { running: false });
   }
 
   /** Be the source again, after another page or the server was. */
   async take() { await this.start(this.#device ?? ""); }
+
+  async #connect(plain) {
+    this.#disconnect();
+    if (!window.MediaStreamTrackGenerator) throw new Error(t("camera.failed", { reason: "WebRTC" }));
+    const peer = new RTCPeerConnection();
+    this.#peer = peer;
+    const sending = new MediaStreamTrackGenerator({ kind: "video" });
+    const { receiver } = peer.addTransceiver(sending, { direction: "sendrecv" });
+    if (!plain) receiver.jitterBufferTarget = 0; // the newest picture, not the smoothest motion
+    peer.onconnectionstatechange = () => {
+      if (this.#peer === peer && ["failed", "disconnected"].includes(peer.connectionState)) this.#connect(plain).catch(() => this.#disconnect());
+    };
+    await peer.setLocalDescription(await peer.createOffer());
+    if (peer.iceGatheringState !== "complete") {
+      await new Promise((done) => { peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && done(); setTimeout(done, 1500); });
+    }
+    try {
+      const { sdp, type } = peer.localDescription;
+      await peer.setRemoteDescription(await call("POST", "/api/webrtc", { sdp, type, plain }));
+    } catch (error) {
+      this.#disconnect();
+      throw error;
+    }
+    const { writable } = sending, { readable } = new MediaStreamTrackProcessor({ track: receiver.track, maxBufferSize: 1 });
+    this.#worker.postMessage({ type: "rtc", writable, readable }, [writable, readable]);
+  }
+
+  #disconnect() {
+    if (!this.#peer) return;
+    this.#peer.onconnectionstatechange = null;
+    this.#peer.close();
+    this.#peer = null;
+    this.#worker.postMessage({ type: "noRtc" });
+  }
 
   #tell(type, detail) { this.dispatchEvent(new CustomEvent(type, { detail })); }
 
