@@ -76,6 +76,10 @@ _ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
 }  # fmt: skip
 
 
+# Arguments that say something to people only.
+_SAID = ("help", "metavar", "show_default")
+
+
 def changes(node: ast.AST) -> Iterator[Callable[[ast.AST], None]]:
     """Ways to break one node, each done in place."""
     if isinstance(node, ast.Compare):
@@ -96,7 +100,11 @@ def changes(node: ast.AST) -> Iterator[Callable[[ast.AST], None]]:
         yield lambda n: setattr(n, "value", not n.value)  # type: ignore[attr-defined]
     elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
         yield lambda n: setattr(n, "value", 2 * n.value + 1)  # type: ignore[attr-defined]
-    elif isinstance(node, ast.keyword) and node.arg is not None and not isinstance(node.value, ast.Constant):
+    elif (
+        isinstance(node, ast.keyword)
+        and node.arg not in (None, *_SAID)
+        and not isinstance(node.value, ast.Constant)
+    ):
         yield lambda n: setattr(n, "value", ast.Constant(None))  # an option thrown away
     elif isinstance(node, ast.IfExp):
         yield lambda n: setattr(n, "test", ast.UnaryOp(ast.Not(), n.test))  # type: ignore[attr-defined]
@@ -148,6 +156,8 @@ def _unmoved(node: ast.AST) -> Iterator[ast.AST]:
     """What says something to people only: annotations, messages of errors, docstrings."""
     if isinstance(node, ast.Raise) and node.exc is not None:
         yield from (inner for inner in ast.walk(node.exc))
+    if isinstance(node, ast.keyword) and node.arg in _SAID:
+        yield from ast.walk(node)
     for name in ("annotation", "returns"):
         inner = getattr(node, name, None)
         if inner is not None:
@@ -228,6 +238,10 @@ def main(arguments: list[str]) -> int:
     # Imported once, before the forks; nothing of doppelgan, which each child imports anew.
     for package in ("numpy", "pytest", "click", "msgspec", "rich", "PIL", "av", "onnxruntime", "onnx"):
         importlib.import_module(package)
+    for name in [
+        name for name in sys.modules if name.startswith("doppelgan") and not name.endswith("_native")
+    ]:
+        del sys.modules[name]
     sys.path.insert(0, str(ROOT))
     worst = 1.0
     for room in options.rooms or ROOMS:
@@ -250,6 +264,9 @@ def _room(room: str, count: int, seed: int) -> float:
         mutants = sorted(random.Random(seed).sample(mutants, count), key=lambda m: (m.file, m.line))
     if killed(None, tests):
         print(f"{room}: its tests are red without any mutant; run them first", flush=True)
+        return 0.0
+    if not all(killed(Mutant(file, 0, "", "", "raise RuntimeError"), tests) for file in files):
+        print(f"{room}: its tests do not import {', '.join(files)}", flush=True)
         return 0.0
     survivors = []
     for mutant in mutants:
