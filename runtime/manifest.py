@@ -121,7 +121,7 @@ class DirectionInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     note: str = ""
 
 
-class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A file that the bundle was made from."""
 
     file: str
@@ -164,7 +164,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     created: str = ""
     encoder: EncoderInfo | None = None
     directions: dict[str, DirectionInfo] = {}
-    sources: tuple[Source, ...] = ()
+    sources: tuple[Origin, ...] = ()
     enrollment: Enrollment | None = None
 
 

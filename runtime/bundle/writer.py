@@ -25,8 +25,8 @@ from ..manifest import (
     EncoderInfo,
     Manifest,
     Network,
+    Origin,
     Parity,
-    Source,
     Tensor,
     read_manifest,
     write_manifest,
@@ -55,7 +55,7 @@ class BundleWriter:
         self._files: dict[str, DataFile] = {}
         self._generators: dict[str, str] = {}
         self._directions: dict[str, Direction] = {}
-        self._sources: list[Source] = []
+        self._sources: list[Origin] = []
         self._encoder: EncoderInfo | None = None
         self._crop_size = 0
         self.folder = Path()  # where files are under construction
@@ -99,7 +99,7 @@ class BundleWriter:
         self._directions[direction.name] = direction
 
     def add_source(self, path: Path, layout: str, license: str = "") -> None:  # noqa: A002 - the manifest's word
-        self._sources.append(Source(path.name, sha256_of(path), layout, license))
+        self._sources.append(Origin(path.name, sha256_of(path), layout, license))
 
     def keep_source(self, source: Source) -> None:
         """Name a source that another bundle names."""
