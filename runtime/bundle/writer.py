@@ -101,7 +101,7 @@ class BundleWriter:
     def add_source(self, path: Path, layout: str, license: str = "") -> None:  # noqa: A002 - the manifest's word
         self._sources.append(Origin(path.name, sha256_of(path), layout, license))
 
-    def keep_source(self, source: Source) -> None:
+    def keep_source(self, source: Origin) -> None:
         """Name a source that another bundle names."""
         self._sources.append(source)
 
