@@ -21,7 +21,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from doppelgan.runtime.demo.sheet import grid
+from doppelgan.runtime.pictures.sheet import grid
 from doppelgan.runtime.source import open_source
 from doppelgan.runtime.types import Image
 

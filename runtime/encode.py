@@ -13,6 +13,8 @@ import numpy as np
 from .backends import Session
 from .errors import BackendError
 from .manifest import EncoderInfo
+from .track.one_euro import low_pass_gain
+from .track.tracker import landmarks_in_crop
 from .types import Floats
 
 
@@ -118,8 +120,6 @@ class Encoder:
             raise BackendError(
                 "encode: this encoder takes landmarks; pass them or use a bundle with trackers"
             )
-        from .track.tracker import landmarks_in_crop
-
         return np.stack([landmarks_in_crop(self._landmarks, crop) for crop in crops])
 
 
@@ -160,8 +160,8 @@ class LatentSmoother:
         step_s = max(time_s - self._time_s, 1e-3)
         change = (codes - self._code) / self._scale
         speed = float(np.sqrt(np.mean(change**2))) / step_s
-        self._speed += _weight(1.0, step_s) * (speed - self._speed)
-        weight = _weight(self._min_cutoff_hz + self._beta * self._speed, step_s)
+        self._speed += low_pass_gain(1.0, step_s) * (speed - self._speed)
+        weight = low_pass_gain(self._min_cutoff_hz + self._beta * self._speed, step_s)
         self._code = self._code + np.float32(weight) * (codes - self._code)
         self._time_s = time_s
         return self._code
@@ -245,9 +245,3 @@ class RelativeMotion:
             self._frames += 1
             self._neutral += (codes - self._neutral) / self._frames
         return np.asarray(self._pivot + codes - self._neutral, np.float32)
-
-
-def _weight(cutoff_hz: float, step_s: float) -> float:
-    """Weight of the newest sample in a first-order low-pass."""
-    turn = 2 * np.pi * cutoff_hz * step_s
-    return float(turn / (turn + 1))

@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from doppelgan.runtime.bundle import Bundle
-from doppelgan.runtime.demo.sheet import grid, to_image
 from doppelgan.runtime.edit.editor import Editor
 from doppelgan.runtime.pictures import write_image
+from doppelgan.runtime.pictures.convert import to_image
+from doppelgan.runtime.pictures.sheet import grid
 from doppelgan.runtime.types import Floats
 from torch import Tensor
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from doppelgan.runtime.bundle.personal import write_personal
-from doppelgan.runtime.demo.sheet import to_image
 from doppelgan.runtime.manifest import Enrollment, Parity
 from doppelgan.runtime.pictures import write_image
+from doppelgan.runtime.pictures.convert import to_image
 from doppelgan.runtime.types import Floats
 
 from ..networks.trainable import Synthesis

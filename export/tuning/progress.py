@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from doppelgan.runtime.demo.sheet import grid, to_image
 from doppelgan.runtime.errors import BundleError, SinkError
 from doppelgan.runtime.pictures import write_image
+from doppelgan.runtime.pictures.convert import to_image
+from doppelgan.runtime.pictures.sheet import grid
 from doppelgan.runtime.types import Floats
 from torch import Tensor
 

@@ -120,8 +120,8 @@ def command(
 
 def read_crops(folder: Path) -> list[Floats]:
     """Aligned pictures as RGB float32 [3,S,S], -1..1, in the order of their names. Raises SourceError."""
-    import numpy as np
 
+    from ..pictures.convert import to_planes
     from ..pictures.files import read_image
 
     paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
@@ -133,7 +133,7 @@ def read_crops(folder: Path) -> list[Floats]:
         if picture.shape[0] != picture.shape[1]:
             height, width = picture.shape[:2]
             raise SourceError(f"{path}: expected an aligned, square picture, got {width}x{height}")
-        found.append(np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1), np.float32) / 127.5 - 1)
+        found.append(to_planes(picture))
     return found
 
 

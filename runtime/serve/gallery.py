@@ -19,10 +19,10 @@ import numpy as np
 from ..align import align
 from ..bundle import Bundle
 from ..composite import Compositor
-from ..demo.sheet import grid
 from ..edit import Editor, mix, truncate
 from ..errors import EditError, SourceError
 from ..pictures.files import decode_picture
+from ..pictures.sheet import grid
 from ..types import Image
 from .controls import Controls
 from .studio import build_pipeline, marker_of

@@ -46,13 +46,13 @@ class Smoother:
             return points
         settings = self._settings
         velocity = (points - self._points) / np.float32(step_s * size_px)
-        self._speed = self._speed + _gain(settings.d_cutoff_hz, step_s) * (velocity - self._speed)
+        self._speed = self._speed + low_pass_gain(settings.d_cutoff_hz, step_s) * (velocity - self._speed)
         pace = np.sqrt(np.einsum("ij,ij->i", self._speed, self._speed))[:, None]
-        gain = _gain(settings.min_cutoff_hz + settings.beta * pace, step_s)
+        gain = low_pass_gain(settings.min_cutoff_hz + settings.beta * pace, step_s)
         self._points = (self._points + gain * (points - self._points)).astype(np.float32)
         return self._points
 
 
-def _gain(cutoff_hz: Any, step_s: float) -> Any:
+def low_pass_gain(cutoff_hz: Any, step_s: float) -> Any:
     """Share of the new value that a first-order low-pass takes over in one step."""
     return 1.0 / (1.0 + 1.0 / (2.0 * math.pi * cutoff_hz * step_s))

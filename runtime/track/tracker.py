@@ -28,6 +28,7 @@ import numpy as np
 from ..backends.base import Session
 from ..errors import BackendError
 from ..face_mesh import N_POINTS
+from ..pictures.convert import to_image
 from ..types import Face, Floats, Image, check_image
 from .one_euro import OneEuro, Smoother
 from .region import MARGIN, Region, look, place
@@ -307,7 +308,7 @@ def landmarks_in_crop(
 ) -> Floats:
     """Landmarks [P,3] of an aligned face in crop pixels, without a tracker."""
     size, side = _input_size(landmarks, "landmarks", ("points", "score")), crop.shape[-1]
-    image = np.clip(crop[::-1].transpose(1, 2, 0) * 127.5 + 127.5, 0, 255).round().astype(np.uint8)
+    image = to_image(crop)
     region = Region((side - 1) / 2, (side - 1) / 2, float(side))
     for _ in range(2):  # the second look is from where the first one saw the face
         found = landmarks.run({"image": look(image, region, size)})

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from doppelgan.runtime import Bundle, SinkError, SourceError, open_bundle
 from doppelgan.runtime.demo.run import PANEL_PX, Made, run_demo
-from doppelgan.runtime.demo.sheet import LABEL_PX, grid, to_image
+from doppelgan.runtime.pictures.convert import to_image
+from doppelgan.runtime.pictures.sheet import LABEL_PX, grid
 from doppelgan.runtime.source import open_source
 from doppelgan.runtime.types import Image
 

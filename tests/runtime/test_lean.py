@@ -110,7 +110,7 @@ assert all(path.stat().st_size > 300 for path in made.files.values()), made.file
     "sheets, cards and the doctor": """
 from click.testing import CliRunner
 from doppelgan.runtime.cli.doctor import command
-from doppelgan.runtime.demo.sheet import grid
+from doppelgan.runtime.pictures.sheet import grid
 from doppelgan.runtime.schedule.watchdog import Lost, no_signal
 assert grid([[("a", no_signal(Lost((64, 48), "", 1.0, None, None)))]]).shape == (180, 160, 3)
 done = CliRunner().invoke(command)
