@@ -84,7 +84,7 @@ def examine(path: Path, frames: int = FRAMES, key: bytes | None = None) -> Layer
         layers.credentials = read_credentials(path)
     detector = Detector(key)
     try:
-        with open_source(str(path)) as source:
+        with open_source(str(path), files_first=True) as source:
             for frame in islice(source, 0, frames * STEP, STEP):
                 detector.add(frame.image)
                 layers.frames += 1

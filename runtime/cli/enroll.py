@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..errors import DoppelganError
 from ..types import Image
+from .progress import is_terminal
 from .tuning import need_tuning
 
 CAMERA = "camera"
@@ -116,7 +117,7 @@ class Guide:
 
 def _ask_for_consent() -> str:
     """Who answers for the consent. Raises DoppelganError without one, or where nobody can be asked."""
-    if not sys.stdin.isatty():
+    if not is_terminal(sys.stdin):
         raise DoppelganError(
             "enroll: expected the consent of the person in the picture, got nobody to ask; "
             'say who confirms it: --consent "NAME"'
@@ -134,6 +135,6 @@ def _steps() -> Iterator[Callable[[int, int, float], None]]:
     """Yield ``on_step(done, of, cpu_s)``; silent in pipes."""
     columns = (TextColumn("tune"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as progress:
+    with Progress(*columns, console=console, disable=not is_terminal(sys.stderr), transient=True) as progress:
         task = progress.add_task("tune", total=None)
         yield lambda done, total, _cpu_s: progress.update(task, completed=done, total=total)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..errors import BackendError
+from .progress import is_terminal
 
 
 @click.command("export")
@@ -72,7 +73,7 @@ def _steps() -> Iterator[Callable[[str], None]]:
     """Yield ``report(step)``: finished steps stay with their time, the current one spins; silent in pipes."""
     columns = (SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description}"), TimeElapsedColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
+    with Progress(*columns, console=console, disable=not is_terminal(sys.stderr)) as progress:
 
         def finish() -> None:
             for task in progress.tasks:

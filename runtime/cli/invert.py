@@ -9,7 +9,8 @@ from rich.console import Console
 
 from ..edit.direction_files import save_codes
 from ..errors import EditError
-from .options import make_folder
+from ..host.files import refuse_to_replace
+from .options import FiniteRange, make_folder
 from .progress import frame_progress
 from .tuning import need_tuning
 
@@ -22,7 +23,7 @@ from .tuning import need_tuning
 )
 @click.option(
     "--plus",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.5,
     show_default=True,
     help="0: stays in W, edits well; 1: W+, reconstructs best.",
@@ -41,10 +42,12 @@ from .tuning import need_tuning
     type=click.Path(path_type=Path),
     help="Folder for page.png and page.json: distortion against editability as the dial moves.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 def command(
     picture: Path,
     bundle: str,
     output: Path,
+    overwrite: bool,
     plus: float,
     steps: int,
     size: int,
@@ -65,6 +68,8 @@ def command(
         raise EditError(
             f"{output}: expected a name that ends in .npz; choose {output.with_suffix('.npz').name}"
         )
+    pages = [] if page is None else [page / "page.png", page / "page.json"]
+    refuse_to_replace([output, *pages], overwrite)
     make_folder(output.parent)
     console = Console(highlight=False)
     with frame_progress("invert") as advance:

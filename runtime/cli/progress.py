@@ -5,9 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether people watch; a closed stream is None."""
+    return stream is not None and stream.isatty()
 
 
 @contextmanager
@@ -21,7 +27,7 @@ def frame_progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as progress:
+    with Progress(*columns, console=console, disable=not is_terminal(sys.stderr), transient=True) as progress:
         task = progress.add_task(title, total=None, rate="")
 
         def advance(done: int, total: int | None) -> None:

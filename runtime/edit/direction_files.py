@@ -24,6 +24,7 @@ Signs are those of the file; for ``age`` and ``smile`` of InterFaceGAN plus mean
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EditError
+from ..host.files import write_whole
 from ..types import Floats
 from .array_file import read_array_file
 from .direction import Direction
@@ -179,8 +181,10 @@ def save_codes(path: str | Path, codes: Floats) -> None:
         raise EditError(f"codes: expected finite float32 [N, n_styles, w_dim], got {list(codes.shape)}")
     if path.suffix != ".npz":
         raise EditError(f"{path}: expected a name that ends in .npz; choose {path.with_suffix('.npz').name}")
+    data = io.BytesIO()
+    np.savez(data, w=codes.astype(np.float32))
     try:
-        np.savez(path, w=codes.astype(np.float32))
+        write_whole(path, data.getbuffer())
     except OSError as error:
         raise EditError(f"{path}: cannot be written: {error.strerror}; choose another place") from None
 

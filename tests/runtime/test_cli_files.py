@@ -36,6 +36,7 @@ class Brighter:
     """Stands in for the pipeline: every picture has one face, which is its upper left quarter."""
 
     composite = "face"
+    marker = None
     bundle = SimpleNamespace(directions={}, styles=["photo"])
 
     def __init__(self, **_: Any) -> None:
@@ -306,6 +307,17 @@ def test_a_video_called_like_a_camera_is_a_file(
     assert command("video", "0", "-o", "null:")[0] == 0
 
 
+def test_a_picture_called_like_a_camera_is_checked_as_a_file(
+    command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.mp4")
+    Path("clip.mp4").rename("0")
+    code, said, _ = command("check", "0")
+    assert code == 0
+    assert "cannot be read" not in said
+
+
 # --- standard streams -------------------------------------------------------------------------------
 
 
@@ -333,6 +345,13 @@ def test_closed_streams_stop_nothing(tmp_path: Path, closed: str) -> None:
     assert "Traceback" not in done.stderr
     assert cv2.imread(str(tmp_path / "out.png")).shape == (20, 30, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png"]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_stop_no_video(tmp_path: Path, closed: str) -> None:
+    done = shell(f"$D video test:64x64@30:2 -o out.mp4 {closed}", cwd=tmp_path)
+    assert done.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
 def test_files_never_take_the_number_of_a_closed_stream() -> None:
