@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .checkpoints.checkpoint import Checkpoint, read_checkpoint
 from .directions import collect_directions
+from .networks.blend import blended
 from .networks.encoders import CROP_SIZE, Encoder
 from .networks.stylegan2 import GeneratorWeights, Mapping, Synthesis, from_nvidia, from_rosinality
 from .onnx_files.onnx_graph import ExportedNetwork, Report, export_module, no_report
@@ -27,6 +28,8 @@ def export_checkpoint(
     *,
     generator: str | Path | None = None,  # instead of the one in ``checkpoint``, or where it has none
     toon: str | Path | None = None,  # a second generator for the same codes, style "toon"
+    blend_at: int | None = None,  # px from which on the toon is the second generator's, below it the first's
+    blend_width: float = 0.0,  # doublings over which that changes
     directions: Iterable[str | Path] = (),  # files as in runtime/edit/direction_files.py, or "sefa"
     name: str | None = None,  # of the bundle; default: the folder's
     license: str = UNSTATED_LICENSE,  # noqa: A002
@@ -56,6 +59,8 @@ def export_checkpoint(
             for note in constants.notes:
                 progress(f"note: {file.path.name}: {note}")
     _check_agreement(photo, weights, second, toon_weights)
+    if blend_at is not None and toon_weights is not None:
+        toon_weights = blended(weights, toon_weights, blend_at, blend_width)
     edits = collect_directions(directions, weights)
     latent_avg, w_std = _latent_statistics(source, photo, weights)
 

@@ -26,6 +26,14 @@ from .progress import is_terminal
     "--toon", type=click.Path(path_type=Path), help="Second generator for the same codes: style 'toon'."
 )
 @click.option(
+    "--blend-at",
+    type=click.IntRange(4),
+    help="With --toon: pixels from which on layers are the toon's, below they stay the photo's; 32 is usual.",
+)
+@click.option(
+    "--blend-width", type=click.FloatRange(0, 8), default=0.0, help="Doublings over which they change."
+)
+@click.option(
     "--direction",
     "-d",
     "directions",
