@@ -17,9 +17,16 @@ exits with 2; anything else that escapes is a bug of ours and keeps its tracebac
 
 from __future__ import annotations
 
+LONGEST = 1000  # letters of a message: a damaged file may hold a name of a megabyte
+
 
 class DoppelganError(Exception):
     """Base of all errors that tell a user what to do."""
+
+    def __str__(self) -> str:
+        """One line; of one that is too long, the beginning and the remedy at the end."""
+        line = " ".join(super().__str__().splitlines())
+        return line if len(line) <= LONGEST else f"{line[: LONGEST - 303]} … {line[-300:]}"
 
 
 class BundleError(DoppelganError):

@@ -57,6 +57,7 @@ from typing import Literal
 import msgspec
 
 from .errors import BundleError
+from .host.files import NOT_JSON
 
 MANIFEST = "manifest.json"  # the file's name
 FORMAT = "doppelgan-bundle"
@@ -172,7 +173,7 @@ def read_manifest(data: bytes, where: str) -> Manifest:
     """Decode and check ``manifest.json``. Raises BundleError naming ``where`` and the offending field."""
     try:
         head = msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise BundleError(f"{where}: expected JSON, got {error}; export the bundle again") from None
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         found = head.get("format") if isinstance(head, dict) else type(head).__name__

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from .errors import EditError
-from .host.files import write_whole
+from .host.files import NOT_JSON, write_whole
 
 MOST_PRESETS: Final = 500
 _NAME = re.compile(r"[\w][\w .+-]{0,39}")
@@ -76,7 +76,7 @@ class Presets:
             raise EditError(f"preset {name!r}: not found; {have}") from None
         try:
             return msgspec.json.decode(data, type=Preset)
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise EditError(
                 f"{path}: expected a preset, got {error}; remove the file or save it again"
             ) from None

@@ -139,7 +139,9 @@ def _read_safetensors(path: Path) -> Any:
     # Options are text in this container: either one JSON entry or one entry per option.
     try:
         options = json.loads(notes.pop("opts", "{}"))
-    except json.JSONDecodeError:
+        if not isinstance(options, dict):
+            raise ValueError(options)
+    except (ValueError, RecursionError):
         raise CheckpointError(
             f"{path.name}: expected JSON under 'opts' in the metadata, got other text"
         ) from None

@@ -28,7 +28,7 @@ import msgspec
 from ..backends import installed
 from ..drift import Drift
 from ..errors import BundleError
-from ..host.files import sha256_of, write_whole
+from ..host.files import NOT_JSON, sha256_of, write_whole
 from ..host.machine import Machine, this_machine
 from ..manifest import Manifest
 from ..places import folders
@@ -143,7 +143,7 @@ def read_record(data: bytes, where: str) -> Record:
     """Decode a record. Raises BundleError."""
     try:
         record = msgspec.json.decode(data, type=Record)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise BundleError(f"{where}: not a valid record: {error}; run `doppelgan compile` again") from None
     if record.format != FORMAT or record.version != VERSION:
         raise BundleError(

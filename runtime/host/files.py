@@ -6,8 +6,14 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from ..errors import SinkError
+
+# What decoding JSON raises on damage: also on bytes that are no UTF-8, and on thousands of open brackets.
+NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def sha256_of(path: Path) -> str:

@@ -56,7 +56,7 @@ class Marker:
         crops: Iterable[Crop] = (),  # the squares that were drawn into
     ) -> bool:
         """Mark ``frame``; whether there was anything to mark."""
-        box = None if original is None else _around(crops)
+        box = None if original is None else around(crops)
         if self.watermark:
             changed = embed(frame, original, self._current(), box=box, key=self._key) > 0
         else:
@@ -90,7 +90,7 @@ class Marker:
         return Payload(self.kind, datetime.now(timezone.utc).date())
 
 
-def _around(crops: Iterable[Crop]) -> tuple[int, int, int, int]:
+def around(crops: Iterable[Crop]) -> tuple[int, int, int, int]:
     """x0, y0, x1, y1 in pixels: a rectangle around all squares."""
     corners = []
     for crop in crops:

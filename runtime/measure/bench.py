@@ -27,6 +27,7 @@ import numpy as np
 from ..bundle.reader import Bundle, open_bundle
 from ..drift import Drift, measure
 from ..errors import BundleError, SourceError
+from ..host.files import NOT_JSON
 from ..host.machine import Machine, load_average, memory_mb, this_machine, versions
 from ..pictures.drawing import resized
 from ..pipeline import Pipeline
@@ -212,7 +213,7 @@ def read_result(path: Path) -> Result:
     """An earlier run. Raises BundleError."""
     try:
         result = msgspec.json.decode(path.read_bytes(), type=Result)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *NOT_JSON) as error:
         raise BundleError(f"{path}: expected the JSON of an earlier `doppelgan bench`, got {error}") from None
     if result.format != FORMAT or result.version != VERSION:
         raise BundleError(

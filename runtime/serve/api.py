@@ -18,6 +18,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from ..errors import DoppelganError
+from ..host.files import NOT_JSON
 from ..types import Image
 from .controls import Changes, Controls
 from .desk import Desk
@@ -491,7 +492,7 @@ def _guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Req
             return await handler(request)
         except HTTPException as error:
             return _json(Problem(str(error.detail)), error.status_code)
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             return _json(Problem(f"body: {error}"), 422)
         except DoppelganError as error:
             status = 404 if "not found" in str(error) or "unknown id" in str(error) else 422

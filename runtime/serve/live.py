@@ -17,6 +17,7 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..errors import DoppelganError, SourceError
+from ..host.files import NOT_JSON
 from . import wire
 from .desk import Desk
 from .frames import H264Reader, H264Writer, YuvReader, check_size, decode_jpeg
@@ -172,7 +173,7 @@ class Socket:
     async def _text(self, text: str) -> None:
         try:
             message = msgspec.json.decode(text, type=Text)
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             self.text({"type": "error", "text": f"message: {error}"})
             return
         if message.type == "ack":

@@ -22,7 +22,7 @@ import msgspec
 
 from ...drift import Drift
 from ...errors import BackendError, BundleError
-from ...host.files import write_whole
+from ...host.files import NOT_JSON, write_whole
 from ...manifest import MANIFEST, read_manifest
 from ...places import folders
 
@@ -77,7 +77,7 @@ def read_engines(folder: Path) -> tuple[Engine, ...]:
         record = msgspec.json.decode(path.read_bytes(), type=EngineRecord)
     except FileNotFoundError:
         return ()
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *NOT_JSON) as error:
         raise BackendError(f"{path}: not a record of engines: {error}; delete it and compile again") from None
     if record.format != FORMAT or record.version != VERSION:
         raise BackendError(
