@@ -13,6 +13,7 @@ import numpy as np
 from doppelgan.runtime.drift import Drift, measure
 from doppelgan.runtime.host.machine import load_average, this_machine, versions
 from doppelgan.runtime.measure.bench import commit
+from doppelgan.runtime.measure.turns import time_in_turns
 from numpy.typing import NDArray
 
 PAUSE_S = 0.25  # idle workers of one engine must not slow the next; OpenMP's may spin for 200 ms
@@ -42,18 +43,10 @@ def check(rows: Sequence[Row], samples: int, image: bool) -> None:
         print(f"checked {row.label}: {row.drift}", flush=True)
 
 
-def time_in_turns(rows: Sequence[Row], rounds: int, warm_up: int = 1) -> None:
+def time_rows(rows: Sequence[Row], rounds: int, warm_up: int = 1) -> None:
     """Fill ``times_ms``: every row once per round."""
-    series: list[list[float]] = [[] for _ in rows]
-    for turn in range(warm_up + rounds):
-        turns = list(zip(rows, series, strict=True))
-        for row, values in turns if turn % 2 else reversed(turns):
-            time.sleep(PAUSE_S)
-            start = time.perf_counter()
-            row.run(0)
-            elapsed = time.perf_counter() - start
-            if turn >= warm_up:
-                values.append(1e3 * elapsed)
+    work: list[Run] = [lambda _, row=row: row.run(0) for row in rows]  # type: ignore[misc]
+    series = time_in_turns(work, rounds, warm_up=warm_up, pause_s=PAUSE_S)
     for row, values in zip(rows, series, strict=True):
         row.times_ms = tuple(values)
 

@@ -25,7 +25,7 @@ from doppelgan.runtime.measure.autotune import usable_backends
 
 from tests.export import reference_encoders, seeds
 
-from .common import Row, check, header, publish, table, time_in_turns
+from .common import Row, check, header, publish, table, time_rows
 from .counting import count
 
 KIND, STYLES, CHECKED = "Encoder4Editing", 18, 2
@@ -94,7 +94,7 @@ def main() -> None:
                 except ParityError as error:
                     print(error)
         check(rows, CHECKED, image=False)
-        time_in_turns(rows, options.rounds)
+        time_rows(rows, options.rounds)
     page = [
         header(
             f"e4e encoder, one crop, {options.threads} threads",

@@ -33,7 +33,7 @@ from doppelgan.runtime.pipeline import Pipeline
 from doppelgan.runtime.synthesize import Synthesizer
 from doppelgan.runtime.types import Floats, Image
 
-from .common import Row, header, publish, time_in_turns
+from .common import Row, header, publish, time_rows
 from .counting import count
 from .curves import Growth, Panel, Ratio, curve, draw, page
 from .face_frames import (
@@ -137,7 +137,7 @@ def resolution(scope: Scope) -> Panel:
                 rows.append((side, row(session, {"codes": case.codes})))
             counts = [count(GraphEditor(net)).multiply_adds for net in nets]
             groups.append((f"{label}, {backend}", rows, counts))
-    time_in_turns([r for _, rows, _ in groups for _, r in rows], scope.rounds(12))
+    time_rows([r for _, rows, _ in groups for _, r in rows], scope.rounds(12))
     curves = tuple(curve(label, rows, multiply_adds=counts) for label, rows, counts in groups)
     findings = []
     for c in curves:
@@ -179,7 +179,7 @@ def faces(scope: Scope) -> Panel:
                 pipeline.clock.reset()
                 pipelines.append(pipeline)
                 rows.append(Row("", frame_run(pipeline, frames)))
-        time_in_turns(rows, scope.rounds(60))
+        time_rows(rows, scope.rounds(60))
         stages = stage_table([f"{n} {label}" for n in scope.faces for label in labels], pipelines)
     work = [n * per_face for n in scope.faces]
     curves = tuple(
@@ -224,7 +224,7 @@ def batch(scope: Scope) -> Panel:
                     worst = max(worst, agree(f"{name}, batch {n}, {backend}", wanted[:n], got))
                     rows.append((n, row(session, joined)))
                 groups.append((f"{name}, {backend}", rows, work))
-    time_in_turns([r for _, rows, _ in groups for _, r in rows], scope.rounds(24))
+    time_rows([r for _, rows, _ in groups for _, r in rows], scope.rounds(24))
     curves = tuple(curve(label, rows, BATCHES, work) for label, rows, work in groups)
     findings = []
     for c in curves:
@@ -267,7 +267,7 @@ def threads(scope: Scope) -> Panel:
             settle(pipeline, frames, 1)
             whole.append((n, Row("", frame_run(pipeline, frames))))
         groups.append((f"whole frame, {scope.backend}", whole))
-        time_in_turns([r for _, rows in groups for _, r in rows], scope.rounds(48))
+        time_rows([r for _, rows in groups for _, r in rows], scope.rounds(48))
     curves = tuple(curve(label, rows) for label, rows in groups)
     return Panel(
         "Threads", "threads per network", "picture or frame", curves,
@@ -306,7 +306,7 @@ def stopping(scope: Scope) -> str:
             box = face_box(full)
             as_is, wanted, early = ([frame[box] for frame in series] for series in made)
             rows = [Row("", frame_run(pipeline, frames)) for pipeline in (full, stopped)]
-            time_in_turns(rows, scope.rounds(48))
+            time_rows(rows, scope.rounds(48))
             ratio = paired(rows[1], rows[0])
             lines.append(
                 f"| {square} | {side} | {rows[0].median_ms:.2f} | {rows[1].median_ms:.2f} | "

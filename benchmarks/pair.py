@@ -26,7 +26,7 @@ from doppelgan.runtime.measure.autotune import usable_backends
 from doppelgan.runtime.synthesize import Synthesizer
 from doppelgan.runtime.types import Floats
 
-from .common import Row, header, publish, speedup, time_in_turns
+from .common import Row, header, publish, speedup, time_rows
 
 SMALLER = (256, 128)  # of a config-f generator; of a bundle's, its half and its quarter
 
@@ -177,7 +177,7 @@ def main() -> None:
                 options.side, options.thin, options.threads, options.precisions, Path(folder)
             )
         for rows in groups:
-            time_in_turns(rows, options.rounds)
+            time_rows(rows, options.rounds)
     command = (
         f"python -m benchmarks.pair --bundle {options.bundle} --side {options.side} --thin {options.thin}"
     )

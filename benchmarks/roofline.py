@@ -31,7 +31,7 @@ from doppelgan.runtime.host.machine import this_machine
 from doppelgan.runtime.measure.autotune import usable_backends
 from onnx import TensorProto, helper, numpy_helper
 
-from .common import Row, header, publish, time_in_turns
+from .common import Row, header, publish, time_rows
 from .counting import Count, count
 from .stylegan2_1024 import generator_state
 
@@ -181,7 +181,7 @@ def main() -> None:
                     precision="int16",
                 )
                 pairs.append(("native int16, against the int8 product", [ceiling], network))
-        time_in_turns(rows, options.rounds)
+        time_rows(rows, options.rounds)
 
     rates = [work / (1e6 * min(row.times_ms)) for work, row in zip(operations, rows, strict=True)]
     lines = [

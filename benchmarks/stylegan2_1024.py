@@ -28,7 +28,7 @@ from torch import Tensor
 
 from tests.export import seeds
 
-from .common import Row, check, header, publish, table, time_in_turns
+from .common import Row, check, header, publish, table, time_rows
 from .counting import count
 from .original_stylegan2 import OriginalSynthesis
 
@@ -110,7 +110,7 @@ def main() -> None:
                 except ParityError as error:
                     print(error)
         check(rows, CHECKED, image=True)
-        time_in_turns(rows, options.rounds)
+        time_rows(rows, options.rounds)
     command = f"python -m benchmarks.stylegan2_1024 --size {options.size} --rounds {options.rounds}"
     page = [
         header(f"StyleGAN2 config-f {options.size} px, one picture, {options.threads} threads", command),

@@ -9,6 +9,7 @@ import torch
 from doppelgan.runtime.bundle import BundleWriter, find_bundle
 from doppelgan.runtime.errors import BundleError, CheckpointError
 from doppelgan.runtime.manifest import EncoderInfo, read_manifest
+from doppelgan.runtime.types import Announce
 from torch import Tensor
 
 from .checkpoints.checkpoint import Checkpoint, read_checkpoint
@@ -16,7 +17,7 @@ from .directions import collect_directions
 from .networks.blend import blended
 from .networks.encoders import CROP_SIZE, Encoder
 from .networks.stylegan2 import GeneratorWeights, Mapping, Synthesis, from_nvidia, from_rosinality
-from .onnx_files.onnx_graph import ExportedNetwork, Report, export_module, no_report
+from .onnx_files.onnx_graph import ExportedNetwork, export_module, no_report
 
 RESTYLE_STEPS = 5
 UNSTATED_LICENSE = "not stated; that of the source files applies"
@@ -36,7 +37,7 @@ def export_checkpoint(
     overwrite: bool = False,
     trackers: bool = True,  # copy the face trackers of the demo bundle, if it is there
     threads: int = 0,  # of the checks; 0 lets ONNX Runtime decide
-    progress: Report = no_report,  # is told each step
+    progress: Announce = no_report,  # is told each step
 ) -> Path:
     """Write a bundle and return its folder.
 
@@ -149,7 +150,7 @@ def build_encoder(
     return encoder
 
 
-def _read_generator(path: str | Path, progress: Report) -> Checkpoint:
+def _read_generator(path: str | Path, progress: Announce) -> Checkpoint:
     progress(f"read {Path(path).name}")
     return read_checkpoint(path)
 

@@ -15,7 +15,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from doppelgan.runtime.bundle import Bundle, open_bundle
 from doppelgan.runtime.drift import Drift
 from doppelgan.runtime.errors import BackendError, ParityError
 from doppelgan.runtime.measure.network_inputs import sample_inputs
+from doppelgan.runtime.types import Announce
 
 MODULES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}  # `--for` -> module
 PRECISIONS = ("float32", "float16", "int8")
@@ -42,8 +43,6 @@ PICTURE_CHANNELS = 4
 # Kinds of layers that multiply and add; names of TensorRT's compiler and of its older kernels.
 HEAVY = ("correlation", "deconv", "gemm", "convolution", "deconvolution", "matrixmultiply")
 POINTWISE = ("kgen", "pointwise", "elementwise")
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def compile_bundle(
     precisions: Sequence[str] = (),  # of PRECISIONS; none: float16 where it is faithful, else float32
     networks: Iterable[str] = (),  # none: all
     samples: int = 64,  # inputs of the drift check
-    report: Report = lambda step: None,
+    report: Announce = lambda step: None,
 ) -> Path:
     """Build engines for all networks of a bundle from the command line's words; returns their folder."""
     archs = [part.strip().lower() for part in arch.split(",") if part.strip()] if arch else []
@@ -131,7 +130,7 @@ def compile_engines(
     precisions: Sequence[str] = (),
     networks: Iterable[str] = (),  # none: all
     samples: int = 64,
-    report: Report = lambda step: None,
+    report: Announce = lambda step: None,
     trt: Any = None,  # the module; None: imported
 ) -> tuple[Path, list[Engine]]:
     """Build, record, and return the folder and what was built.
@@ -310,7 +309,7 @@ def _inspect(trt: Any, plan: bytes, activations: int) -> tuple[tuple[Layer, ...]
 
 
 def _variants(
-    bundle: Bundle, name: str, precisions: Sequence[str], samples: int, report: Report
+    bundle: Bundle, name: str, precisions: Sequence[str], samples: int, report: Announce
 ) -> list[tuple[str, bytes, Drift | None]]:
     """The ONNX files to build ``name`` from: precision, content, measured drift."""
     network = bundle.manifest.networks.get(name)
@@ -336,7 +335,7 @@ def _variants(
 
 
 def _in_precision(
-    bundle: Bundle, name: str, data: bytes, precision: str, samples: int, report: Report
+    bundle: Bundle, name: str, data: bytes, precision: str, samples: int, report: Announce
 ) -> tuple[bytes, Drift]:
     try:
         from .variants.precision import make_variant

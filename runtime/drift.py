@@ -97,12 +97,12 @@ def measure(
         norm += float(np.square(a, dtype=np.float64).sum())
         largest = max(largest, float(np.abs(difference).max(initial=0.0)))
         if image:
-            worst = min(worst, _psnr_db(error / a.size))
+            worst = min(worst, psnr_db(error / a.size))
             similarity.append(ms_ssim(a[0], b[0]))
     relative = math.sqrt(squares / norm) if norm > 0 else math.sqrt(squares)
     if not image:
         return Drift(len(got), largest, relative)
-    return Drift(len(got), largest, relative, _psnr_db(squares / count), worst, float(np.mean(similarity)))
+    return Drift(len(got), largest, relative, psnr_db(squares / count), worst, float(np.mean(similarity)))
 
 
 def require(network: str, precision: str, drift: Drift, bound: Bound | None = None) -> Drift:
@@ -190,5 +190,6 @@ def _halved(v: Floats) -> Floats:
     return np.asarray(v.reshape(*v.shape[:-2], height, 2, width, 2).mean((-3, -1)))
 
 
-def _psnr_db(mean_square: float) -> float:
+def psnr_db(mean_square: float) -> float:
+    """Peak signal to noise of pictures in -1..1 that differ by so much on average; EQUAL_DB if not at all."""
     return min(EQUAL_DB, 10 * math.log10(PEAK**2 / mean_square)) if mean_square > 0 else EQUAL_DB

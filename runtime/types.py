@@ -12,6 +12,7 @@ Codes are plain arrays: float32 [N, n_styles, w_dim], the W+ space of StyleGAN2.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -26,6 +27,7 @@ MAX_PIXELS = (
 )
 Floats = NDArray[np.float32]
 Matrix = NDArray[np.float64]  # [2,3] affine map of points
+Announce = Callable[[str], None]  # is told in a few words what is being done
 
 
 def check_image(image: NDArray[Any], what: str = "frame") -> Image:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 import torch
 from doppelgan.runtime.manifest import Parity, Tensor
+from doppelgan.runtime.types import Announce
 from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -22,8 +23,6 @@ from .parity import TOLERANCE, compare_all
 
 OPSET = 18  # understood by TensorRT 10.3 (JetPack 6), OpenVINO 2024 and ONNX Runtime 1.17, and all later ones
 IR_VERSION = 10
-
-Report = Callable[[str], None]  # is told what is being done
 
 
 def no_report(_step: str) -> None:
@@ -52,7 +51,7 @@ def export_module(
     *,
     tolerance: float = TOLERANCE,  # on the relative L2 distance
     threads: int = 0,  # of the check; 0 lets ONNX Runtime decide
-    report: Report = no_report,  # is told "encoder: convert to ONNX" and so on
+    report: Announce = no_report,  # is told "encoder: convert to ONNX" and so on
 ) -> ExportedNetwork:
     """Export any module at batch 1 and compare it with torch on every sample.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
+from doppelgan.runtime.drift import psnr_db
 from doppelgan.runtime.errors import ParityError
 from doppelgan.runtime.manifest import Parity
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ def compare(
         max_abs=float(np.abs(a - b).max(initial=0.0)),
         relative_l2=distance / norm if norm > 0 else distance,
         tolerance=tolerance,
-        psnr_db=_psnr_db(distance**2 / a.size) if image else None,
+        psnr_db=psnr_db(distance**2 / a.size) if image else None,
         samples=samples,
     )
 
@@ -72,9 +72,3 @@ def compare_all(
         parity = compare(label, array, got[name], tolerance=tolerance, image=name == "image", samples=samples)
         found.append(require(network, parity))
     return tuple(found)
-
-
-def _psnr_db(mean_square: float) -> float:
-    peak_to_peak = 2.0  # of -1..1
-    # JSON has no infinity: 200 dB stands for "equal".
-    return min(200.0, 10 * math.log10(peak_to_peak**2 / mean_square)) if mean_square > 0 else 200.0

@@ -24,7 +24,7 @@ from doppelgan.runtime.errors import SourceError
 from doppelgan.runtime.pictures.files import READABLE
 from doppelgan.runtime.source import open_source
 from doppelgan.runtime.track import Expression, OneEuro, Tracker, expression
-from doppelgan.runtime.types import Crop, Face, Floats, Frame, Image
+from doppelgan.runtime.types import Announce, Crop, Face, Floats, Frame, Image
 
 MOST = 48  # frames that one person is enrolled from
 MOST_READ = 900  # of a clip: 30 s at 30 frames/s; longer clips are thinned out
@@ -38,8 +38,6 @@ BLURRED = 0.4  # of the median sharpness of a clip
 SECOND_FACE = 0.4  # of the larger face's width, from which a second one is somebody and not background
 # What of an expression tells two frames apart: about half of the range that people show.
 _SPREAD = np.array([0.35, 0.25, 0.35, 0.15, 0.12, 0.06, 0.06, 0.08, 0.08])
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +86,7 @@ def gather(
     seconds: float = 12.0,  # of a camera or stream
     size: int | None = None,  # px, of the pictures; None: as the crop
     watch: Callable[[Image, float], None] | None = None,  # is shown every frame of a camera, with its time
-    report: Report = lambda _: None,
+    report: Announce = lambda _: None,
 ) -> Material:
     """Read all sources and choose. Raises SourceError if nothing usable is left."""
     material = Material()

@@ -8,7 +8,7 @@ bfloat16 needs no file of its own: where a CPU computes in it, OpenVINO takes th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime
 from doppelgan.runtime.drift import BOUNDS, Bound, Drift, measure, require
 from doppelgan.runtime.errors import ParityError
+from doppelgan.runtime.types import Announce
 from numpy.typing import NDArray
 
 from ..onnx_files.graph_edit import GraphEditor, is_dense_convolution
@@ -29,7 +30,6 @@ MARGIN = 0.8  # of the bound: what the search for mixed layers aims at, to hold 
 SEARCH_SAMPLES = 4
 
 Feeds = Mapping[str, NDArray[Any]]
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def make_variant(
     weight_bits: int = 8,
     symmetric: bool = False,
     transposed: bool = True,  # False: leave them alone, for engines that run transposed ones in float32
-    report: Report = lambda step: None,
+    report: Announce = lambda step: None,
 ) -> Variant:
     """Convert ``data`` and measure. Raises ParityError with the figure if the drift is past the bound."""
     bound = bound or BOUNDS[precision]

@@ -12,8 +12,7 @@ what the networks of a frame take. What was passed over for that says so in the 
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -29,8 +28,9 @@ from ..bundle.reader import Bundle, open_bundle
 from ..drift import BOUNDS, Drift, measure, require
 from ..errors import BackendError, ParityError
 from ..host.machine import this_machine, versions
-from ..types import Floats
-from .network_inputs import Feeds, sample_inputs
+from ..types import Announce, Floats
+from .network_inputs import sample_inputs
+from .turns import time_sessions
 
 WARM_UP_ROUNDS = 2
 WORTH = 0.05  # a cheaper precision, or one more engine, must be faster by this share to be chosen
@@ -39,7 +39,6 @@ PAUSE_S = 0.005  # between runs: idle workers of one engine must not slow the ne
 CALIBRATION = 16
 BACKENDS = ("onnxruntime", "native", "openvino")
 PRECISIONS = ("float32", "int16", "bfloat16", "int8")  # float16 only on demand: no CPU here computes in it
-Report = Callable[[str], None]
 
 
 @dataclass
@@ -70,7 +69,7 @@ def autotune(
     samples: int = 64,
     rounds: int = 15,
     crops: Sequence[Floats] = (),  # aligned faces, RGB float32 [3,S,S], -1..1, for calibration and checks
-    report: Report = lambda step: None,
+    report: Announce = lambda step: None,
 ) -> tuple[Path, Record]:
     """Measure, choose, write the record. Returns its path. Raises BundleError or BackendError."""
     unknown = sorted(set(precisions) - BOUNDS.keys())
@@ -127,7 +126,7 @@ def _candidates(
     crops: Sequence[Floats],
     samples: int,
     refused: list[Measurement],  # variants that could not be made are added here
-    report: Report,
+    report: Announce,
 ) -> Iterator[_Candidate]:
     wanted = usable_backends() if backends is None else tuple(backends)
     generator = name in bundle.manifest.generators.values()
@@ -163,7 +162,7 @@ def _computes_bf16() -> bool:
 
 
 def _variant(
-    bundle: Bundle, name: str, precision: str, crops: Sequence[Floats], samples: int, report: Report
+    bundle: Bundle, name: str, precision: str, crops: Sequence[Floats], samples: int, report: Announce
 ) -> tuple[bytes, str]:
     """The network in another precision and a word on how. Raises ParityError or BackendError."""
     try:
@@ -194,7 +193,7 @@ def _measure_network(
     samples: int,
     rounds: int,
     crops: Sequence[Floats],
-    report: Report,
+    report: Announce,
 ) -> list[_Timed]:
     report(f"{name}: float32 results of {samples} samples")
     feeds = sample_inputs(bundle, name, samples, seed=3, crops=crops[1::2])
@@ -222,7 +221,9 @@ def _measure_network(
             )
             rows.append((row, candidate))
     report(f"{name}: time {len(running)} candidates")
-    times = time_interleaved([(session, feeds) for *_, session in running], rounds)
+    times = time_sessions(
+        [(session, feeds) for *_, session in running], rounds, warm_up=WARM_UP_ROUNDS, pause_s=PAUSE_S
+    )
     for (candidate, threads, drift, session), series in zip(running, times, strict=True):
         session.close()
         median, p95 = (float(v) for v in np.percentile(series, (50, 95)))
@@ -281,27 +282,6 @@ def _rank_of(pair: _Timed) -> float:
 
 def _joined(*words: str) -> str:
     return ", ".join(filter(None, words))
-
-
-def time_interleaved(
-    work: Sequence[tuple[Session, Sequence[Feeds]]],
-    rounds: int,
-) -> list[list[float]]:
-    """Milliseconds of ``rounds`` runs of each session, taken in turns after WARM_UP_ROUNDS uncounted ones."""
-    times: list[list[float]] = [[] for _ in work]
-    buffers = [
-        {spec.name: np.empty(spec.shape, spec.dtype) for spec in session.outputs} for session, _ in work
-    ]
-    for turn in range(WARM_UP_ROUNDS + rounds):
-        turns = list(zip(work, buffers, times, strict=True))
-        for (session, feeds), out, series in turns if turn % 2 else reversed(turns):
-            time.sleep(PAUSE_S)
-            start = time.perf_counter()
-            session.run(feeds[turn % len(feeds)], out)
-            elapsed = time.perf_counter() - start
-            if turn >= WARM_UP_ROUNDS:
-                series.append(1e3 * elapsed)
-    return times
 
 
 def _open_all(bundle: Bundle, name: str, candidate: _Candidate, splits: Sequence[int]) -> list[Session]:

@@ -33,9 +33,10 @@ from ..pictures.drawing import resized
 from ..pipeline import Pipeline
 from ..source import open_source
 from ..timing import StageReport
-from ..types import Image
+from ..types import Announce, Image
 from .energy import NOT_TOLD, EnergyReader
 from .network_inputs import sample_inputs
+from .turns import time_in_turns, time_sessions
 
 FORMAT = "doppelgan-bench"
 VERSION = 1
@@ -44,7 +45,6 @@ DRIFT_SAMPLES = 8  # a reminder; `doppelgan compile` checks 64
 ENERGY_S = 3.0  # of frames, and IDLE_S of none before them
 IDLE_S = 1.0
 _PAUSE_S = 0.002
-Report = Callable[[str], None]
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -140,7 +140,7 @@ def run_bench(
     runs: int = 60,
     warm_up: int = 5,
     drift: bool = True,
-    report: Report = lambda step: None,
+    report: Announce = lambda step: None,
     energy: EnergyReader | None = None,  # None: of this device
     **settings: Any,  # of Pipeline
 ) -> Result:
@@ -328,22 +328,8 @@ def _open_against(bundle: str | Path, against: str, threads: int | None, stack: 
 
 
 def _time_network(sides: Sequence[_Side], name: str, runs: int, warm_up: int) -> list[list[float]]:
-    feeds = [sample_inputs(side.bundle, name, 4) for side in sides]
-    outs = [
-        {spec.name: np.empty(spec.shape, spec.dtype) for spec in side.bundle.session(name).outputs}
-        for side in sides
-    ]
-    series: list[list[float]] = [[] for _ in sides]
-    for turn in range(warm_up + runs):
-        turns = list(zip(sides, feeds, outs, series, strict=True))
-        for side, own, out, values in turns if turn % 2 else reversed(turns):
-            time.sleep(_PAUSE_S)
-            start = time.perf_counter()
-            side.bundle.session(name).run(own[turn % len(own)], out)
-            elapsed = time.perf_counter() - start
-            if turn >= warm_up:
-                values.append(1e3 * elapsed)
-    return series
+    work = [(side.bundle.session(name), sample_inputs(side.bundle, name, 4)) for side in sides]
+    return time_sessions(work, runs, warm_up=warm_up, pause_s=_PAUSE_S)
 
 
 def _row(side: _Side, name: str, series: Sequence[float], with_drift: bool) -> NetworkRow:
@@ -368,21 +354,23 @@ def _row(side: _Side, name: str, series: Sequence[float], with_drift: bool) -> N
 
 
 def _time_frames(sides: Sequence[_Side], frames: Sequence[Image], runs: int, warm_up: int) -> None:
-    for turn in range(warm_up + runs):
-        frame = frames[turn % len(frames)]
-        for side in sides if turn % 2 else reversed(sides):
-            assert side.pipeline is not None
-            if turn == warm_up:
-                side.pipeline.clock.reset()
-            start = time.perf_counter()
-            side.pipeline.process(frame)
-            elapsed = time.perf_counter() - start
-            if turn < warm_up:
-                continue
-            side.frame_ms.append(1e3 * elapsed)
-            side.faces += bool(side.pipeline.people)
-    for side in sides:
+    def processing(side: _Side) -> Callable[[int], object]:
         assert side.pipeline is not None
+        pipeline = side.pipeline
+
+        def process(number: int) -> None:
+            if number == warm_up:
+                pipeline.clock.reset()
+            pipeline.process(frames[number % len(frames)])
+            side.faces += bool(pipeline.people) and number >= warm_up
+
+        return process
+
+    work = [processing(side) for side in sides]
+    series = time_in_turns(work, runs, warm_up=warm_up, pause_s=0.0)
+    for side, times_ms in zip(sides, series, strict=True):
+        assert side.pipeline is not None
+        side.frame_ms += times_ms
         side.stages = side.pipeline.clock.report().stages
 
 

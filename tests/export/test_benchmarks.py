@@ -8,7 +8,7 @@ import torch
 from doppelgan.export.onnx_files.graph_edit import GraphEditor
 from onnx import helper
 
-from benchmarks.common import Row, check, speedup, table, time_in_turns
+from benchmarks.common import Row, check, speedup, table, time_rows
 from benchmarks.counting import count
 from benchmarks.original_stylegan2 import OriginalSynthesis
 from benchmarks.roofline import DEVICES, REACHED, project
@@ -58,7 +58,7 @@ def test_rows_are_checked_against_the_first_and_compared_round_by_round() -> Non
     rows = [Row("a", lambda i: np.ones((1, 2, 3))), Row("b", lambda i: np.full((1, 2, 3), 1.5))]
     check(rows, 2, image=False)
     assert [row.drift.relative_l2 for row in rows if row.drift] == [0, 0.5]
-    time_in_turns(rows, rounds=3)
+    time_rows(rows, rounds=3)
     assert [len(row.times_ms) for row in rows] == [3, 3]
     rows[0].times_ms, rows[1].times_ms = (2.0, 8.0, 6.0), (1.0, 2.0, 6.0)
     assert speedup(rows[0], rows[1]) == 2.0
