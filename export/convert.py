@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from doppelgan.runtime.bundle import BundleWriter, find_bundle
+from doppelgan.runtime.bundle import BundleWriter, add_effects, find_bundle
 from doppelgan.runtime.errors import BundleError, CheckpointError
 from doppelgan.runtime.manifest import EncoderInfo, read_manifest
 from doppelgan.runtime.types import Announce
@@ -116,6 +116,7 @@ def export_checkpoint(
             _add_trackers(bundle)
         for used in {c.path: c for c in (source, photo, second) if c is not None}.values():
             bundle.add_source(used.path, used.layout, license)
+    add_effects(output, lambda direction: progress(f"measure what {direction} does"))
     return output
 
 

@@ -19,8 +19,8 @@ The manifest is UTF-8 JSON with exactly the fields of :class:`Manifest`:
 ``encoder``                 how codes come about, see :class:`EncoderInfo`
 ``generators``              style -> synthesis network: ``{"photo": "synthesis", "toon": "synthesis-toon"}``
 ``networks``                name -> :class:`Network`: file, sha256, tensors, precision, parity
-``files``                   name -> :class:`DataFile`: ``latent``, ``directions``, ``card``, ``clip``;
-                            ``picture`` of an enrolled person; ``person`` that a base carries along
+``files``                   name -> :class:`DataFile`: ``latent``, ``directions``, ``effects``, ``card``,
+                            ``clip``; ``picture`` of an enrolled person; ``person`` that a base carries
 ``directions``              name -> :class:`DirectionInfo`; arrays live in the ``directions`` file
 ``sources``                 the files that the bundle was made from, with sha256 and layout
 ``enrollment``              of a bundle of one person: what it was tuned from and how, see :class:`Enrollment`
@@ -48,6 +48,8 @@ spread of W; ``appearance_std`` [a], how much the encoder's ``appearance`` diffe
 ``samples`` [m,n_styles,w_dim], codes of invented people. A bundle of one person adds ``pivot``
 [n_styles,w_dim], the code that it was tuned at, and, where the encoder has a memory, ``appearance`` [a],
 what the memory starts from.
+
+``effects.npz`` holds what was measured of the directions: ``runtime/edit/effect.py``. A bundle may lack it.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from doppelgan.export import Synthesis as ExportSynthesis
 from doppelgan.export import export_module, generator_weights, read_checkpoint
 from doppelgan.export.onnx_files.onnx_graph import run_torch
 from doppelgan.export.onnx_files.parity import compare_all
-from doppelgan.runtime.bundle import BundleWriter
+from doppelgan.runtime.bundle import BundleWriter, add_effects
 from doppelgan.runtime.edit import Direction
 from doppelgan.runtime.manifest import EncoderInfo, Parity
 from doppelgan.runtime.manifest import Tensor as TensorInfo
@@ -116,6 +116,7 @@ def make_bundle(
             bundle.add_file("card", "MODEL_CARD.md", card)
         if clip is not None:
             bundle.add_file("clip", "clip.mp4", clip)
+    add_effects(out)
     return out
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .reader import Bundle
 
 PEOPLE: Final = 6
+PEOPLE_OF_LARGE: Final = 3  # of a generator of more than LOOK_PX, which takes its time
 LOOK_PX: Final = 256  # meshes are found in pictures of at most this size
 TRUNCATION: Final = 0.7  # of the invented people: as plain as those before cameras
 FINE_DB: Final = 35.0  # a difference of a smaller size is as good from here on
@@ -41,13 +42,14 @@ def measure_effects(
     bundle: Bundle,
     names: Iterable[str] | None = None,  # of directions; None: all
     *,
-    people: int = PEOPLE,
+    people: int | None = None,  # to draw; None: 6, of a large generator 3
     on_progress: Callable[[str], None] = lambda name: None,  # before each direction
 ) -> dict[str, Effect]:
     """By direction. Without a landmark network in the bundle nothing moves, and every edit counts as fine."""
     names = list(bundle.directions if names is None else names)
     if "landmarks" not in bundle.manifest.networks:
         return {name: Effect.of_looks() for name in names}
+    people = people or (PEOPLE if bundle.image_size <= LOOK_PX else PEOPLE_OF_LARGE)
     codes = _people(bundle, people)
     editor = Editor(bundle.directions, bundle.latent_avg)
     synthesizer = Synthesizer(bundle.generator(bundle.styles[0]))

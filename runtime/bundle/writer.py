@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ..edit.direction import Direction
+from ..edit.effect import effects_to_arrays
 from ..errors import BundleError
 from ..host.files import sha256_of
 from ..manifest import (
@@ -31,6 +33,8 @@ from ..manifest import (
     read_manifest,
     write_manifest,
 )
+from .effects import measure_effects
+from .reader import open_bundle
 
 
 class BundleWriter:
@@ -163,6 +167,33 @@ class BundleWriter:
 
     def _guard(self, file: str) -> _DiskGuard:
         return _DiskGuard(self.path, file)
+
+
+def add_effects(
+    folder: str | Path,  # of a bundle
+    on_progress: Callable[[str], None] = lambda name: None,  # before each direction
+) -> None:
+    """Measure what the bundle's directions do to its pictures, and keep that in it as ``effects.npz``.
+
+    Nothing happens without directions or a landmark network. Raises BundleError if it cannot be written;
+    the bundle then is as it was.
+    """
+    folder = Path(folder)
+    with open_bundle(folder, compiled=False, backend="native") as bundle:
+        if not bundle.directions or "landmarks" not in bundle.manifest.networks:
+            return
+        arrays = effects_to_arrays(measure_effects(bundle, on_progress=on_progress))
+        manifest = bundle.manifest
+    guard = _DiskGuard(folder, "effects.npz")
+    with guard, tempfile.TemporaryDirectory(prefix=".effects-", dir=folder) as aside:
+        made = Path(aside) / "effects.npz"
+        np.savez_compressed(made, **arrays)  # type: ignore[arg-type]
+        files = {**manifest.files, "effects": DataFile("effects.npz", sha256_of(made))}
+        data = write_manifest(msgspec.structs.replace(manifest, files=files))
+        read_manifest(data, str(folder / MANIFEST))
+        (Path(aside) / MANIFEST).write_bytes(data)
+        made.replace(folder / "effects.npz")
+        (Path(aside) / MANIFEST).replace(folder / MANIFEST)
 
 
 class _DiskGuard:

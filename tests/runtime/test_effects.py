@@ -1,0 +1,145 @@
+"""What directions do: measured on a generator whose pictures are known, kept in a bundle, read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from doppelgan.runtime.bundle import Bundle, add_effects, effects, open_bundle, writer
+from doppelgan.runtime.edit.effect import ALL_SIZES, Effect, effects_from_arrays, effects_to_arrays
+from doppelgan.runtime.errors import BundleError, EditError
+from doppelgan.runtime.face_mesh import N_POINTS
+from doppelgan.runtime.types import Floats
+
+from ..conftest import ROOT
+
+
+def shift(by: float = 0.01) -> Floats:
+    return np.full((N_POINTS, 2), by, np.float32)
+
+
+def test_an_effect_moves_if_movement_explains_it_and_is_seen() -> None:
+    assert Effect(shift(), explained=0.3).moves
+    assert not Effect(shift(), explained=0.05).moves  # landmarks that a beard deceived
+    assert not Effect(shift(0.0005), explained=0.3).moves
+    assert not Effect.of_looks().moves
+    assert Effect.of_looks().size == ALL_SIZES
+
+
+def test_effects_survive_their_arrays() -> None:
+    given = {"smile": Effect(shift(), 0.25, 128), "beard": Effect.of_looks()}
+    read = effects_from_arrays(effects_to_arrays(given))
+    assert read.keys() == given.keys()
+    for name, effect in read.items():
+        np.testing.assert_array_equal(effect.shift, given[name].shift)
+        assert (effect.explained, effect.size) == (given[name].explained, given[name].size)
+
+
+@pytest.mark.parametrize("lost", ["smile.explained", "smile.size"])
+def test_incomplete_effects_are_refused(lost: str) -> None:
+    arrays = effects_to_arrays({"smile": Effect(shift(), 0.25, 128)})
+    del arrays[lost]
+    with pytest.raises(EditError, match="smile"):
+        effects_from_arrays(arrays)
+
+
+def test_a_shift_of_another_mesh_is_refused() -> None:
+    with pytest.raises(EditError, match=r"468,2"):
+        Effect(np.zeros((10, 2), np.float32))
+
+
+@pytest.fixture(scope="module")
+def demo() -> Bundle:
+    return open_bundle(ROOT / "engines" / "demo", compiled=False, backend="native")
+
+
+def test_the_demo_tells_what_moves_from_what_looks_different(demo: Bundle) -> None:
+    moving = {name for name, effect in demo.effects.items() if effect.moves}
+    assert {"smile", "mouth_open", "eye_open", "brow", "yaw", "pitch"} <= moving
+    assert moving.isdisjoint(
+        {"beard", "glasses", "hair_color", "grey", "skin_tone", "baldness", "hair_length"}
+    )
+    assert demo.effects.keys() == demo.directions.keys()
+
+
+def test_the_kept_effects_are_what_is_measured(demo: Bundle) -> None:
+    measured = effects.measure_effects(demo, ["mouth_open"], people=2)["mouth_open"]
+    kept = demo.effects["mouth_open"]
+    assert measured.moves
+    apart = np.abs(measured.shift - kept.shift).max()
+    assert apart < 0.35 * np.abs(kept.shift).max()
+    chin = 152
+    assert measured.shift[chin, 1] > 0.02  # an opened mouth's chin goes down
+    assert abs(measured.shift[10, 1]) < 0.01  # the forehead stays
+
+
+def test_unknown_effects_are_measured_once(demo: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+
+    def measured(bundle: Bundle, names: list[str]) -> dict[str, Effect]:
+        calls.append(names)
+        return {name: Effect.of_looks() for name in names}
+
+    monkeypatch.setattr("doppelgan.runtime.bundle.reader.measure_effects", measured)
+    with open_bundle(ROOT / "engines" / "demo", compiled=False) as bundle:
+        bundle.effects.pop("smile")
+        for _ in range(2):
+            assert not bundle.effect("smile").moves
+            assert bundle.effect("yaw").moves
+    assert calls == [["smile"]]
+
+
+def test_a_bundle_without_landmarks_moves_nothing(tiny_bundle: Path) -> None:
+    with open_bundle(tiny_bundle) as bundle:
+        assert not bundle.effect("red").moves
+    before = (tiny_bundle / "manifest.json").read_bytes()
+    add_effects(tiny_bundle)
+    assert (tiny_bundle / "manifest.json").read_bytes() == before
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the demo whose measuring is quick."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for file in (ROOT / "engines" / "demo").iterdir():
+        if file.name not in ("manifest.json", "effects.npz"):
+            (folder / file.name).symlink_to(file)
+        else:
+            (folder / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(
+        writer, "measure_effects", lambda bundle, on_progress: {"smile": Effect(shift(), 0.5, 128)}
+    )
+    return folder
+
+
+def test_effects_are_kept_in_the_bundle(small: Path) -> None:
+    add_effects(small)
+    with open_bundle(small, compiled=False) as bundle:
+        assert list(bundle.effects) == ["smile"]
+        assert bundle.effects["smile"].size == 128
+    assert not list(small.glob(".effects-*"))
+
+
+def test_a_bundle_that_cannot_be_written_stays_as_it_was(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = {file.name: file.read_bytes() for file in small.iterdir()}
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(BundleError, match="No space left"):
+        add_effects(small)
+    assert {file.name: file.read_bytes() for file in small.iterdir()} == before
+
+
+def test_the_detail_that_is_needed_is_found() -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.uniform(-1, 1, (3, 16, 16)).astype(np.float32)
+    smooth = effects._enlarged(coarse, 256)
+    assert effects._needed(smooth) == 64
+    fine = np.zeros((3, 256, 256), np.float32)
+    fine[:, 100:103, 40:200] = 1  # the rim of glasses, in an otherwise equal picture
+    assert effects._needed(fine) == 256
