@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from doppelgan.runtime.backends import PairSession, Session, open_session
+from doppelgan.runtime.backends import GeneratorSession, Session, open_session
 from doppelgan.runtime.bundle import open_bundle
 from doppelgan.runtime.edit import Editor
 from doppelgan.runtime.host.machine import this_machine
@@ -147,7 +147,7 @@ def of_config_f(
     groups = []
     for precision in precisions:
         session = open_session(path, backend="native", threads=threads, precision=precision)
-        assert isinstance(session, PairSession)
+        assert isinstance(session, GeneratorSession)
         kinds = {"all rows": from_row(codes, 0)} | {f"rows from {k}": from_row(codes, k) for k in (4, 8)}
         smaller = [size for size in SMALLER if size < side]
         name = "config-f" + (f" / {thin}" if thin > 1 else "")

@@ -165,7 +165,7 @@ class Pipeline:
     @style.setter
     def style(self, style: str) -> None:
         session = self.bundle.generator(style)
-        self._synthesize, self._between = Synthesizer(session), Synthesizer(session)
+        self._synthesize = Synthesizer(session)
         self._style = style
         self._compose_anew()
 
@@ -226,12 +226,13 @@ class Pipeline:
             motion = {name: edits[name] for name, effect in effects.items() if effect.moves}
             needed = max((effect.size for effect in effects.values()), default=ALL_SIZES)
             size = person.difference.size_for(person.crop, self._synthesize.size, needed)
-            plain, person.picture = self._synthesize.pair(found, codes, size)
-            moved = plain
-            if motion and len(motion) == len(effects) and self.truncation == 1:
-                moved = person.picture
-            elif motion:  # looks are compared where things have moved to
-                moved, _ = self._between.pair(self._mover.apply(found, motion), codes, size)
+            if motion and (len(motion) < len(effects) or self.truncation != 1):
+                # Looks are compared where things have moved to.
+                all_codes = found, self._mover.apply(found, motion), codes
+                plain, moved, person.picture = self._synthesize.together(all_codes, size)
+            else:
+                plain, person.picture = self._synthesize.pair(found, codes, size)
+                moved = person.picture if motion else plain
         with self.clock.stage("composite"):
             shift = self._editor.shift(found, motion, effects) if motion else None
             person.difference.apply(out, plain, moved, person.picture, person.crop, shift, self._time_s)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from .backends import PairSession, Session
+from .backends import GeneratorSession, Session
 from .types import Floats
 
 
@@ -16,9 +18,9 @@ class Synthesizer:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._pairing = session if isinstance(session, PairSession) else None
+        self._generator = session if isinstance(session, GeneratorSession) else None
         self._image = np.empty(session.outputs[0].shape, np.float32)
-        self._pairs: dict[int, tuple[Floats, Floats]] = {}  # buffers by the side of their pictures
+        self._buffers: dict[int, list[Floats]] = {}  # by the side of their pictures
 
     @property
     def size(self) -> int:
@@ -31,26 +33,33 @@ class Synthesizer:
         return image
 
     def pair(self, codes: Floats, edited_codes: Floats, size: int | None = None) -> tuple[Floats, Floats]:
-        """The pictures of a code and of its edit, as two calls would draw them; RGB float32 [3,size,size].
+        """The pictures of a code and of its edit: ``together([codes, edited_codes], size)``."""
+        plain, edited = self.together((codes, edited_codes), size)
+        return plain, edited
+
+    def together(self, codes: Sequence[Floats], size: int | None = None) -> list[Floats]:
+        """Pictures of several codes, as calls of their own would draw them; RGB float32 [3,size,size] each.
 
         With a smaller ``size``, R / 2^n, they are no finer than that: a native generator then stops at its
         RGB sum of that size; others draw all of it, and what falls into one pixel is averaged. Where the
-        session can, both are drawn in one pass. Raises ValueError for another size.
+        session can, up to three are drawn in one pass. Raises ValueError for another size.
         """
         size = self.size if size is None else size
         if not 4 <= size <= self.size or self.size % size or (self.size // size).bit_count() != 1:
             raise ValueError(
                 f"size: expected {self.size} px, its half, its quarter ..., at least 4; got {size}"
             )
-        if size not in self._pairs:
-            shape = (1, 3, size, size)
-            self._pairs[size] = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        plain, edited = self._pairs[size]
-        if self._pairing is not None and size in self._pairing.sizes:
-            codes, edited_codes = (np.ascontiguousarray(one, np.float32) for one in (codes, edited_codes))
-            self._pairing.run_pair(codes, edited_codes, plain, edited)
+        buffers = self._buffers.setdefault(size, [])
+        buffers += [np.empty((1, 3, size, size), np.float32) for _ in range(len(buffers), len(codes))]
+        pictures = buffers[: len(codes)]
+        generator = self._generator
+        if generator is not None and size in generator.sizes:
+            whole = [np.ascontiguousarray(one, np.float32) for one in codes]
+            for first in range(0, len(codes), generator.most_pictures):
+                part = slice(first, first + generator.most_pictures)
+                generator.run_together(whole[part], pictures[part])
         else:
-            for one, picture in ((codes, plain), (edited_codes, edited)):
+            for one, picture in zip(codes, pictures, strict=True):
                 parts = self(one).reshape(3, size, self.size // size, size, self.size // size)
                 parts.mean(axis=(2, 4), out=picture[0])
-        return plain[0], edited[0]
+        return [picture[0] for picture in pictures]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BackendError
-from .base import PairSession, Session, TensorSpec
+from .base import GeneratorSession, Session, TensorSpec
 
-__all__ = ["BACKENDS", "PairSession", "Session", "TensorSpec", "installed", "open_session"]
+__all__ = ["BACKENDS", "GeneratorSession", "Session", "TensorSpec", "installed", "open_session"]
 
 # Backend name -> module beside this file; each module has ``open(path, threads, **options)``.
 BACKENDS: dict[str, str] = {

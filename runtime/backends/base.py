@@ -11,7 +11,7 @@ Sessions are used from one thread at a time. They keep no reference to arrays af
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -56,16 +56,21 @@ class Session(Protocol):
 
 
 @runtime_checkable
-class PairSession(Session, Protocol):
-    """A generator that draws a code and its edit in one pass, at any of its resolutions."""
+class GeneratorSession(Session, Protocol):
+    """A generator that draws several codes in one pass, at any of its resolutions."""
+
+    @property
+    def most_pictures(self) -> int:
+        """How many codes it takes at once."""
+        ...
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """The sides in pixels that can be asked for, ascending; the last is the network's own."""
         ...
 
-    def run_pair(self, codes: Array, edited_codes: Array, plain: Array, edited: Array) -> None:
-        """codes [1,n_styles,w_dim] twice -> plain, edited [1,3,S,S], written; S is one of ``sizes``."""
+    def run_together(self, codes: Sequence[Array], pictures: Sequence[Array]) -> None:
+        """Codes [1,n_styles,w_dim] -> as many pictures [1,3,S,S], written; S is one of ``sizes``."""
         ...
 
 

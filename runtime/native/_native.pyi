@@ -74,12 +74,10 @@ class Synthesis:
         precision: str = "float32",
     ) -> None: ...
     def run(self, codes: NDArray[np.float32], picture: NDArray[np.float32], threads: int = 1) -> None: ...
-    def run_pair(
+    def run_together(
         self,
-        codes: NDArray[np.float32],
-        edited_codes: NDArray[np.float32],
-        plain: NDArray[np.float32],
-        edited: NDArray[np.float32],
+        codes: Sequence[NDArray[np.float32]],
+        pictures: Sequence[NDArray[np.float32]],
         threads: int = 1,
     ) -> None: ...
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from doppelgan.runtime.backends import PairSession, Session, installed, open_session
+from doppelgan.runtime.backends import GeneratorSession, Session, installed, open_session
 from doppelgan.runtime.errors import BackendError
 from doppelgan.runtime.synthesize import Synthesizer
 
@@ -32,10 +32,10 @@ def codes_for(session: Session, first: int, last: int | None = None) -> tuple[np
     return codes, edited
 
 
-def drawn(session: PairSession, codes: np.ndarray, edited: np.ndarray, size: int) -> np.ndarray:
+def drawn(session: GeneratorSession, codes: np.ndarray, edited: np.ndarray, size: int) -> np.ndarray:
     """Both pictures, [2,3,size,size]."""
     plain, other = (np.full((1, 3, size, size), np.nan, np.float32) for _ in range(2))
-    session.run_pair(codes, edited, plain, other)
+    session.run_together([codes, edited], [plain, other])
     return np.concatenate([plain, other])
 
 
@@ -53,6 +53,25 @@ def test_both_pictures_are_those_of_two_runs_to_the_last_bit(
         for threads in (1, 2, 3, 7):
             got = drawn(single.with_threads(threads), codes, edited, single.outputs[0].shape[-1])
             np.testing.assert_array_equal(got, expected, str((first, last, threads)))
+
+
+@pytest.mark.parametrize("precision", ["float32", "int16"])
+def test_three_pictures_are_those_of_three_runs(precision: str, opened: Opened) -> None:
+    single = opened(of_channels("wide"), threads=1, precision=precision)
+    rows = single.inputs[0].shape[1]
+    for second, third in (
+        ((0, rows), (0, rows)),
+        ((5, 7), (8, rows)),
+        ((rows - 1, rows), (4, 5)),
+        ((3, 3), (3, 3)),
+    ):
+        codes, moved = codes_for(single, *second)
+        _, edited = codes_for(single, *third)
+        expected = [single.run({"codes": one})["image"] for one in (codes, moved, edited)]
+        for threads in (1, 2, 3):
+            pictures = [np.full((1, 3, 256, 256), np.nan, np.float32) for _ in range(3)]
+            single.with_threads(threads).run_together([codes, moved, edited], pictures)
+            np.testing.assert_array_equal(pictures, expected)
 
 
 def pictures_of_every_size(data: bytes) -> dict[int, bytes]:
@@ -143,23 +162,30 @@ def test_wrong_arrays_never_reach_the_kernels(opened: Opened) -> None:
     for size in (0, 2, 5, 12, 32):
         wrong = np.empty((1, 3, size, size), np.float32)
         with pytest.raises(BackendError, match=rf"a size in \(4, 8, 16\), got {size} pixels"):
-            session.run_pair(codes, edited, wrong, wrong.copy())
+            session.run_together([codes, edited], [wrong, wrong.copy()])
     with pytest.raises(BackendError, match="an output buffer"):
-        session.run_pair(codes, edited, picture, np.empty((1, 3, 8, 8), np.float32))
+        session.run_together([codes, edited], [picture, np.empty((1, 3, 8, 8), np.float32)])
     with pytest.raises(BackendError, match="an output buffer"):
-        session.run_pair(codes, edited, picture, picture.astype(np.float64))
+        session.run_together([codes, edited], [picture, picture.astype(np.float64)])
     with pytest.raises(BackendError, match="one array twice"):
-        session.run_pair(codes, edited, picture, picture)
+        session.run_together([codes, edited], [picture, picture])
     with pytest.raises(BackendError, match="expected codes: float32"):
-        session.run_pair(codes, edited[:, 1:], picture, picture.copy())
+        session.run_together([codes, edited[:, 1:]], [picture, picture.copy()])
     compiled = session._compiled
-    with pytest.raises(ValueError, match="two pictures of one size"):
-        compiled.run_pair(codes[0], edited[0], picture[0], np.empty((3, 8, 8), np.float32))
+    for count in (0, 4):
+        with pytest.raises(BackendError, match=f"up to 3 codes and a picture for each, got {count}"):
+            session.run_together([codes] * count, [picture.copy() for _ in range(count)])
+        with pytest.raises(ValueError, match="one to three codes"):
+            compiled.run_together([codes[0]] * count, [picture[0].copy() for _ in range(count)])
+    with pytest.raises(ValueError, match="pictures of one size"):
+        compiled.run_together([codes[0], edited[0]], [picture[0], np.empty((3, 8, 8), np.float32)])
+    with pytest.raises(ValueError, match="got one twice"):
+        compiled.run_together([codes[0], edited[0]], [picture[0], picture[0]])
     with pytest.raises(ValueError, match="a smaller resolution's"):
         compiled.run(codes[0], np.empty((3, 12, 12), np.float32))
     session.close()
     with pytest.raises(BackendError, match="closed"):
-        session.run_pair(codes, edited, picture, picture.copy())
+        session.run_together([codes, edited], [picture, picture.copy()])
 
 
 class TestSynthesizer:
@@ -181,6 +207,14 @@ class TestSynthesizer:
         whole = np.array(plain.pair(codes, edited))
         averaged = whole.reshape(2, 3, 16, 2, 16, 2).mean(axis=(3, 5))
         np.testing.assert_allclose(plain.pair(codes, edited, 16), averaged, rtol=1e-6)
+
+    @pytest.mark.parametrize("backend", ["native", "onnxruntime"])
+    def test_any_number_of_codes(self, backend: str, opened: Opened) -> None:
+        synthesizer = Synthesizer(opened(of_channels("odd"), backend=backend))
+        codes = [codes_for(synthesizer._session, first)[1] for first in (0, 2, 7, 1)]
+        want = [synthesizer(one).copy() for one in codes]
+        for count in (4, 0, 1, 3):
+            np.testing.assert_array_equal(synthesizer.together(codes[:count]), want[:count])
 
     def test_it_takes_codes_of_any_layout_and_names_its_sizes(self, opened: Opened) -> None:
         synthesizer = Synthesizer(opened(of_channels("odd")))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -91,41 +91,46 @@ class NativeSession:
 
 
 class NativeGenerator(NativeSession):
-    """A synthesis network, which also draws two pictures in one pass, at any of its resolutions."""
+    """A synthesis network, which also draws several pictures in one pass, at any of its resolutions."""
+
+    most_pictures = 3
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The sides, in pixels, that :meth:`run_pair` draws: 4, 8 ... the network's own."""
+        """The sides, in pixels, that :meth:`run_together` draws: 4, 8 ... the network's own."""
         whole = self.outputs[0].shape[-1]
         return tuple(4 << level for level in range((whole // 4).bit_length()))
 
-    def run_pair(self, codes: Array, edited_codes: Array, plain: Array, edited: Array) -> None:
-        """Draw ``codes`` into ``plain`` and ``edited_codes`` into ``edited``, as two runs would.
+    def run_together(self, codes: Sequence[Array], pictures: Sequence[Array]) -> None:
+        """Draw each of up to three codes into its picture, as runs of their own would.
 
-        codes, edited_codes  float32 [1,n_styles,w_dim], C-contiguous
-        plain, edited        float32 [1,3,S,S], C-contiguous, written; S is one of ``sizes``. A smaller one
-                             gets the network's RGB sum of that resolution, at the price of the layers to it
+        codes     float32 [1,n_styles,w_dim] each
+        pictures  float32 [1,3,S,S] each, C-contiguous, written; S is one of ``sizes``. A smaller one gets the
+                  network's RGB sum of that resolution, at the price of the layers to it
 
-        Weights are read once for both; layers before the first row of codes that differs are computed once.
+        Weights are read once for all; layers before the first row of codes that differs are computed once.
         Raises BackendError for other arrays.
         """
         if self._compiled is None:
             raise BackendError(f"{self._name}: expected an open session, got a closed one; open it again")
+        if len(codes) != len(pictures) or not 1 <= len(codes) <= self.most_pictures:
+            raise BackendError(
+                f"{self._name}: expected up to {self.most_pictures} codes and a picture for each, "
+                f"got {len(codes)} and {len(pictures)}"
+            )
         (given,), (made,) = self.inputs, self.outputs
-        codes = check_feeds(self.inputs, {given.name: codes}, self._name)[given.name]
-        edited_codes = check_feeds(self.inputs, {given.name: edited_codes}, self._name)[given.name]
-        size = plain.shape[-1] if plain.ndim else 0
+        size = pictures[0].shape[-1] if pictures[0].ndim else 0
         if size not in self.sizes:
             raise BackendError(
                 f"{self._name}: expected pictures of a size in {self.sizes}, got {size} pixels"
             )
-        for picture in (plain, edited):
-            check_outputs(
-                (TensorSpec(made.name, made.dtype, (1, 3, size, size)),), {made.name: picture}, self._name
-            )
-        if np.shares_memory(plain, edited):
-            raise BackendError(f"{self._name}: expected two pictures, got one array twice")
-        self._compiled.run_pair(codes[0], edited_codes[0], plain[0], edited[0], self._threads)
+        wanted = TensorSpec(made.name, made.dtype, (1, 3, size, size))
+        for k, picture in enumerate(pictures):
+            check_outputs((wanted,), {made.name: picture}, self._name)
+            if any(np.shares_memory(picture, other) for other in pictures[:k]):
+                raise BackendError(f"{self._name}: expected a picture for each code, got one array twice")
+        checked = [check_feeds(self.inputs, {given.name: one}, self._name)[given.name][0] for one in codes]
+        self._compiled.run_together(checked, [picture[0] for picture in pictures], self._threads)
 
 
 def open(  # noqa: A001 - the backends' common verb

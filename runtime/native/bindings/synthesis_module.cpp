@@ -110,17 +110,25 @@ void run(doppelgan::Synthesis &synthesis, const Codes &codes, const Picture &pic
     synthesis.run(all_codes, pictures, 1, size, threads);
 }
 
-void run_pair(doppelgan::Synthesis &synthesis, const Codes &codes, const Codes &edited_codes,
-              const Picture &plain, const Picture &edited, int threads) {
-    check(synthesis, codes, plain);
-    check(synthesis, edited_codes, edited);
-    if (plain.shape(1) != edited.shape(1) || plain.data() == edited.data())
-        throw nb::value_error("expected two pictures of one size");
-    const float *const all_codes[] = {codes.data(), edited_codes.data()};
-    float *const pictures[] = {plain.data(), edited.data()};
-    const int64_t size = static_cast<int64_t>(plain.shape(1));
+void run_together(doppelgan::Synthesis &synthesis, const std::vector<Codes> &codes,
+                  const std::vector<Picture> &pictures, int threads) {
+    const size_t count = codes.size();
+    if (count != pictures.size() || count < 1 || count > doppelgan::MOST_PICTURES)
+        throw nb::value_error("expected one to three codes, and a picture for each");
+    const float *all_codes[doppelgan::MOST_PICTURES];
+    float *all_pictures[doppelgan::MOST_PICTURES];
+    for (size_t n = 0; n < count; ++n) {
+        check(synthesis, codes[n], pictures[n]);
+        all_codes[n] = codes[n].data(), all_pictures[n] = pictures[n].data();
+        if (pictures[n].shape(1) != pictures[0].shape(1))
+            throw nb::value_error("expected pictures of one size");
+        for (size_t other = 0; other < n; ++other)
+            if (all_pictures[n] == all_pictures[other])
+                throw nb::value_error("expected a picture for each of the codes, got one twice");
+    }
+    const int64_t size = static_cast<int64_t>(pictures[0].shape(1));
     nb::gil_scoped_release release;
-    synthesis.run(all_codes, pictures, 2, size, threads);
+    synthesis.run(all_codes, all_pictures, static_cast<int64_t>(count), size, threads);
 }
 
 }  // namespace
@@ -131,8 +139,8 @@ void bind_synthesis(nb::module_ &m) {
              nb::arg("convolutions"), nb::arg("rgbs"), nb::arg("precision") = "float32")
         .def("run", &run, nb::arg("codes").noconvert(), nb::arg("picture").noconvert(),
              nb::arg("threads") = 1)
-        .def("run_pair", &run_pair, nb::arg("codes").noconvert(), nb::arg("edited_codes").noconvert(),
-             nb::arg("plain").noconvert(), nb::arg("edited").noconvert(), nb::arg("threads") = 1)
+        .def("run_together", &run_together, nb::arg("codes").noconvert(), nb::arg("pictures").noconvert(),
+             nb::arg("threads") = 1)
         .def_prop_ro("size", &doppelgan::Synthesis::size)
         .def_prop_ro("bytes", &doppelgan::Synthesis::bytes);
     m.def("networks_available", [] {

@@ -203,8 +203,8 @@ float *Synthesis::picture_of(size_t lane, size_t level) {
     return grown(lanes_[lane].rgbs[level].picture, size_t{3} * (size_t{16} << 2 * level));
 }
 
-// Up to the first row of codes that differs, a second picture is the first one: it has no layer of its own.
-// The layer before, and RGB layers whose rows differ, are convolved once and finished for both.
+// Up to the first row of codes that differs, the other pictures are the first one: they have no layers of their
+// own. The layer before, and RGB layers whose rows differ, are convolved once and finished for all.
 struct Synthesis::Plan {
     struct Step {
         Convolution each[MOST_PICTURES];
@@ -222,12 +222,14 @@ struct Synthesis::Plan {
     std::vector<Color> colors;
     std::vector<AffineOf> styles;  // to be computed
     std::vector<float> codes[MOST_PICTURES];
-    bool alike;  // both pictures, to the last pixel
+    int64_t count;  // of pictures
+    bool alike;  // all pictures, to the last pixel
 };
 
 Synthesis::Plan Synthesis::plan(const float *const *codes, float *const *pictures, int64_t count,
                                 int64_t size) {
     Plan plan;
+    plan.count = count;
     size_t levels = 1;
     while (int64_t{4} << (levels - 1) < size) ++levels;
     const int64_t width = padded(w_dim_);
@@ -247,7 +249,8 @@ Synthesis::Plan Synthesis::plan(const float *const *codes, float *const *picture
     plan.steps.resize(2 * levels - 1);
     plan.colors.resize(levels);
     bool maps_differ = false, colors_differ = false;
-    Map before[MOST_PICTURES] = {{lanes_[0].start.data(), nullptr, false}, {lanes_[1].start.data(), nullptr, false}};
+    Map before[MOST_PICTURES];
+    for (size_t p = 0; p < MOST_PICTURES; ++p) before[p] = {lanes_[p].start.data(), nullptr, false};
     for (size_t n = 0; n < plan.steps.size(); ++n) {
         const Layer &layer = layers_[n];
         Plan::Step &step = plan.steps[n];
@@ -408,7 +411,7 @@ void Synthesis::work(Team &team, const Plan &plan, float *scratch) {
         const int64_t size = layer.common.size;
         const size_t level = (n + 1) / 2;
         const int64_t strips = layer.common.in_size < size ? parts(size, RGB_ROWS) : 0;
-        const int64_t doubled = strips == 0 ? 0 : plan.colors[level].pictures[1] != nullptr ? 2 : 1;
+        const int64_t doubled = strips == 0 ? 0 : plan.colors[level].pictures[1] != nullptr ? plan.count : 1;
         team.pass(divided.items() + doubled * strips, [&](int64_t item) {
             if (item < divided.items()) return compute(layer, pictures, divided, item, scratch);
             const Rgb &rgb = rgbs_[level];
@@ -440,7 +443,7 @@ void Synthesis::run(const float *const *codes, float *const *pictures, int64_t c
         team.size(),
         [&](int number) { work(team, plan, scratch_[static_cast<size_t>(number)].data()); },
         [&](int) { team.leave(); });
-    if (plan.alike) std::copy_n(pictures[0], 3 * size * size, pictures[1]);
+    for (int64_t n = 1; plan.alike && n < count; ++n) std::copy_n(pictures[0], 3 * size * size, pictures[n]);
 }
 
 }  // namespace doppelgan

@@ -1,5 +1,5 @@
-// A StyleGAN2 synthesis network, compiled into one program: W+ codes in, RGB picture out; or two codes in and
-// both pictures out, which share a pass over the weights and everything before the first row that differs.
+// A StyleGAN2 synthesis network, compiled into one program: W+ codes in, RGB picture out; or several codes in
+// and their pictures out, which share a pass over the weights and everything before the first row that differs.
 //
 // Every layer is one parallel pass: convolution, demodulation, noise, bias, activation, the next layer's
 // style and, where a resolution ends, its share of the RGB picture. 3x3 convolutions from 16 pixels on are
@@ -50,8 +50,8 @@ class Synthesis {
     Synthesis(int64_t w_dim, int64_t rows, const float *constant, const std::vector<StyledLayer> &layers,
               const std::vector<RgbLayer> &rgbs, Arithmetic arithmetic);
 
-    // codes[n] [rows][w_dim] -> pictures[n] [3][size][size], RGB, for one or two n; `size` is the network's or a
-    // smaller resolution of it, whose RGB sum is then the picture. One run at a time.
+    // codes[n] [rows][w_dim] -> pictures[n] [3][size][size], RGB, for up to MOST_PICTURES n; `size` is the
+    // network's or a smaller resolution of it, whose RGB sum is then the picture. One run at a time.
     void run(const float *const *codes, float *const *pictures, int64_t count, int64_t size, int threads);
 
     int64_t size() const { return size_; }

@@ -53,7 +53,7 @@ struct Convolution {
     float fir_down[4], fir_across[4];  // of an up-sampling convolution: its FIR is their outer product
 };
 
-constexpr int64_t MOST_PICTURES = 2;
+constexpr int64_t MOST_PICTURES = 3;
 
 // The same convolution for several pictures, which share a pass over the weights. They differ in x, y, demod,
 // style, rgb_weights and rgb alone.
