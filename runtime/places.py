@@ -8,16 +8,20 @@ from pathlib import Path
 
 from .errors import BundleError
 from .host.private_cache import user_cache
+from .host.user_data import data_folder
 from .manifest import MANIFEST, Manifest, write_manifest
 
 FOLDER = "compiled"  # beside a bundle's own files
 
 
 def engine_folders() -> list[Path]:
-    """Where bundles are looked up by name, first hit wins: $DOPPELGAN_ENGINES, ./engines, the package's."""
+    """Where bundles are looked up by name, first hit wins: $DOPPELGAN_ENGINES, ./engines, those
+    enrolled from the page, the package's.
+    """
     configured = os.environ.get("DOPPELGAN_ENGINES", "")
     folders = [Path(part) for part in configured.split(os.pathsep) if part]
-    return [*folders, Path("engines"), Path(__file__).parent.parent / "engines"]
+    own = data_folder() / "engines"
+    return [*folders, Path("engines"), own, Path(__file__).parent.parent / "engines"]
 
 
 def find_bundle(name_or_folder: str | Path) -> Path:

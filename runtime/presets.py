@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -17,6 +15,7 @@ from msgspec import Meta, Struct
 
 from .errors import EditError
 from .host.files import NOT_JSON, write_whole
+from .host.user_data import data_folder
 
 MOST_PRESETS: Final = 500
 _NAME = re.compile(r"[\w][\w .+-]{0,39}")
@@ -30,21 +29,10 @@ class Preset(Struct, frozen=True, kw_only=True):
     version: Literal[1] = 1
     bundle: str = ""  # that it was made with; another one may lack some of the edits
     style: str = "photo"
-    composite: str = "difference"
+    composite: str | None = None  # None: as fits style and bundle
     edits: dict[str, float] = {}
     truncation: Annotated[float, Meta(ge=0, le=1.5)] = 1.0
     blend: Annotated[float, Meta(ge=0, le=1)] = 1.0
-
-
-def data_folder() -> Path:
-    """Where what the user saved is kept."""
-    if configured := os.environ.get("DOPPELGAN_DATA"):
-        return Path(configured)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "doppelgan"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "doppelgan"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "doppelgan"
 
 
 class Presets:

@@ -41,6 +41,7 @@ class State(Struct):
     source: str | None  # "page", a source of the server, or null
     recording: str | None
     presets: list[str]
+    composite: str  # the mode in effect
     bundle: dict[str, Any]
     bundles: list[str]
     modes: list[str]

@@ -5,18 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from ..bundle import Bundle
-from ..composite import Mode
+from ..composite import MODES
 from ..edit import Editor
 from ..errors import EditError
 from ..mark.badge import CORNERS, Corner
 from ..presets import Preset
 
-MODES: Final[tuple[str, ...]] = get_args(Mode)
 MERGE_S: Final = 0.8  # turns of one control that follow each other this closely are one step of undo
 STEPS_KEPT: Final = 200
 
@@ -32,7 +31,7 @@ class Controls(Struct, frozen=True, kw_only=True):
 
     bundle: Name
     style: Name = "photo"
-    composite: Name = "difference"
+    composite: Name | None = None  # how the face goes back into the frame; null: as fits style and bundle
     edits: dict[str, float] = {}  # direction -> strength, zeros left out
     truncation: Truncation = 1.0
     blend: Share = 1.0  # of the result over the camera's picture
@@ -47,7 +46,7 @@ class Changes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     bundle: Name | UnsetType = UNSET
     style: Name | UnsetType = UNSET
-    composite: Name | UnsetType = UNSET
+    composite: Name | UnsetType | None = UNSET
     edits: dict[str, float | None] | UnsetType = UNSET
     truncation: Truncation | UnsetType = UNSET
     blend: Share | UnsetType = UNSET
@@ -82,8 +81,8 @@ def check(controls: Controls, bundle: Bundle, *, known_edits_only: bool = False)
         )
     if controls.style not in styles:
         raise EditError(f"style {controls.style!r}: expected one of {', '.join(styles)}")
-    if controls.composite not in MODES:
-        raise EditError(f"composite {controls.composite!r}: expected one of {', '.join(MODES)}")
+    if controls.composite not in (None, *MODES):
+        raise EditError(f"composite {controls.composite!r}: expected one of {', '.join(MODES)}, or null")
     if controls.composite == "replace" and controls.max_faces > 1:
         raise EditError(
             f"composite 'replace': expected one face, as it shows one avatar and nothing else, got "
@@ -91,6 +90,14 @@ def check(controls: Controls, bundle: Bundle, *, known_edits_only: bool = False)
         )
     Editor(bundle.directions, bundle.latent_avg).check(controls.edits)
     return controls
+
+
+def shown_mode(controls: Controls, bundle: Bundle) -> str:
+    """The composite mode that a pipeline makes of these controls."""
+    if controls.composite not in (None, "difference"):
+        return str(controls.composite)
+    anyone = bundle.manifest.enrollment is None or controls.composite == "difference"
+    return "difference" if anyone and controls.style == bundle.styles[0] else "face"
 
 
 def preset_of(controls: Controls) -> Preset:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle import Bundle, list_bundles, open_bundle
+from ..composite import MODES
 from ..errors import BundleError, DoppelganError, EditError, SourceError
-from ..presets import Presets, data_folder
-from .controls import MODES, Changes, Controls, History, check, preset_of, with_preset
+from ..host.user_data import data_folder
+from ..presets import Presets
+from .controls import Changes, Controls, History, check, preset_of, shown_mode, with_preset
 from .enrollment import Enrollment
 from .frames import encode_jpeg
 from .gallery import Gallery
@@ -191,6 +193,7 @@ class Desk:
             "source": self.source_name,
             "recording": self.recorder.name,
             "presets": self.presets.names(),
+            "composite": shown_mode(history.present, self._bundle),
             "bundle": describe_bundle(self._bundle),
             "bundles": sorted(self._paths),
             "modes": list(MODES),

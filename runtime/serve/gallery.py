@@ -24,7 +24,7 @@ from ..errors import EditError, SourceError
 from ..pictures.files import decode_picture
 from ..pictures.sheet import grid
 from ..types import Image
-from .controls import Controls
+from .controls import Controls, shown_mode
 from .studio import build_pipeline, marker_of
 
 MOST_PICTURES: Final = 24
@@ -149,7 +149,9 @@ class Gallery:
         codes = truncate(mix(codes, others, rows, weight), bundle.latent_avg, controls.truncation)
         codes = Editor(bundle.directions, bundle.latent_avg).apply(codes, controls.edits)
         picture_planes = bundle.synthesize(codes, controls.style)[0]
-        mode = "face" if controls.composite == "difference" else controls.composite  # nobody's own pixels
+        mode = shown_mode(controls, bundle)
+        if mode == "difference":  # these are nobody's own pixels
+            mode = "face"
         image = Compositor(mode).apply(frame.copy(), picture_planes, crop, face)
         marker_of(controls).apply(image, None if mode == "replace" else frame, [crop])
         return image

@@ -289,8 +289,6 @@ class Studio:
             bundle is not self._bundle
             or controls.max_faces != old.max_faces
             or controls.identity_lock != old.identity_lock
-            or controls.composite != old.composite
-            or controls.badge != old.badge
         )
         if rebuilt:
             self._pipeline = self._build(bundle, controls)
@@ -300,6 +298,9 @@ class Studio:
             pipeline.edits = controls.edits
             if controls.style != old.style:
                 pipeline.style = controls.style
+            if controls.composite != old.composite:
+                pipeline.composite = controls.composite
+            pipeline.marker = marker_of(controls)
             pipeline.truncation = controls.truncation
             pipeline.steps = controls.steps
         self._bundle, self._controls = bundle, controls

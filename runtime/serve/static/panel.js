@@ -159,12 +159,12 @@ export class Panel {
     input.ondblclick = $(`${id}-out`).ondblclick = () => { input.value = plain; input.oninput(); };
   }
 
-  #fill({ controls, can_undo, can_redo, bundle }) {
+  #fill({ controls, can_undo, can_redo, bundle, composite }) {
     $("undo").disabled = !can_undo;
     $("redo").disabled = !can_redo;
     $("bundle").value = controls.bundle;
     check($("styles"), controls.style);
-    check($("modes"), controls.composite);
+    check($("modes"), composite);
     const set = (input, value) => {
       if (input !== this.#turning) input.value = value;
       this.#turned(input);

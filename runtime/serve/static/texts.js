@@ -81,7 +81,7 @@ const texts = {
   "panel.text": "As text",
   "panel.text.hint": "The same on the command line; type and press Enter.",
   "panel.slider.reset": "Double-click to reset",
-  "mode.face": "face", "mode.head": "head", "mode.replace": "avatar", "mode.difference": "difference",
+  "mode.face": "face", "mode.head": "head", "mode.replace": "avatar", "mode.difference": "edits",
   "mode.face.hint": "The face; hair and ears stay yours.",
   "mode.head.hint": "The whole head with its hair.",
   "mode.replace.hint": "The avatar instead of the whole picture.",
