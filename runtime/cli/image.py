@@ -13,6 +13,7 @@ from ..errors import DoppelganError, SinkError
 from ..host.files import refuse_to_replace
 from ..pictures.files import check_writable, lost_in, read_picture, write_picture
 from ..pipeline import Pipeline
+from ..source.images import find_images
 from .options import make_folder, make_pipeline, pipeline_options
 
 LONGEST_NAME = 255  # bytes, of every usual file system
@@ -27,7 +28,7 @@ LONGEST_NAME = 255  # bytes, of every usual file system
 def command(
     pictures: tuple[Path, ...], output: Path, overwrite: bool, side_by_side: bool, **settings: Any
 ) -> None:
-    """Edit the faces in PICTURES.
+    """Edit the faces in PICTURES (files, or folders of them).
 
     Size, transparency and metadata stay as they are; colors are written as sRGB. A picture that cannot be
     read is named at the end, and the others are done.
@@ -36,6 +37,11 @@ def command(
     doppelgan image me.jpg -o older.png --edit grey=0.8 --edit baldness=0.5
     doppelgan image holiday/*.jpg -o edited/ --style toon --composite head
     """
+    if str(output) == "-":
+        raise SinkError("-: expected a picture or folder, got standard output; name a file")
+    pictures = tuple(
+        picture for path in pictures for picture in (find_images(str(path)) if path.is_dir() else [path])
+    )
     into_folder = len(pictures) > 1 or output.is_dir() or not output.suffix
     jobs = targets(pictures, output) if into_folder else {output: pictures[0]}
     for target in jobs:

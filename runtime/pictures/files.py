@@ -47,6 +47,8 @@ _WITH_ALPHA = ("PNG", "WEBP", "TIFF")
 _WITH_METADATA = ("PNG", "WEBP", "TIFF", "JPEG")
 _ORIENTATION, _EXIF_IFD, _WIDTH, _HEIGHT, _COLOR_SPACE, _XMP_TAG = 0x0112, 0x8769, 0xA002, 0xA003, 0xA001, 700
 _IPTC = 0x0404  # of Photoshop's resources, in which JPEG holds IPTC's records
+_DNG, _SUBFILE = 0xC612, 0x00FE  # of TIFF: a raw file's version; 1: the picture is a preview
+_DEEP = "it has more than 8 bits a channel: 8 are kept"
 _pillow_limit = threading.Lock()
 
 
@@ -262,6 +264,15 @@ def _decoded(data: bytes, formats: tuple[str, ...], path: str, max_pixels: int) 
         count = getattr(opened, "n_frames", 1)
         if count > 1:
             notes.append(f"it holds {count} pictures: the first is taken, the others are left out")
+        tags: Any = getattr(opened, "tag_v2", {})
+        if opened.format == "TIFF" and (_DNG in tags or tags.get(_SUBFILE) == 1):
+            raise SourceError(
+                f"{path}: expected a picture, got a camera's raw file with a small preview; "
+                "develop it to JPEG or PNG first"
+            )
+        deep = any(";16" in str(part) for tile in opened.tile for part in tile)
+        if deep and not opened.mode.startswith("I"):
+            notes.append(_DEEP)
         ImageOps.exif_transpose(opened, in_place=True)
         tagged = "icc_profile" in opened.info or "srgb" in opened.info
         colors, alpha, gray = _pixels(opened, notes)
@@ -291,7 +302,7 @@ def _pixels(picture: Any, notes: list[str]) -> tuple[Image, NDArray[np.uint8] | 
     gray = picture.mode in ("1", "L", "F") or picture.mode.startswith("I")
     if picture.mode.startswith(("I", "F")):
         picture = _to_eight_bits(picture)
-        notes.append("it has more than 8 bits a channel: 8 are kept")
+        notes.append(_DEEP)
     elif picture.mode == "1":
         picture = picture.convert("L")
     elif picture.mode not in ("L", "RGB", "CMYK", "LAB"):

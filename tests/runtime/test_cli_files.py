@@ -138,6 +138,22 @@ def test_a_lone_bad_picture_is_one_line(command: Run, pipelines: list[Brighter],
     assert (code, error.count("\n")) == (2, 1)
 
 
+def test_folders_of_pictures_are_taken_too(command: Run, pipelines: list[Brighter], tmp_path: Path) -> None:
+    for n in (2, 10):
+        photo(tmp_path / "in" / f"{n}.png")
+    (tmp_path / "in" / "notes.txt").write_text("none")
+    assert command("image", tmp_path / "in", "-o", tmp_path / "out")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["10.png", "2.png"]
+    (tmp_path / "empty").mkdir()
+    code, _, error = command("image", tmp_path / "empty", "-o", tmp_path / "out")
+    assert (code, "found none" in error) == (2, True)
+
+
+def test_standard_output_takes_no_pictures(command: Run, pipelines: list[Brighter], tmp_path: Path) -> None:
+    code, _, error = command("image", photo(tmp_path / "in.png"), "-o", "-")
+    assert (code, "expected a picture or folder, got standard output" in error) == (2, True)
+
+
 def test_transparency_is_kept_and_its_loss_is_told(
     command: Run, pipelines: list[Brighter], tmp_path: Path
 ) -> None:

@@ -337,6 +337,24 @@ def test_deep_gray_is_scaled_not_cut_off(tmp_path: Path, mode: str) -> None:
     assert picture.notes == ("it has more than 8 bits a channel: 8 are kept",)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_deep_color_is_reduced_and_that_is_said(tmp_path: Path, name: str, channels: int) -> None:
+    deep = np.dstack([photo(), np.full((60, 80), 255, np.uint8)])[..., :channels].astype(np.uint16) * 257
+    cv2.imwrite(str(tmp_path / name), deep)
+    picture = read_picture(tmp_path / name)
+    np.testing.assert_array_equal(picture.image, photo())
+    assert picture.notes == ("it has more than 8 bits a channel: 8 are kept",)
+
+
+@pytest.mark.parametrize("tag", [0xC612, 0x00FE])
+def test_a_cameras_raw_file_is_not_its_preview(tmp_path: Path, tag: int) -> None:
+    value = b"\x01\x04\0\0" if tag == 0xC612 else 1
+    pillow.fromarray(photo()).save(tmp_path / "IMG_1.dng", "TIFF", tiffinfo={tag: value})
+    with pytest.raises(SourceError, match=r"IMG_1\.dng: expected a picture, got a camera's raw file"):
+        read_image(tmp_path / "IMG_1.dng")
+
+
 # --- transparency -----------------------------------------------------------------------------------
 
 
