@@ -31,10 +31,11 @@ from typing import Any
 
 import numpy as np
 from doppelgan.runtime.bundle import Bundle, open_bundle
-from doppelgan.runtime.demo.sheet import grid, to_image
 from doppelgan.runtime.edit.editor import Editor
 from doppelgan.runtime.face_mesh import FACE_OVAL
 from doppelgan.runtime.pictures import write_image
+from doppelgan.runtime.pictures.convert import to_image
+from doppelgan.runtime.pictures.sheet import grid
 from doppelgan.runtime.pipeline import Pipeline
 from doppelgan.runtime.source import open_source
 from doppelgan.runtime.types import Floats, Image
@@ -217,7 +218,7 @@ def ms_ssim(a: Floats, b: Floats, mask: Floats) -> float:
         down = sum(w * padded[:, i : i + x.shape[1]] for i, w in enumerate(line))
         return np.asarray(sum(w * down[:, :, i : i + x.shape[2]] for i, w in enumerate(line)))
 
-    a, b, result = a / 2 + 0.5, b / 2 + 0.5, 1.0
+    a, b, result = np.asarray(a / 2 + 0.5), np.asarray(b / 2 + 0.5), 1.0
     for scale, share in enumerate(SCALES):
         mean_a, mean_b = blur(a), blur(b)
         var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
@@ -345,8 +346,10 @@ def page(results: Sequence[Result]) -> str:
         "following r",
         "edit effect",
         "drift",
+        "wall s",
+        "CPU s",
+        "GB",
     )
-    heads += ("wall s", "CPU s", "GB")
     rows = [
         (
             *(r.name, r.how, f"{r.psnr_db:.1f}", f"{r.ms_ssim:.3f}"),

@@ -129,6 +129,7 @@ class Together(Pipeline):
             self._draw_all.run(feeds, {"image": self._pictures})
         for person, picture, crop, face in zip(people, self._pictures, crops, found, strict=True):
             with self.clock.stage("composite"):
+                assert person.compositor is not None
                 out = person.compositor.apply(out, picture, crop, face)
             person.face, person.crop = face, crop
         self.clock.frame()

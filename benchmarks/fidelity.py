@@ -97,7 +97,9 @@ def decode(path: Path, work: Path, *, first_pictures: int) -> Decoded:
     with av.open(str(raw)) as container:
         for packet in container.demux():
             for one in packet.decode():
-                if packet.stream.type == "video":
+                if isinstance(one, av.VideoFrame):
+                    assert one.pts is not None
+                    assert one.time_base is not None
                     whole.times_s.append(float(one.pts * one.time_base))
                     whole.pictures.append(one.to_ndarray(format="bgr24"))
                 else:

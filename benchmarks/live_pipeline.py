@@ -63,7 +63,7 @@ class Watched:
 def watched(bundle: Bundle, spent: list[float]) -> Bundle:
     """The bundle, its sessions telling when they run."""
     for name in bundle.manifest.networks:
-        bundle._sessions[name] = Watched(bundle.session(name), spent)  # type: ignore[assignment]
+        bundle._sessions[name] = Watched(bundle.session(name), spent)
     return bundle
 
 
@@ -116,8 +116,8 @@ def main() -> None:
             f"{rate:.1f} | "
             f"{s.p99_ms / s.median_ms:.2f} |"
         )
-    fast, slow = (np.asarray(series) for series in times.values())
-    lines += ["", f"Speed-up: {np.median(slow / fast):.2f}x (median of {len(fast)} pairs).", ""]
+    measured, reference = (np.asarray(series) for series in times.values())
+    lines += ["", f"Speed-up: {np.median(reference / measured):.2f}x (median of {len(measured)} pairs).", ""]
     for label, series in outside.items():
         s = Spread.of(series)
         spread = f"median {s.median_ms:.1f} ms, least {min(series):.1f}, p95 {s.p95_ms:.1f}"

@@ -88,8 +88,8 @@ def table(groups: Sequence[Sequence[Row]]) -> str:
 def from_row(codes: Floats, first: int) -> Floats:
     """An edit of the rows from ``first`` on, of a usual size."""
     edited = codes.copy()
-    offset = np.random.default_rng(0).normal(size=codes.shape[-1]).astype(np.float32)
-    edited[:, first:] += 0.2 * np.linalg.norm(codes[0, 0]) * offset / np.linalg.norm(offset)
+    offset = np.asarray(np.random.default_rng(0).standard_normal(codes.shape[-1]), np.float32)
+    edited[:, first:] += np.float32(0.2 * np.linalg.norm(codes[0, 0]) / np.linalg.norm(offset)) * offset
     return edited
 
 

@@ -89,8 +89,8 @@ def opencv_paste(
     colors = np.ascontiguousarray(np.clip(colors, 0, 255).transpose(1, 2, 0)[..., ::-1])
     if filtered:
         small = round(SIZE * SHRINKING)
-        colors = cv2.resize(colors, (small, small), interpolation=cv2.INTER_AREA)
-        mask = cv2.resize(mask, (small, small), interpolation=cv2.INTER_AREA)
+        colors = np.asarray(cv2.resize(colors, (small, small), interpolation=cv2.INTER_AREA), np.float32)
+        mask = np.asarray(cv2.resize(mask, (small, small), interpolation=cv2.INTER_AREA), np.float32)
         ratio = SIZE / small
         shift = matrix[:, 2] + matrix[:, :2] @ np.full(2, 0.5 * ratio - 0.5)
         matrix = np.column_stack([matrix[:, :2] * ratio, shift])

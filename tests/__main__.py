@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("runtime", "export", "engines")
-TYPED = ("doppelgan.runtime", "doppelgan.export")
+TYPED = ("doppelgan.runtime", "doppelgan.export", "training", "benchmarks")
 HOW = 'run `pip install -e ".[dev]"`'
 
 
@@ -72,7 +72,7 @@ def main() -> int:
 
         return mutation.main(arguments[1:])
     print(f"testing {ROOT}", flush=True)
-    environment = {**os.environ, "MYPYPATH": str(source_tree())}
+    environment = {**os.environ, "MYPYPATH": os.pathsep.join([str(source_tree()), str(ROOT)])}
     python = [sys.executable, "-m"]
     steps = [
         [*python, "ruff", "check", "."],

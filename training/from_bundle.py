@@ -121,6 +121,8 @@ def _unfold(encoder: Encoder, shifts: dict[str, np.ndarray], pictures: Tensor) -
     def observe(convolution: nn.Module, _: object, maps: Tensor) -> None:
         norm, shift = pairs[convolution]
         mean, variance = maps.mean((0, 2, 3)), maps.var((0, 2, 3))
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)
         norm.weight.copy_((variance + norm.eps).sqrt())

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.render.person.features import PARAMETERS, Choice, Person, Scalar
+from training.render.person.features import PARAMETERS, Angle, Choice, Person, Scalar
 from training.render.person.sampling import sample_person
 from training.render.scene.portrait import Portrait, Portraitist
 
@@ -63,7 +63,7 @@ def _with(person: Person, fixed: dict[str, str]) -> Person:
     return person
 
 
-def _parameter(name: str):
+def _parameter(name: str) -> Scalar | Angle | Choice:
     return next(parameter for parameter in PARAMETERS if parameter.name == name)
 
 

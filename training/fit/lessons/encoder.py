@@ -320,7 +320,8 @@ class Trainer:
         rows = self.people.judged(most)
         score = self.people.score[rows]
         rows = rows[(score > 0.5) | (score < 0)]
-        estimates, values = [], {"psnr": [], "ms_ssim": [], "psnr_w": []}
+        estimates: list[Tensor] = []
+        values: dict[str, list[Tensor]] = {"psnr": [], "ms_ssim": [], "psnr_w": []}
         for part in rows.split(32):
             real = picture(self.people.natural, part)
             crop, landmarks = self.batches.crops(real, self.people.mesh[part], jitter=False)

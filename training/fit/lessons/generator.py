@@ -170,8 +170,9 @@ class Trainer:
         looks = {}
         for look in LOOKS:
             state = torch.load(folder / f"generator-{look}.pt", map_location=self.device, weights_only=True)["g_ema"]
-            earlier, looks[look] = (network.to(self.device).requires_grad_(False) for network in load_generator(state))
-        return earlier, looks
+            earlier, synthesis = load_generator(state)
+            looks[look] = synthesis.to(self.device).requires_grad_(False)
+        return earlier.to(self.device).requires_grad_(False), looks
 
     def save(self, budget: Budget, final: bool = False) -> None:
         save_tensors(self.out / "state-generator.pt", self.state(budget))
@@ -243,7 +244,7 @@ class Trainer:
 
         list(self.each_look.map(learn, own) if self.each_look else map(learn, own))
         if codes.requires_grad:
-            codes.backward(torch.stack([code.grad for code in own.values()]).sum(0))
+            codes.backward(torch.stack([code.grad for code in own.values() if code.grad is not None]).sum(0))
         self.judges.requires_grad_(True)
         _keep_finite(self.model.parameters())
         self.optimizer.step()

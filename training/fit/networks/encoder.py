@@ -38,6 +38,11 @@ class Encoder(nn.Module):
     network, so any answer is a plausible person; a small offset per W+ row adds what features cannot say.
     """
 
+    landmark_mean: Tensor  # [points * 3]
+    landmark_scale: Tensor
+    order: Tensor  # [features], back to the features' own
+    backdrop_columns: Tensor  # [backdrop, features], one-hot
+
     def __init__(
         self,
         size: int,  # of the crop, pixels
@@ -99,8 +104,10 @@ class Encoder(nn.Module):
         seen = 256 + 96 + 96 + (128 if thumbnail else 0)
         self.still = nn.Sequential(nn.Linear(seen, 384), nn.ReLU(inplace=True), nn.Linear(384, len(still)))
         self.offset = nn.Sequential(nn.Linear(256 + 96 + 192 + 96, 96), nn.ReLU(inplace=True), nn.Linear(96, n_styles * w_dim))
-        nn.init.zeros_(self.offset[2].weight)
-        nn.init.zeros_(self.offset[2].bias)
+        last = self.offset[2]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def set_landmark_statistics(self, landmarks: Tensor) -> None:
         """landmarks [n, 468, 3] in crop pixels."""

@@ -11,7 +11,7 @@ def maps_dtype(device: torch.device) -> torch.dtype:
     Weights, optimizer, codes and pictures stay float32.
     """
     if device.type == "cpu":
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # newer torch
+        capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # newer torch
         return torch.bfloat16 if capabilities.get("amx_bf16", False) else torch.float32
     return torch.bfloat16
 

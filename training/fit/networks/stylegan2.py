@@ -131,7 +131,9 @@ class ModulatedConv(nn.Module):
         x = fused.scale(x, style.to(x.dtype))
         if self.up:
             up = _up_by_phases if x.is_cuda else _up_by_transposition
-            return up(x, weight, self.blur.kernel), scale
+            kernel = self.blur.kernel
+            assert isinstance(kernel, Tensor)
+            return up(x, weight, kernel), scale
         return F.conv2d(x, weight.to(x.dtype), padding=weight.shape[-1] // 2), scale
 
 
@@ -242,7 +244,9 @@ class Synthesis(nn.Module):
     def forward(self, codes: Tensor, size: int | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
         """`size` stops at a lower resolution; `dtype` is that of the feature maps, pictures are float32."""
         size = size or self.size
-        x = self.input.input.to(dtype).expand(len(codes), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        constant = self.input.input
+        assert isinstance(constant, Tensor)
+        x = constant.to(dtype).expand(len(codes), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         x = self.conv1(x, codes[:, 0], self.noise(0))
         picture = self.to_rgb1(x, codes[:, 1], None)
         for level, to_rgb in enumerate(self.to_rgbs, 1):

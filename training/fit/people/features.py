@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,7 +158,7 @@ class FeatureCodec(torch.nn.Module):
 
     def save(self, path: Path) -> None:
         """As .npz: float32 arrays and the JSON description."""
-        arrays = {name: buffer.cpu().numpy() for name, buffer in self.named_buffers()}
+        arrays: dict[str, Any] = {name: buffer.cpu().numpy() for name, buffer in self.named_buffers()}
         np.savez(path, description=np.array(json.dumps(self.description())), **arrays)
 
     @classmethod

@@ -179,9 +179,10 @@ def _sample_identity(person: Person, rng: np.random.Generator) -> bool:
     person["eye_bag"] = min(0.4, float(person["eye_bag"]) + 0.25 * old)
 
     tone = float(ethnicity @ np.array([0.74, 0.26, 0.08])) + rng.normal(0, 0.09)
-    person["skin_melanin"] = float(np.clip(tone, 0.0, 0.95))
+    melanin = float(np.clip(tone, 0.0, 0.95))
+    person["skin_melanin"] = melanin
     person["skin_redness"] = float(np.clip(rng.normal(0.15, 0.5), -1.5, 1.5))
-    light_skin = person["skin_melanin"] < 0.4
+    light_skin = melanin < 0.4
     person["freckles"] = float(np.clip(rng.normal(-0.3, 0.55), 0, 1)) * light_skin
     person["brow_thickness"] = float(np.clip(rng.normal(0.6 if male else 0.42, 0.16), 0.1, 1))
     person["lash_darkness"] = float(np.clip(rng.normal(0.3 if male else 0.75, 0.15), 0.05, 1))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-_DTYPES = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
+_DTYPES: dict[int, np.dtype[Any]] = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
 
 
 def read_exr(path: Path) -> dict[str, np.ndarray]:
@@ -43,8 +44,9 @@ def _attributes(data: bytes, at: int) -> tuple[dict[str, bytes], int]:
     return found, at + 1
 
 
-def _channels(data: bytes) -> list[tuple[str, np.dtype]]:
-    channels, at = [], 0
+def _channels(data: bytes) -> list[tuple[str, np.dtype[Any]]]:
+    channels: list[tuple[str, np.dtype[Any]]] = []
+    at = 0
     while data[at]:
         name, at = _text(data, at)
         (kind,) = struct.unpack_from("<i", data, at)

@@ -145,7 +145,7 @@ def _strands(materials: Materials, kind: str) -> None:
 
 
 def _toon(materials: Materials) -> None:
-    for name, options in {
+    kinds: dict[str, dict[str, Any]] = {
         "skin": {"color": "col", "normal": "smooth"},
         "shirt": {"cloth": True},
         "teeth": {"flat": True},
@@ -156,7 +156,8 @@ def _toon(materials: Materials) -> None:
         "beard": {"shade": True, "normal": "flat"},
         "brow": {"flat": True},
         "hair_edge": {"flat": True},
-    }.items():
+    }
+    for name, options in kinds.items():
         materials.by_name[f"toon_{name}"] = _cel(materials, name, **options)
     materials.by_name["toon_eye"] = _toon_eye(materials)
     materials.by_name["toon_outline"] = _outline(materials)

@@ -24,8 +24,8 @@ class Graph:
         node = self._tree.nodes.new(f"ShaderNode{kind}")
         for key, value in settings.items():
             setattr(node, key, value)
-        for key, value in (inputs or {}).items():
-            self.feed(node.inputs[key], value)
+        for socket, value in (inputs or {}).items():
+            self.feed(node.inputs[socket], value)
         return node
 
     def feed(self, target: Socket, value: Any) -> None:
