@@ -1,7 +1,7 @@
 """The command ``doppelgan``: a group whose commands are imported only when called.
 
-Errors that a user can cause are printed as one line and exit with 2; Ctrl-C exits with 130 after
-every file was closed properly.
+Errors that a user can cause are printed as one line and exit with 2; Ctrl-C exits with 130 (SIGTERM
+with 143, SIGHUP with 129) after every file was closed properly.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import signal
 import sys
 import warnings
 from importlib import import_module, metadata
@@ -97,9 +98,9 @@ def main() -> None:
     except click.ClickException as error:
         _say(f"doppelgan: error: {error.format_message()}")
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as stop:
         _say("doppelgan: stopped")
-        code = 130
+        code = 128 + int(getattr(stop.__cause__ or stop, "number", signal.SIGINT))  # click wraps it
     except BrokenPipeError:  # the reader of our standard output went away, e.g. `| head`
         code = 141
     except OSError as error:  # of a file that a library or Python itself opened, or of a standard stream

@@ -10,10 +10,11 @@ import click
 from ..pipeline import Pipeline
 from ..schedule.run import hold, no_signal, passthrough, run_live
 from ..sink import check_outputs, open_sinks
-from ..source import open_source
+from ..source import Source, open_source
+from ..source.pace import paced
 from ..types import MAX_PIXELS
 from .options import FiniteRange, make_pipeline, pipeline_options, state_origin
-from .video import Processor
+from .processor import Processor
 
 ON_LOST = {"no-signal": no_signal, "hold": hold, "passthrough": passthrough}
 NUDGE = 0.25  # of a direction's range, per key press
@@ -44,6 +45,7 @@ NUDGE = 0.25  # of a direction's range, per key press
     help="Frames per second to ask the camera for.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@click.option("--loop", is_flag=True, help="A file: from its beginning again, without sound, until Ctrl-C.")
 @click.option(
     "--on-lost",
     type=click.Choice(list(ON_LOST)),
@@ -59,6 +61,7 @@ def command(
     size: str | None,
     rate: float | None,
     overwrite: bool,
+    loop: bool,
     on_lost: str,
     latency: bool,
     **settings: Any,
@@ -72,11 +75,18 @@ def command(
     doppelgan live --style toon -c replace --to camera:         avatar in a video call
     doppelgan live -i rtsp://cam/stream --to out.mp4 --edit smile=1
     doppelgan live -i test: --to null: --latency                no camera needed
+    doppelgan live -i clip.mp4 --loop --to camera:              a file at its own pace, again and again
     """  # fmt: skip
     wanted = {"size": _size(size), "rate": rate}
     check_outputs(outputs, overwrite)
     pipeline = make_pipeline(**settings)
-    opened = open_source(source, **{k: v for k, v in wanted.items() if v is not None})  # type: ignore[arg-type]
+
+    def open_again() -> Source:
+        return open_source(source, **{k: v for k, v in wanted.items() if v is not None})  # type: ignore[arg-type]
+
+    opened = open_again()
+    if source != "-":  # a pipe has its own pace
+        opened = paced(opened, open_again if loop else None)
     try:
         sinks = open_sinks(outputs, like=opened, on_key=Keys(pipeline))
     except BaseException:
@@ -85,7 +95,7 @@ def command(
     state_origin(sinks, pipeline, source)
     report = run_live(
         opened,
-        Processor(pipeline),
+        Processor(pipeline, opened),
         sinks,
         on_lost=ON_LOST[on_lost],
         on_state=lambda state, reason: (

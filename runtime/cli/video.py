@@ -8,12 +8,11 @@ from typing import Any
 import click
 
 from ..errors import SourceError
-from ..pipeline import Pipeline
 from ..schedule.run import run_files
 from ..sink import check_outputs, open_sink
 from ..source import open_source
-from ..types import Frame
 from .options import make_pipeline, pipeline_options, state_origin
+from .processor import Processor
 from .progress import frame_progress
 
 
@@ -42,7 +41,7 @@ def command(video: str, output: str, overwrite: bool, latency: bool, **settings:
         source.close()
         raise
     state_origin([sink], pipeline, video)
-    edit = Processor(pipeline)
+    edit = Processor(pipeline, source)
     with frame_progress(Path(video).name) as advance:
         done = run_files(source, edit, sink, on_progress=lambda p: advance(p.frames, p.total))
     speed = done.frames / max(done.elapsed_s, 1e-9)
@@ -54,16 +53,3 @@ def command(video: str, output: str, overwrite: bool, latency: bool, **settings:
         total = done.frames + len(source.skipped)
         names = ", ".join(source.skipped)
         raise SourceError(f"{len(source.skipped)} of {total} pictures could not be read: {names}")
-
-
-class Processor:
-    """The pipeline as a function of frames; counts those with a face."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self.with_face = 0
-
-    def __call__(self, frame: Frame) -> Frame:
-        edited = self._pipeline.process(frame.image, frame.time_s)
-        self.with_face += bool(self._pipeline.people)
-        return Frame(edited, frame.index, frame.time_s)

@@ -9,8 +9,8 @@ arrives, in order. Live (``run_live``): each queue holds one frame and a newer o
 that what is shown is as fresh as the machine allows; replaced frames are counted.
 
 Both own the source and the sinks from the call on and close them, whatever happens. An exception in any
-stage stops all and is raised in the caller. Ctrl-C takes effect between two frames, and files are
-completed before KeyboardInterrupt goes on; a second Ctrl-C does not wait.
+stage stops all and is raised in the caller. Ctrl-C, SIGTERM and SIGHUP take effect between two
+frames, and files are completed before KeyboardInterrupt goes on; a second Ctrl-C does not wait.
 
 A live run is always in one of three states, by the age of the newest finished frame:
 

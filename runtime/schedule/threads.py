@@ -21,8 +21,23 @@ TICK_S = 0.1  # how often a waiting run looks up: Ctrl-C, window events, watchdo
 JOIN_S = 10.0  # a network that computes is waited for; a driver that hangs is not
 
 
+# Ctrl-C; `kill` and service managers; a terminal that is closed (not on Windows)
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 class Ended(Exception):
     """A queue will give nothing any more."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked for the end, and all files were completed.
+
+    number: of the signal; a program ends with 128 + number then.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 class Queue(Generic[T]):
@@ -103,7 +118,7 @@ class Stages:
         self._ended = ended or threading.Event()
         self._threads: list[threading.Thread] = []
         self._error: BaseException | None = None
-        self._interrupted = False
+        self._stopped_by: int | None = None  # number of a signal
         self._restore: Callable[[], object] | None = None
 
     def start(self, name: str, stage: Callable[[], None], output: Queue[Any]) -> None:
@@ -124,8 +139,8 @@ class Stages:
 
     def check(self) -> None:
         """Raise what the user or a stage did."""
-        if self._interrupted:
-            raise KeyboardInterrupt
+        if self._stopped_by is not None:
+            raise Stopped(self._stopped_by)
         if self._error is not None:
             raise self._error
 
@@ -135,16 +150,19 @@ class Stages:
             queue.stop()
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self._interrupted:
+        # A second Ctrl-C does not wait; a service manager or terminal that says it twice does.
+        if self._stopped_by is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._interrupted = True
+        self._stopped_by = self._stopped_by or number
 
     def __enter__(self) -> Stages:
         # An exception inside an encoder would cost the packet it was about to give.
-        in_main = threading.current_thread() is threading.main_thread()
-        if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._interrupt)
-            self._restore = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+        if threading.current_thread() is threading.main_thread():
+            defaults = (signal.default_int_handler, signal.SIG_DFL)  # what somebody else handles is theirs
+            before = {n: signal.getsignal(n) for n in STOP_SIGNALS if signal.getsignal(n) in defaults}
+            for number in before:
+                signal.signal(number, self._interrupt)
+            self._restore = lambda: [signal.signal(number, handler) for number, handler in before.items()]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:

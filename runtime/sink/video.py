@@ -177,7 +177,7 @@ class VideoSink(Sink):
             self._time_base = COARSE_TIME_BASE
         self._duration = max(1, round(1 / self._rate / self._time_base))
         self._add_pictures(width, height)
-        if self._media is None:
+        if self._media is None or self._media.silent:
             return
         self._container.metadata.update(_kept(self._media.metadata) | dict(self.tags))
         try:

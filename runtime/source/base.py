@@ -28,10 +28,11 @@ class Media:
     start_s: Fraction  # time in the file at which ``Frame.time_s`` is 0
     time_base: Fraction  # every frame time of the file is a whole multiple, in seconds
     pixel_aspect: Fraction  # width / height of a pixel, as displayed
-    color: Color = field(
-        default_factory=Color
-    )  # of the pictures as they were read: high dynamic range is BT.709 by now
+    color: Color = field(default_factory=Color)  # of the pictures as read: HDR is BT.709 by now
     stream: int = 0  # index of the stream of pictures
+    silent: bool = (
+        False  # nothing beside the pictures can be copied: they are not those of the file, in order
+    )
     metadata: dict[str, str] = field(default_factory=dict)
     stream_metadata: dict[str, str] = field(default_factory=dict)
 
