@@ -3,9 +3,11 @@
     python -m benchmarks.difference sheets FILES... --output DIR
     python -m benchmarks.difference figures FILES... [--judge DIR] [--output page.md]
     python -m benchmarks.difference movement FILES... [--output page.md]
+    python -m benchmarks.difference picture engines/demo/clip.mp4 --output docs/difference.jpg
 
 FILES are pictures and clips with a face each. `sheets` writes one picture for each: every edit at both ends,
-pasted as a head and as a difference. `figures` are, beside whether a frame without edits leaves as it came:
+pasted as a head and as a difference; `picture` writes one for the docs. `figures` are, beside whether a frame
+without edits leaves as it came:
 
 identity   a recognizer's distance between the frame and the edited frame, median over the files. --judge
            names a folder where Node.js finds (npm install) @vladmandic/face-api@1.7.15,
@@ -59,6 +61,14 @@ LOOKS = (30, 120)  # frames of a clip that are looked at
 STILL_FRAMES = 30
 EDITS = {"smile": 1.0, "hair_color": 1.0, "grey": 1.0, "glasses": 1.0, "beard": 1.0}
 CELL_PX = 150
+SHOWN: list[dict[str, float]] = [
+    {"glasses": 1},
+    {"beard": 1},
+    {"hair_color": 1},
+    {"smile": 1},
+    {"yaw": 0.4, "grey": 1},
+]
+SHOWN_PX = 200
 TOLERANCE = 2  # levels
 
 _BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
@@ -103,6 +113,7 @@ class View:
 
     name: str
     frames: list[Image]  # the last one is looked at
+    _pipeline: Pipeline | None = field(default=None, init=False, repr=False)
 
     @property
     def frame(self) -> Image:
@@ -115,12 +126,17 @@ class View:
     def run(
         self, bundle: Bundle, edits: Mapping[str, float], composite: str = "difference"
     ) -> tuple[Image, Person]:
-        """The edited frame and the person in it. Raises LookupError without one."""
-        pipeline = Pipeline(bundle, edits, composite=composite, smoothing=not self.still)
-        out = self.frame
-        for frame in self.frames:
-            out = pipeline.process(frame)
-        for person in pipeline.people.values():
+        """The edited last frame and the person in it. Raises LookupError without one.
+
+        The frames before it are run once, unedited: edits and mode take effect at once.
+        """
+        if self._pipeline is None:
+            self._pipeline = Pipeline(bundle, smoothing=not self.still)
+            for frame in self.frames[:-1]:
+                self._pipeline.process(frame)
+        self._pipeline.edits, self._pipeline.composite = edits, composite
+        out = self._pipeline.process(self.frame)
+        for person in self._pipeline.people.values():
             return out, person
         raise LookupError(f"{self.name}: expected a face, found none")
 
@@ -211,6 +227,23 @@ def sheets(bundle: Bundle, found: Sequence[View], folder: Path) -> None:
         path = folder / f"{view.name}.png"
         cv2.imwrite(str(path), grid([rows[0], *halves], CELL_PX))
         print(path, flush=True)
+
+
+def picture(bundle: Bundle, found: Sequence[View], path: Path) -> None:
+    """The docs' picture of the first view: what SHOWN makes of it, as a difference and pasted."""
+    view = found[0]
+    _, person = view.run(bundle, {})
+    rows = []
+    for composite in ("difference", "head"):
+        row = [("camera", square(view.frame, person, SHOWN_PX))]
+        for edits in SHOWN:
+            image, _ = view.run(bundle, edits, composite)
+            label = ", ".join(f"{name} {strength:+g}" for name, strength in edits.items())
+            row.append((f"{composite}: {label}", square(image, person, SHOWN_PX)))
+        rows.append(row)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), grid(rows, SHOWN_PX), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    print(path, flush=True)
 
 
 def unchanged(bundle: Bundle, found: Sequence[View]) -> float:
@@ -428,9 +461,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("sheets", "figures", "movement"))
+    parser.add_argument("what", choices=("sheets", "figures", "movement", "picture"))
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--bundle", default="demo")
+    parser.add_argument("--threads", type=int, help="per network")
     parser.add_argument("--judge", type=Path, help="folder with the recognizer's npm packages")
     parser.add_argument(
         "--only", nargs="+", help="some of the figures: identity elsewhere detail occluders flicker"
@@ -438,10 +472,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--pictures", type=Path, help="folder for a sheet of the occluders")
     options = parser.parse_args()
-    bundle = open_bundle(options.bundle)
+    bundle = open_bundle(options.bundle, threads=options.threads)
     found = views(options.files, bundle)
     if options.what == "sheets":
         sheets(bundle, found, options.output or Path("out/difference"))
+        return
+    if options.what == "picture":
+        picture(bundle, found, options.output or Path("docs/difference.jpg"))
         return
     command = f"python -m benchmarks.difference {options.what} FILES --bundle {options.bundle}"
     lines = [f"{len(found)} frames of {len(options.files)} files.", ""]
