@@ -198,7 +198,7 @@ def plan_sound(
     context = stream.codec_context
     if context is None or not context.name:
         return SoundPlan(None, "its codec is unknown to FFmpeg")
-    codec = context.name
+    codec = codec_name(context)
     why = "its rate or channels change midway" if changes else f"{container} cannot hold {codec} audio"
     refused = changes or any(codec.startswith(name) for name in REFUSED.get(container, ()))
     if not refused:
@@ -261,6 +261,11 @@ def hand_on(stream: Any, result: Any) -> None:
         metadata["language"] = MAC_LANGUAGES[metadata["language"]]
     result.metadata.update(metadata)
     result.disposition = stream.disposition
+
+
+def codec_name(context: Any) -> str:
+    """ "mp3", not "mp3float", the decoder that is used for it."""
+    return str(getattr(context.codec, "canonical_name", None) or context.name)
 
 
 def adts_config(packet: Any) -> bytes | None:

@@ -19,7 +19,7 @@ from ..host.ffmpeg import kind_of, open_input, reason, text_of
 from ..source.base import Media
 from ..source.times import Timeline
 from .base import SinkWarning
-from .sound import EncodedSound, adts_config, hand_on, plan_sound
+from .sound import EncodedSound, adts_config, codec_name, hand_on, plan_sound
 from .subtitles import plan_subtitles
 
 PEEK_PACKETS = 12  # of each track, to try on
@@ -82,7 +82,8 @@ class SideTracks:
                     continue
                 self._tracks[stream.index] = plan.open(self._output, stream)
                 if plan.remark:
-                    self._warn(f"{_described(stream)}: {plan.remark}; {self._where_it_stays(stream)}")
+                    hint = "" if self._container == "matroska" else "; write .mkv to keep it as it is"
+                    self._warn(f"{_described(stream)}: {plan.remark}{hint}")
             elif stream.type == "subtitle":
                 way = plan_subtitles(trial[stream.index], first, self._container)
                 if way is None:
@@ -164,9 +165,6 @@ class SideTracks:
             return False
         return True
 
-    def _where_it_stays(self, stream: Any) -> str:
-        return "write .mkv to keep it as it is" if self._container != "matroska" else "nothing else is lost"
-
     def _warn(self, what: str) -> None:
         warnings.warn(f"{self._media.path}: {what}", SinkWarning, stacklevel=7)
 
@@ -240,7 +238,7 @@ class SideTracks:
 
 def _name(stream: Any) -> str:
     if stream.codec_context is not None:
-        return str(stream.codec_context.name)
+        return codec_name(stream.codec_context)
     try:
         return str(stream.name or "unknown")
     except (AttributeError, LookupError, FFmpegError):

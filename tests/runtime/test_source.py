@@ -554,3 +554,50 @@ def test_frames_arrive_from_a_real_pipe_in_pieces() -> None:
         pipe.write(image.tobytes()[10:])
         pipe.close()
         np.testing.assert_array_equal(next(RawSource(size=(4, 4), stream=stream)).image, image)  # type: ignore[arg-type]
+
+
+# What cameras and phones add
+
+
+def mjpeg_with_exif(path: Path, orientation: int) -> Path:
+    """As cameras write it: every picture of the film carries Exif."""
+    from PIL import Image as Pillow
+
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:24, :32] = 255  # white, top left
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    data = io.BytesIO()
+    Pillow.fromarray(image).save(data, "JPEG", exif=exif.tobytes())
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        container.start_encoding()
+        for index in range(3):
+            packet = av.Packet(data.getvalue())
+            packet.stream, packet.time_base = stream, Fraction(1, 25)
+            packet.pts = packet.dts = index
+            packet.duration, packet.is_keyframe = 1, True
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    [(1, (0, 0)), (2, (0, -1)), (3, (-1, -1)), (4, (-1, 0)), (6, (0, -1)), (8, (-1, 0))],
+)
+def test_pictures_whose_side_data_has_no_name_here_are_read_upright(
+    tmp_path: Path, orientation: int, corner: tuple[int, int]
+) -> None:
+    with open_source(mjpeg_with_exif(tmp_path / "a.avi", orientation)) as source:
+        frames = list(source)
+    assert len(frames) == 3
+    image = frames[0].image[..., 1]
+    assert image.shape == ((64, 48) if orientation > 4 else (48, 64))
+    white = [at for at in ((0, 0), (0, -1), (-1, 0), (-1, -1)) if image[at] > 200]
+    assert white == [corner]
+
+
+def test_a_picture_of_a_phone_is_a_video_of_one_frame(shared: Path) -> None:
+    with open_source(shared / "cases" / "exif-side-data" / "photo.heic") as source:
+        assert sum(1 for _ in source) == 1
