@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from . import personal
 from .base import Base, available_bytes, bytes_needed
 from .material import MOST, Sample, face_weights, gather
 from .progress import Progress, Step
-from .recipe import Outcome, Recipe, Target, start, tune
+from .recipe import Outcome, Recipe, Target, start, tune, usual_steps
 
 LARGEST_PX = (
     256  # what tuning draws unless asked for more: a step at 1024 px takes half a minute on two cores
@@ -37,7 +37,7 @@ class Settings:
     """What a user chooses; see ``doppelgan enroll --help``."""
 
     base: str = "demo"  # name or folder of a bundle with an encoder
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: Recipe | None = None  # None: the usual steps for the number of frames
     size: int = LARGEST_PX  # px, at most, that tuning draws
     most_frames: int = MOST
     seconds: float = 12.0  # of a camera
@@ -64,7 +64,7 @@ def enroll(
     Ctrl-C while it tunes ends it with the best so far.
     """
     settings, output = settings or Settings(), Path(output)
-    overwrite, recipe = settings.overwrite or settings.resume, settings.recipe
+    overwrite = settings.overwrite or settings.resume
     BundleWriter(output, overwrite=overwrite)  # refuse before the long part
     with open_bundle(settings.base) as bundle:
         base = Base(bundle)
@@ -84,6 +84,7 @@ def enroll(
         samples = [material.pivot, *(sample for sample in material.chosen if sample is not material.pivot)]
         report(f"{len(samples)} of {material.read} frames chosen, {len(material.held_out)} held out")
 
+        recipe = settings.recipe or Recipe(steps=usual_steps(len(samples)))
         everyone = [*samples, *material.held_out]
         read = base.read(everyone, of=len(samples))
         targets = [target_of(sample, code, size) for sample, code in zip(everyone, read.codes, strict=True)]

@@ -38,8 +38,8 @@ NEAR_SIZE = 64  # px, at which changes are compared with the base's
 class Recipe:
     """How long, how fast, and what counts. The numbers of docs/enroll.md belong to the defaults."""
 
-    steps: int = 150
-    rate: float = 2e-3  # of Adam, for weights of unit variance
+    steps: int = 150  # see `usual_steps`
+    rate: float = 4e-3  # of Adam, for weights of unit variance
     offset_rate: float = 2.5  # times that, for the offset in W+
     warm: int = 20  # steps in which the rate grows
     small: float = 0.15  # of the steps at the smallest size; after that sizes double evenly up to ``half``
@@ -52,6 +52,14 @@ class Recipe:
     seed: int = 0
     patience: int = 4  # judgements without gain on held-out frames, after which it stops
     judge_every: int = 20  # steps
+
+
+ONE_PICTURE, PER_FRAME, MOST_STEPS = 150, 12, 600
+
+
+def usual_steps(frames: int) -> int:
+    """Steps for so many frames: what one picture shows is learned in 150, and more of them only add noise."""
+    return min(ONE_PICTURE + PER_FRAME * (frames - 1), MOST_STEPS)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,11 @@ GUIDE = (
 @click.option(
     "--consent", metavar="NAME", help="Who confirms that the person consented; asked for otherwise."
 )
-@click.option("--steps", type=click.IntRange(1), help="Steps of tuning; more for a clip, fewer for a look.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    help="Steps of tuning. Default: 150 for one picture, up to 600 for a clip.",
+)
 @click.option(
     "--size",
     type=click.IntRange(16),
@@ -81,7 +85,7 @@ def command(
     from doppelgan.export.tuning.enroll import Settings, enroll
     from doppelgan.export.tuning.recipe import Recipe
 
-    recipe = Recipe() if steps is None else Recipe(steps=steps)
+    recipe = None if steps is None else Recipe(steps=steps)
     settings = Settings(
         base=base,
         recipe=recipe,
