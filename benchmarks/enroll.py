@@ -69,6 +69,7 @@ class Result:
     edit_effect: float | None = None  # relative to the base's: projection of its change on the base's
     edit_drift: float | None = None  # what editing adds to the distance, beyond the base
     following: float | None = None  # median correlation of what moves
+    speed: float | None = None  # time of a live frame relative to the base's, both in turns
     wall_s: float = 0.0
     cpu_s: float = 0.0
     peak_gb: float = 0.0
@@ -129,6 +130,7 @@ def judge_clip(
             result.wall_s, result.cpu_s, result.peak_gb = enrolled
             result.edit_effect, result.edit_drift = edits(base, me, judge)
             result.following = following(me, path, len(frames))
+            result.speed = speed(base, me, rest)
             if arguments.sheets is not None:
                 others = [clip for clip in clips if clip != path]
                 write_sheet(
@@ -311,6 +313,20 @@ def following(bundle: Bundle, path: Path, most: int) -> float | None:
     return float(np.median(values)) if values else None
 
 
+def speed(base: Bundle, me: Bundle, frames: Sequence[Image]) -> float:
+    """Median over frames of the enrolled bundle's time over the base's, one frame of each in turns."""
+    pipelines = [Pipeline(bundle, composite="replace") for bundle in (base, me)]
+    ratios = []
+    for i in range(SPEED_FRAMES):
+        times = [0.0, 0.0]
+        for k in (0, 1) if i % 2 else (1, 0):
+            began = time.perf_counter()
+            pipelines[k].process(frames[i % len(frames)], i / 30)
+            times[k] = time.perf_counter() - began
+        ratios.append(times[1] / times[0])
+    return float(np.median(ratios[SPEED_FRAMES // 4 :]))
+
+
 def write_sheet(
     path: Path, base: Bundle, me: Bundle, frames: Sequence[Image], drivers: Sequence[Path]
 ) -> None:
@@ -346,6 +362,7 @@ def page(results: Sequence[Result]) -> str:
         "following r",
         "edit effect",
         "drift",
+        "frame time x",
         "wall s",
         "CPU s",
         "GB",
@@ -353,7 +370,7 @@ def page(results: Sequence[Result]) -> str:
     rows = [
         (
             *(r.name, r.how, f"{r.psnr_db:.1f}", f"{r.ms_ssim:.3f}"),
-            *(_cell(value) for value in (r.distance, r.following, r.edit_effect, r.edit_drift)),
+            *(_cell(value) for value in (r.distance, r.following, r.edit_effect, r.edit_drift, r.speed)),
             *(f"{r.wall_s:.0f}", f"{r.cpu_s:.0f}", f"{r.peak_gb:.1f}"),
         )
         for r in results
@@ -364,7 +381,7 @@ def page(results: Sequence[Result]) -> str:
             known = [r.distance for r in these if r.distance is not None]
             mean_db, mean_ssim = np.mean([r.psnr_db for r in these]), np.mean([r.ms_ssim for r in these])
             distance = _cell(float(np.median(known)) if known else None)
-            rows.append(("**mean**", how, f"{mean_db:.1f}", f"{mean_ssim:.3f}", distance, *[""] * 6))
+            rows.append(("**mean**", how, f"{mean_db:.1f}", f"{mean_ssim:.3f}", distance, *[""] * 7))
     lines = [
         header(
             "Enrollment, judged on unseen frames", f"python -m benchmarks.enroll {shlex.join(sys.argv[1:])}"
