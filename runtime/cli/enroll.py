@@ -79,7 +79,6 @@ def command(
     doppelgan enroll me.jpg -o engines/me
     doppelgan enroll me.mp4 more/*.jpg -o engines/me --consent "myself"
     doppelgan enroll camera -o engines/me
-    doppelgan live -b me --composite replace --to camera:
     """
     need_tuning("enroll")
     from doppelgan.export.tuning.enroll import Settings, enroll

@@ -36,7 +36,13 @@ from .tuning import need_tuning
     show_default=True,
     help="Pixels, at most, that are compared.",
 )
-@click.option("--start", type=click.Choice(["encoder", "average"]), default="encoder", show_default=True)
+@click.option(
+    "--start",
+    type=click.Choice(["encoder", "average"]),
+    default="encoder",
+    show_default=True,
+    help="Where the search begins: at the encoder's code, or at the average.",
+)
 @click.option(
     "--page",
     type=click.Path(path_type=Path),
@@ -59,7 +65,8 @@ def command(
     \b
     doppelgan invert me.jpg -o me.npz
     doppelgan invert me.jpg -o me.npz --plus 0 --page out/
-    doppelgan image me.jpg --codes me.npz --edit smile=1 -o smiling.png
+
+    `--codes me.npz` of `doppelgan image`, `video` and `live` draws them.
     """
     need_tuning("invert")
     from doppelgan.export.tuning.inverting import run_invert
