@@ -94,6 +94,8 @@ class ColorReader:
         self._size = size
         self._to_bgr, self._to_wide = VideoReformatter(), VideoReformatter()
         self._darker: bool | None = None
+        self._spare: Any = None
+        self._inner: Any = None
         self._peak_nits = peak_nits or PEAK_NITS
         self._tone: Graph | None = None
 
@@ -110,7 +112,7 @@ class ColorReader:
             if self._darker is None:
                 self._darker = darkening(picture.format.name, self.color.matrix, self.color.full_range)
             if self._darker:
-                image += (image - 1) < 254  # black and white are exact, and 0 - 1 is 255
+                self._lighten(image)
             return image, None
         same_size = (picture.width, picture.height) == self._size
         conversion["interpolation"] = ROUNDED if same_size else SCALED
@@ -120,6 +122,15 @@ class ColorReader:
         pixels: Any = self._to_bgr.reformat(picture, format="bgr48le", **conversion).to_ndarray()
         deep = Deep.of(pixels)
         return deep.image, deep
+
+    def _lighten(self, image: NDArray[np.uint8]) -> None:
+        """One level more, but for black and white, which are exact; in place, 0.8 ms for 1920x1080."""
+        if self._spare is None or self._spare.shape != image.shape:
+            self._spare = np.empty_like(image)
+            self._inner = np.empty(image.shape, bool)
+        np.subtract(image, 1, out=self._spare)  # 0 becomes 255
+        np.less(self._spare, 254, out=self._inner)
+        np.add(image, self._inner.view(np.uint8), out=image)
 
     def _mapped(self, picture: Any) -> Any:
         if self._tone is None:
