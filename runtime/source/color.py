@@ -86,6 +86,16 @@ def color_of(picture: Any) -> Color:
     )
 
 
+def has_alpha(picture: Any) -> bool:
+    """Whether its pixels, or the colors of its palette, carry alpha."""
+    return picture.format.name == "pal8" or any(part.is_alpha for part in picture.format.components)
+
+
+def is_transparent(picture: Any) -> bool:
+    """Whether some pixel is not opaque."""
+    return has_alpha(picture) and bool(picture.to_ndarray(format="bgra")[..., 3].min() < 255)
+
+
 class ColorReader:
     """Pictures of one stream as BGR; keeps what conversions need from frame to frame."""
 
@@ -93,6 +103,7 @@ class ColorReader:
         self.color = color
         self._size = size
         self._to_bgr, self._to_wide = VideoReformatter(), VideoReformatter()
+        self._transparent: bool | None = None
         self._darker: bool | None = None
         self._spare: Any = None
         self._inner: Any = None
@@ -107,13 +118,17 @@ class ColorReader:
             "height": self._size[1],
             "src_colorspace": None if matrix in _SWS or picture.format.is_rgb else _SWS[self.color.matrix],
         }
-        if self.color.bits <= 8 and not self.color.hdr:
+        if self._transparent is None:
+            self._transparent = has_alpha(picture) and not self.color.hdr
+        if self.color.bits <= 8 and not self.color.hdr and not self._transparent:
             image: Any = self._to_bgr.reformat(picture, format="bgr24", **conversion).to_ndarray()
             if self._darker is None:
                 self._darker = darkening(picture.format.name, self.color.matrix, self.color.full_range)
             if self._darker:
                 self._lighten(image)
             return image, None
+        if self._transparent:
+            return self._on_black(picture, conversion)
         same_size = (picture.width, picture.height) == self._size
         conversion["interpolation"] = ROUNDED if same_size else SCALED
         if self.color.hdr:
@@ -122,6 +137,20 @@ class ColorReader:
         pixels: Any = self._to_bgr.reformat(picture, format="bgr48le", **conversion).to_ndarray()
         deep = Deep.of(pixels)
         return deep.image, deep
+
+    def _on_black(self, picture: Any, conversion: dict[str, Any]) -> tuple[NDArray[np.uint8], Deep | None]:
+        """What is transparent shows black, as players show it, not what is hidden under it."""
+        deep = self.color.bits > 8
+        pixels: Any = self._to_wide.reformat(
+            picture, format="rgba64le" if deep else "bgra", **conversion
+        ).to_ndarray()
+        most = 65535 if deep else 255
+        # Rounded up, so that what is opaque stays what it is.
+        shown = (pixels[..., :3].astype(np.uint32) * pixels[..., 3:] + most - 1) // most
+        if not deep:
+            return shown.astype(np.uint8), None
+        whole = Deep.of(np.ascontiguousarray(shown[..., ::-1]).astype(np.uint16))
+        return whole.image, whole
 
     def _lighten(self, image: NDArray[np.uint8]) -> None:
         """One level more, but for black and white, which are exact; in place, 0.8 ms for 1920x1080."""

@@ -25,7 +25,7 @@ from ..errors import SourceError
 from ..host.ffmpeg import is_url, open_input, reason, remedy, text_of
 from ..types import Deep, Frame
 from .base import Media, Source, SourceWarning
-from .color import BT709, Color, ColorReader, color_of
+from .color import BT709, Color, ColorReader, color_of, is_transparent
 from .deinterlace import Deinterlacer
 from .times import BestEffort, Steady, Timeline
 
@@ -122,6 +122,8 @@ class VideoSource(Source):
                 metadata=text_of(container.metadata),
                 stream_metadata=text_of(stream.metadata),
             )
+            if self._transparent:
+                self._say("what is transparent is shown on black")
             if self._color.hdr:
                 self._say(f"high dynamic range ({self._color.hdr}) is converted to BT.709")
 
@@ -217,7 +219,7 @@ class VideoSource(Source):
             side_data = _side_data(picture)
             self._turn = _turn(side_data)
             size = (picture.width, picture.height)
-            self._color = color_of(picture)
+            self._color, self._transparent = color_of(picture), is_transparent(picture)
             self._reader = ColorReader(self._color, size, _stated_peak_nits(side_data))
         image, deep = self._reader(picture)
         if self._turn is not None:

@@ -302,3 +302,39 @@ def test_frames_carry_their_deep_pixels_through_editing(tmp_path: Path) -> None:
     assert isinstance(frame, Frame)
     assert frame.deep is not None
     assert (frame.deep.image == frame.image).all()
+
+
+# Transparency
+
+
+@pytest.mark.parametrize(("form", "deep"), [("yuva420p", False), ("yuva444p10le", True), ("bgra", False)])
+def test_what_is_hidden_under_transparency_stays_hidden(tmp_path: Path, form: str, deep: bool) -> None:
+    image = np.zeros((64, 96, 4), np.uint8)
+    image[:, :48] = (255, 0, 255, 0)  # magenta that nobody shall see
+    image[:, 48:] = (40, 160, 90, 255)
+    path = tmp_path / "in.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, form
+        picture = av.VideoFrame.from_ndarray(image, format="bgra")
+        container.mux(stream.encode(picture.reformat(format=form)))
+        container.mux(stream.encode(None))
+
+    with (
+        pytest.warns(SourceWarning, match="what is transparent is shown on black"),
+        open_source(path) as source,
+    ):
+        frame = next(source)
+
+    assert frame.image[:, :44].max() <= 2
+    assert np.abs(frame.image[:, 52:].astype(int) - (40, 160, 90)).max() <= 4
+    assert (frame.deep is not None) == deep
+
+
+def test_opaque_pictures_with_alpha_are_read_as_they_are_without_a_word(tmp_path: Path) -> None:
+    image = colorful()
+    path = clip(tmp_path / "in.mkv", image, pixel_format="bgra", codec="ffv1", options={})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with open_source(path) as source:
+            assert (next(source).image == image).all()
