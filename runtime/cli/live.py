@@ -80,6 +80,11 @@ def command(
     wanted = {"size": _size(size), "rate": rate}
     check_outputs(outputs, overwrite)
     pipeline = make_pipeline(**settings)
+    if on_lost == "passthrough" and pipeline.composite == "replace":
+        raise click.UsageError(
+            "--on-lost passthrough shows the camera's picture, and --composite replace promises never to: "
+            "choose --on-lost hold or no-signal"
+        )
 
     def open_again() -> Source:
         return open_source(source, **{k: v for k, v in wanted.items() if v is not None})  # type: ignore[arg-type]

@@ -43,6 +43,7 @@ _PNG_XMP: Final = b"XML:com.adobe.xmp"
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _EXTENSION: Final = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _LIMIT: Final = 16 << 20  # bytes of XMP that are read
+_PICTURES: Final = {".png", ".jpg", ".jpeg", ".webp"}
 _MOVIES: Final = {".mp4", ".m4v", ".mov"}
 _TAGGED: Final = {".mkv", ".webm"}
 
@@ -74,20 +75,26 @@ def write_source_type(path: Path, kind: str) -> bool:
         if suffix in _MOVIES:
             _write_movie(path, kind_uri)
             return True
-        writer = {
-            ".png": _png_with,
-            ".jpg": _jpeg_with,
-            ".jpeg": _jpeg_with,
-            ".webp": _webp_with,
-        }.get(suffix)
-        if writer is None:
+        if suffix not in _PICTURES:
             return suffix in _TAGGED
-        data = path.read_bytes()
-        write_whole(path, writer(data, stated(_find_xmp(data) or "", kind_uri).encode()))
+        write_whole(path, _stated_in(path.read_bytes(), suffix, kind_uri))
     except (OSError, _Damaged, struct.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise SinkError(f"{path}: cannot add metadata: {reason}; check space and permissions") from error
     return True
+
+
+def with_source_type(data: bytes, suffix: str, kind: str) -> bytes:
+    """A PNG, JPEG or WebP in memory, and the statement in it. Raises SinkError."""
+    try:
+        return _stated_in(data, suffix, VOCABULARY + SOURCE_TYPES[kind])
+    except (_Damaged, struct.error) as error:
+        raise SinkError(f"{suffix}: cannot add metadata: {error}") from error
+
+
+def _stated_in(data: bytes, suffix: str, uri: str) -> bytes:
+    writer = {".png": _png_with, ".webp": _webp_with}.get(suffix, _jpeg_with)
+    return writer(data, stated(_find_xmp(data) or "", uri).encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from ..errors import DoppelganError
 from ..host.files import NOT_JSON
+from ..mark.metadata import with_source_type
 from ..types import Image
 from .controls import Changes, Controls
 from .desk import Desk
@@ -26,6 +27,7 @@ from .frames import encode_jpeg, encode_png, fit_within
 from .live import Sockets
 from .metrics import metrics_text
 from .openapi import Operation, Problem, document
+from .studio import kind_of
 
 T = TypeVar("T")
 BUSY = 4  # pictures that wait for the gallery's thread; more are refused
@@ -363,6 +365,8 @@ class Api:
         if what not in pictures:
             raise HTTPException(422, f"what: expected after, before or both, got {what[:40]!r}")
         data = await run_in_threadpool(lambda: encode_png(np.hstack(pictures[what])))
+        if what != "before" and latest.faces:
+            data = with_source_type(data, ".png", kind_of(self._desk.controls))
         return _download(data, "image/png", "doppelgan.png")
 
     async def start_recording(self, request: Request) -> Response:
@@ -404,11 +408,15 @@ class Api:
 
     async def picture_after(self, request: Request) -> Response:
         desk, key = self._desk, request.path_params["id"]
-        return await self._picture(request, lambda: desk.gallery.edited(key, desk.bundle, desk.controls)[0])
+        kind = kind_of(desk.controls)
+        return await self._picture(
+            request, lambda: desk.gallery.edited(key, desk.bundle, desk.controls)[0], kind
+        )
 
     async def sheet(self, request: Request) -> Response:
         desk = self._desk
         data = await self._in_gallery(lambda: encode_png(desk.gallery.sheet(desk.bundle, desk.controls)))
+        data = with_source_type(data, ".png", kind_of(desk.controls))
         return _download(data, "image/png", "doppelgan-sheet.png")
 
     async def mix(self, request: Request) -> Response:
@@ -425,6 +433,7 @@ class Api:
                 )
             )
         )
+        data = with_source_type(data, ".png", "avatar")
         return _download(data, "image/png", "doppelgan-mix.png")
 
     async def enrollment(self, request: Request) -> Response:
@@ -458,15 +467,22 @@ class Api:
     async def describe(self, request: Request) -> Response:
         return _json(document(self.operations, _version()))
 
-    async def _picture(self, request: Request, make: Callable[[], Image]) -> Response:
+    async def _picture(
+        self,
+        request: Request,
+        make: Callable[[], Image],
+        kind: str | None = None,  # how it was made; None: by a camera
+    ) -> Response:
         """A JPEG of at most ``size`` px, or a PNG at full size to download."""
         size = request.query_params.get("size", "")
         if size and not (size.isascii() and size.isdigit() and 16 <= int(size) <= 8192):
             raise HTTPException(422, f"size: expected 16..8192 px, got {size[:20]!r}")
         if size:
             data = await self._in_gallery(lambda: encode_jpeg(fit_within(make(), int(size)), 88))
+            data = with_source_type(data, ".jpg", kind) if kind else data
             return Response(data, media_type="image/jpeg")
         data = await self._in_gallery(lambda: encode_png(make()))
+        data = with_source_type(data, ".png", kind) if kind else data
         return _download(data, "image/png", "doppelgan.png")
 
     async def _in_gallery(self, function: Callable[..., T], *arguments: Any) -> T:

@@ -25,7 +25,7 @@ from ..pictures.files import decode_picture
 from ..pictures.sheet import grid
 from ..types import Image
 from .controls import Controls, shown_mode
-from .studio import build_pipeline, marker_of
+from .studio import blended, build_pipeline, marker_of
 
 MOST_PICTURES: Final = 24
 MOST_PIXELS: Final = 50_000_000  # of one picture
@@ -95,10 +95,8 @@ class Gallery:
         pipeline = build_pipeline(self._own(live), controls, smoothing=False)
         picture = self.get(key)
         image = pipeline.process(picture.image)
-        if controls.blend < 1:
-            image = np.rint(
-                picture.image + controls.blend * (image.astype(np.float32) - picture.image)
-            ).astype(np.uint8)
+        if controls.blend < 1 and pipeline.composite != "replace":
+            image = blended(picture.image, image, controls.blend, pipeline)
         self._made = ((key, controls), image, len(pipeline.people))
         return image, len(pipeline.people)
 

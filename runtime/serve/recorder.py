@@ -24,9 +24,10 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from ..errors import SinkError
+from ..mark.metadata import write_source_type
 from ..sink.video import CODECS, LIMITED, bgr_to_yuv
 from ..source.color import BT709
-from .studio import Result, Studio
+from .studio import Result, Studio, kind_of
 
 TIME_BASE: Final = Fraction(1, 60000)
 QUEUE: Final = 8  # frames
@@ -42,6 +43,7 @@ class Recorder:
         self.folder = folder
         self._take: Recording | None = None
         self._leave: Callable[[], None] | None = None
+        self._studio: Studio | None = None
         self._lock = threading.Lock()
         self.failure: str | None = None
 
@@ -65,6 +67,7 @@ class Recorder:
             self.failure = None
             self._take = Recording(self._free_name())
             self._leave = studio.listen(self._take.offer)
+            self._studio = studio
             return self._take.path.name
 
     def sound(self, samples: memoryview, rate: int, time_ms: float) -> None:
@@ -82,6 +85,8 @@ class Recorder:
         leave()
         try:
             take.close()
+            if self._studio is not None and take.path.is_file():
+                write_source_type(take.path, kind_of(self._studio.controls))
         except SinkError as error:
             self.failure = str(error)
             raise

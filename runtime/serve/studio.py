@@ -178,6 +178,11 @@ class Studio:
             self._changed.notify_all()
             return True
 
+    @property
+    def controls(self) -> Controls:
+        """What is in effect."""
+        return self._controls
+
     def turn(self, bundle: Bundle, controls: Controls) -> None:
         """Use these from the next frame on; they must have been checked."""
         with self._changed:
@@ -239,8 +244,9 @@ class Studio:
         frame, strip = whole[:rows], whole[rows:] if job.strip else None
         with self._clock.stage("pipeline"):
             image = self._pipeline.process(frame, job.time_ms / 1e3)
-            if self._controls.blend < 1:
-                image = _blend(frame, image, self._controls.blend)
+            # A replaced frame shows nothing of the camera's, at no share.
+            if self._controls.blend < 1 and self._pipeline.composite != "replace":
+                image = blended(frame, image, self._controls.blend, self._pipeline)
         now_s = time.monotonic()
         faces = self._seen()
         if faces:
@@ -343,7 +349,21 @@ def build_pipeline(bundle: Bundle, controls: Controls, *, smoothing: bool = True
 def marker_of(controls: Controls) -> Marker:
     """Badge and watermark as the commands put them on."""
     badge = None if controls.badge == "off" else Badge(controls.badge)
-    return Marker("avatar" if controls.composite == "replace" else "edited", badge)
+    return Marker(kind_of(controls), badge)
+
+
+def kind_of(controls: Controls) -> str:
+    """What marks call a picture that is made so."""
+    return "avatar" if controls.composite == "replace" else "edited"
+
+
+def blended(before: Image, after: Image, share: float, pipeline: Pipeline) -> Image:
+    """``before`` and ``share`` of the way to ``after``, under a badge that is not blended away."""
+    image = np.array(_blend(before, after, share))
+    marker = pipeline.marker
+    if share > 0 and marker is not None and marker.latest and marker.badge is not None:
+        marker.badge.draw(image, marker.kind)
+    return image
 
 
 def _blend(before: Image, after: Image, share: float) -> Image:

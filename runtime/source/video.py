@@ -324,8 +324,9 @@ def _turn(side_data: _SideData) -> _Turn | None:
     matrix = struct.unpack("=9i", data[:36])
     a, b, c, d = (int(np.sign(v)) if abs(v) > 1 << 15 else 0 for v in (*matrix[0:2], *matrix[3:5]))
     turn = (a, b, c, d)
-    # A rotation by anything but quarter turns is left to the viewer's imagination.
-    return None if turn == _IDENTITY or abs(a * d - b * c) != 1 else turn
+    # Anything but quarter turns and mirror images is left to the viewer's imagination.
+    is_turn = (a and d and not b and not c) or (b and c and not a and not d)
+    return turn if is_turn and turn != _IDENTITY else None
 
 
 def _upright(image: Any, turn: _Turn) -> Any:
