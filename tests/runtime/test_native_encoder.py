@@ -276,6 +276,39 @@ def test_maps_that_two_convolutions_read_differently() -> None:
     np.testing.assert_array_equal(codes([0, 1, 2]), np.concatenate([codes([k]) for k in range(3)]))
 
 
+@pytest.mark.parametrize("side", [16, 96], ids=["divided by channels", "divided by rows"])
+def test_a_convolution_waits_for_the_sum_and_the_map_that_it_reads(side: int) -> None:
+    """Convolutions of equal shape are computed side by side, but not with what they read."""
+    encoder, rng = native.encoder(), np.random.default_rng(4)
+    assert encoder is not None
+
+    def draw(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    stem = {"kind": "conv", "source": -1, "target": 0, "side": 1, "stride": 1, "weight": draw(32 * 3)}
+    stem |= {"bias": draw(32), "slope": np.ones(32, np.float32)}
+    wide = stem | {"source": 0, "side": 3}
+    first, second, third = (wide | {"target": k, "weight": draw(32 * 32 * 9)} for k in (1, 2, 3))
+    chain = [stem, first, second | {"other": 1}, third | {"source": 2}]
+    rows = [{"source": 3, "base": -1, "weight": draw(2 * 32), "bias": draw(2)}]
+    maps = [(side, 32)] * 4
+    together = encoder(3, side, 2, maps, chain, rows)
+    # With other strides and kernels between them, none is grouped with another.
+    apart = {"kind": "conv", "source": -1, "target": 0, "side": 1, "stride": 1}
+    apart |= {"weight": draw(8 * 3), "bias": draw(8), "slope": np.ones(8, np.float32)}
+    alone = [stem]
+    for k, step in enumerate(chain[1:]):
+        alone += [apart | {"target": 4 + k}, step]
+    alone_maps = [(side, 32)] * 4 + [(side, 8)] * 3
+    reference = encoder(3, side, 2, alone_maps, alone, rows)
+    for run in range(60):
+        crop = draw(3, side, side)
+        want, got = np.empty((1, 2), np.float32), np.empty((1, 2), np.float32)
+        reference.run(crop, want, 1)
+        together.run(crop, got, 2 + run % 3)
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3 * np.abs(want).max())
+
+
 def test_arrays_of_the_wrong_size_never_reach_the_kernels() -> None:
     encoder = native.encoder()
     assert encoder is not None

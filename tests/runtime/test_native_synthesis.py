@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from doppelgan.runtime.errors import BackendError
 from onnx import helper, numpy_helper
 
 from ..export import seeds
+from .kernels import run_python
 
 TOLERANCE = 1e-5  # relative L2: other order of sums, and Winograd's
 ROUNDED = 8e-3  # the same in 16-bit integers, and maps in halves: 3e-3 is usual here
@@ -70,7 +72,9 @@ def difference(
     for seed in (1, 2, 1):
         codes = np.random.default_rng(seed).normal(scale=spread, size=ours.inputs[0].shape)
         codes = codes.astype(np.float32)
-        got, want = ours.run({"codes": codes})["image"], reference.run({"codes": codes})["image"]
+        got, want = (
+            session.run({"codes": codes})["image"].astype(np.float64) for session in (ours, reference)
+        )
         worst = max(worst, float(np.linalg.norm(got - want) / np.linalg.norm(want)))
     return worst
 
@@ -95,13 +99,13 @@ def test_integers_keep_their_accuracy_at_any_size_of_code(
 
 
 def test_sums_of_integers_cannot_overflow(opened: Callable[..., Session]) -> None:
-    """All weights of one sign and one size, all pixels alike: the largest sums there can be."""
+    """All weights, styles and pixels alike: the largest sums that there can be, at the bound itself."""
     state = seeds.rosinality(CHANNELS["wide"])
     for key, value in state.items():
-        if key.endswith("conv.weight") and value.shape[-1] == 3:
-            state[key] = torch.ones_like(value)
-        elif key.startswith("noises") or key.endswith("noise.weight"):
+        if key.endswith(("conv.modulation.weight", "activate.bias")) or "noise" in key:
             state[key] = torch.zeros_like(value)
+        elif key.endswith("conv.modulation.bias") or (key.endswith("conv.weight") and value.shape[-1] == 3):
+            state[key] = torch.ones_like(value)
     state["input.input"] = torch.ones_like(state["input.input"])
     assert difference(exported(state), opened, precision="int16") < ROUNDED
 
@@ -255,3 +259,26 @@ def test_arrays_of_the_wrong_size_never_reach_the_kernels() -> None:
         synthesis(4, 1, np.ones(128, np.float32), [layer | {"row": 1}], [layer])
     with pytest.raises(ValueError, match="two convolutions for every RGB layer"):
         synthesis(4, 1, np.ones(128, np.float32), [layer, layer], [layer])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits its memory as Linux does")
+def test_a_network_runs_on_the_threads_that_it_gets(tmp_path: Path) -> None:
+    """Threads that the system refuses are not waited for: their stacks do not fit the memory that is left."""
+    code = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from doppelgan.runtime.backends import open_session
+session = open_session(Path(sys.argv[1]), backend="native", threads=4)
+codes = np.random.default_rng(0).normal(size=session.inputs[0].shape).astype(np.float32)
+expected = session.with_threads(1).run({"codes": codes})["image"]
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+room = 6 << 20
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + room,) * 2)
+for threads in (4, 2, 16):
+    np.testing.assert_array_equal(session.with_threads(threads).run({"codes": codes})["image"], expected)
+print("done")
+"""
+    path = tmp_path / "synthesis.onnx"
+    path.write_bytes(exported(seeds.rosinality()))
+    assert run_python(code.replace("sys.argv[1]", repr(str(path)))).stdout.strip() == "done"
