@@ -1,7 +1,8 @@
 """Frame to edited frame at 1280x720: as compiled, against float32 ONNX Runtime with NumPy pixel kernels.
 
     doppelgan compile demo
-    python -m benchmarks.live_pipeline [--bundle demo] [--input clip.mp4] [--frames 200] [--output page.md]
+    python -m benchmarks.live_pipeline [--bundle demo] [--input clip.mp4] [--frames 200] [--edit beard=1]
+                                       [--composite difference] [--output page.md]
 
 Both pipelines see the same frames, in turns; the speed-up is the median over frames of the ratio. What
 everything outside the networks takes, what the stages take, and how the rate grows with the threads per
@@ -12,9 +13,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import numpy as np
 from doppelgan.runtime import native
 from doppelgan.runtime.backends import Session
 from doppelgan.runtime.bundle import Bundle, open_bundle
+from doppelgan.runtime.edit import parse_edits
 from doppelgan.runtime.host.machine import this_machine
 from doppelgan.runtime.measure.bench import FRAME_SIZE, Spread, own_clip, read_frames
 from doppelgan.runtime.pipeline import Pipeline
@@ -50,14 +53,18 @@ class Watched:
         self._session, self._spent = session, spent
 
     def run(self, *arguments: Any, **options: Any) -> Any:
-        start = time.perf_counter()
-        try:
-            return self._session.run(*arguments, **options)
-        finally:
-            self._spent.append(time.perf_counter() - start)
+        return self._timed(self._session.run, *arguments, **options)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
+        value = getattr(self._session, name)
+        return partial(self._timed, value) if name == "run_together" else value
+
+    def _timed(self, run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return run(*arguments, **options)
+        finally:
+            self._spent.append(time.perf_counter() - start)
 
 
 def watched(bundle: Bundle, spent: list[float]) -> Bundle:
@@ -74,17 +81,20 @@ def main() -> None:
     parser.add_argument("--bundle", default="demo")
     parser.add_argument("--input", default="")
     parser.add_argument("--frames", type=int, default=200)
-    parser.add_argument("--composite", default="face")
+    parser.add_argument("--composite", default="difference")
+    parser.add_argument("--edit", action="append", default=[], metavar="NAME=STRENGTH")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    edits = parse_edits(options.edit or ["beard=1"])
     source = options.input or own_clip(options.bundle)
     if source is None:
         parser.error("the bundle has no clip: pass --input")
     frames = read_frames(source, 120)
     spent: list[float] = []
-    ours = Pipeline(watched(open_bundle(options.bundle), spent), composite=options.composite)
+    chosen: dict[str, Any] = {"composite": options.composite, "edits": edits}
+    ours = Pipeline(watched(open_bundle(options.bundle), spent), **chosen)
     other = open_bundle(options.bundle, backend="onnxruntime")
-    plain = Pipeline(watched(other, spent), composite=options.composite)
+    plain = Pipeline(watched(other, spent), **chosen)
     sides = {
         "as compiled, native kernels": (ours, False),
         "float32 ONNX Runtime, NumPy kernels": (plain, True),
@@ -126,19 +136,20 @@ def main() -> None:
     for label, (pipeline, _) in sides.items():
         stages = replace(pipeline.clock.report(), interval=None, frames_per_s=None)
         lines += [f"Stages, {label}:", "", stages.table(), ""]
-    lines += growth(options.bundle, options.composite, frames)
+    lines += growth(options.bundle, chosen, frames)
     width, height = FRAME_SIZE
     command = f"python -m benchmarks.live_pipeline --bundle {options.bundle} --frames {options.frames}"
     command += f" --composite {options.composite}"
+    command += "".join(f" --edit {name}={strength:g}" for name, strength in edits.items())
     publish("\n".join([header(f"{width}x{height} frame to edited frame", command), *lines]), options.output)
 
 
-def growth(bundle: str, composite: str, frames: list[np.ndarray]) -> list[str]:
+def growth(bundle: str, chosen: Mapping[str, Any], frames: list[np.ndarray]) -> list[str]:
     """Frames/s for every number of threads per network, as compiled otherwise."""
     lines = ["| threads per network | median ms | frames/s |", "|--:|--:|--:|"]
     for threads in range(1, this_machine().cores + 1):
         with open_bundle(bundle, threads=threads) as opened:
-            pipeline = Pipeline(opened, composite=composite)
+            pipeline = Pipeline(opened, **chosen)
             series = []
             for turn in range(WARM_UP + 60):
                 start = time.perf_counter()

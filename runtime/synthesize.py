@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
@@ -18,7 +19,8 @@ class Synthesizer:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._generator = session if isinstance(session, GeneratorSession) else None
+        # Asked by name: sessions may be wrapped, e.g. to time them.
+        self._generator = cast(GeneratorSession, session) if hasattr(session, "run_together") else None
         self._image = np.empty(session.outputs[0].shape, np.float32)
         self._buffers: dict[int, list[Floats]] = {}  # by the side of their pictures
 
