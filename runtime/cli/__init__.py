@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import io
 import os
 import signal
 import sys
@@ -81,6 +82,9 @@ def group() -> None:
 def main() -> None:
     """Entry point of the installed command."""
     _hold_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may hold bytes that are no letters
+            stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         code: int | None = group.main(prog_name="doppelgan", standalone_mode=False)

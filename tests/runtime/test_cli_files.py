@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -361,6 +362,15 @@ def test_closed_streams_stop_nothing(tmp_path: Path, closed: str) -> None:
     assert "Traceback" not in done.stderr
     assert cv2.imread(str(tmp_path / "out.png")).shape == (20, 30, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_names_that_cannot_be_printed_are_files_too(tmp_path: Path, encoding: str) -> None:
+    photo(tmp_path / "in.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/gr\xfc\xdfe \xe6\x96\x87.png"))
+    done = shell(f"PYTHONIOENCODING={encoding} $D image *.png missing.png -o out", cwd=tmp_path)
+    assert "Traceback" not in done.stderr
+    assert (done.returncode, len(list((tmp_path / "out").iterdir()))) == (2, 1), "one is missing"
+    assert "out/gr" in done.stdout
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
