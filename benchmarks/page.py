@@ -268,13 +268,45 @@ def soak(page: Page, folder: Path, minutes: float) -> None:
     )
 
 
+def screenshots(page: Page, folder: Path) -> None:
+    """docs/page.jpg and docs/page-phone.jpg as this machine shows them now."""
+    import io
+
+    from PIL import Image
+
+    def take(name: str) -> None:
+        picture = Image.open(io.BytesIO(page.driver.get_screenshot_as_png())).convert("RGB")
+        picture.save(Path("docs") / name, quality=88)
+        print(f"docs/{name}: {(Path('docs') / name).stat().st_size / 1e3:.0f} kB")
+
+    turn = "await (await import('/static/api.js')).call('PATCH', '/api/state', %s);"
+    with server(folder) as desk:
+        page.open(desk.port)  # type: ignore[attr-defined]
+        page.run_async(turn % '{"edits": {"age": 0.6, "smile": 0.8, "glasses": 0.9}}')
+        page.run_async("await (await import('/static/api.js')).call('PUT', '/api/presets/Grandma', {});")
+        page.run("document.getElementById('compare').click()")
+        time.sleep(20)
+        page.run("document.getElementById('camera').options[0].text = 'Camera'")  # not this program's file
+        take("page.jpg")
+        page.run("document.getElementById('compare').click(); document.getElementById('theme').click()")
+        page.run_async(
+            turn % '{"style": "toon", "composite": "head", "edits": {"glasses": 0.9, "grey": 0.8}}'
+        )
+        size = {"width": 390, "height": 844, "deviceScaleFactor": 1.5, "mobile": True}
+        page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        time.sleep(15)
+        take("page-phone.jpg")
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.driver.get("about:blank")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=8, help="of every way in a round")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--only", choices=["ways", "troubles", "soak"], help="one part alone")
+    parser.add_argument("--only", choices=["ways", "troubles", "soak", "screenshots"], help="one part alone")
     parser.add_argument("--soak", type=float, default=0, help="minutes")
     chosen = parser.parse_args()
     machine = platform.processor() or platform.machine()
@@ -291,6 +323,8 @@ def main() -> None:
                     page.driver.get("about:blank")
             if chosen.only in (None, "troubles"):
                 troubles(page, folder)
+            if chosen.only == "screenshots":
+                screenshots(page, folder)
             if chosen.soak or chosen.only == "soak":
                 soak(page, folder, chosen.soak or 5)
         finally:

@@ -44,3 +44,6 @@ def command(output: Path, source: str | None, frames: int | None, bundle: str, o
     console.print(made.latency_text)
     for what, path in made.files.items():
         console.print(f"{what:>10}  {path}")
+    console.print(
+        "Live, with sliders, in your browser: doppelgan serve (pip install 'doppelgan[serve]')", markup=False
+    )

@@ -40,7 +40,18 @@ class Badge:
         kind: str,  # "edited", "avatar" ...: written behind "AI"
     ) -> None:
         """Draw it; where the frame is too small for the letters, as large as goes in."""
-        height, width = frame.shape[:2]
+        x, y, sign, cover = self._placed(frame.shape, kind)
+        rows, columns = cover.shape[:2]
+        area = frame[y : y + rows, x : x + columns]
+        area[:] = (sign + area * cover + np.float32(0.5)).astype(np.uint8)
+
+    def box(self, shape: tuple[int, ...], kind: str) -> tuple[int, int, int, int]:
+        """x, y, width, height in px of the badge on a frame of this shape."""
+        x, y, _, cover = self._placed(shape, kind)
+        return x, y, cover.shape[1], cover.shape[0]
+
+    def _placed(self, shape: tuple[int, ...], kind: str) -> tuple[int, int, Floats, Floats]:
+        height, width = shape[:2]
         side = max(LEAST_PX, round(self.size * min(height, width)))
         sign, cover = _sign(f"AI {kind}", side)
         rows, columns = cover.shape[:2]
@@ -52,8 +63,7 @@ class Badge:
         margin = min(round(_MARGIN * rows), width - columns, height - rows)
         x = margin if self.corner.endswith("left") else width - columns - margin
         y = margin if self.corner.startswith("top") else height - rows - margin
-        area = frame[y : y + rows, x : x + columns]
-        area[:] = (sign + area * cover + np.float32(0.5)).astype(np.uint8)
+        return x, y, sign, cover
 
 
 @lru_cache(maxsize=16)

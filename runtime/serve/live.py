@@ -235,6 +235,7 @@ class Socket:
         meta = {
             "state": result.state,
             "face_state": result.face_state,
+            "badge": result.badge,
             "faces": [face.to_dict() for face in result.faces] if want.mesh else len(result.faces),
         }
         self.sent += 1

@@ -77,6 +77,7 @@ class Result:
         before_jpeg: bytes | None = None,  # with its strip
         faces: list[FaceView] | None = None,
         face_state: str = "lost",  # "live", "stale" or "lost"
+        badge: tuple[int, int, int, int] | None = None,  # x, y, width, height of the one drawn into it
     ) -> None:
         self.image = image
         self.number = number
@@ -85,6 +86,7 @@ class Result:
         self.strip = strip
         self.faces = faces or []
         self.face_state = face_state
+        self.badge = badge
         self.before = before
         self.finished_s = time.monotonic()
         self._before_jpeg = before_jpeg
@@ -266,6 +268,7 @@ class Studio:
                 before_jpeg=job.jpeg,
                 faces=faces or (self._faces if stale else []),
                 face_state="live" if faces else "stale" if stale else "lost",
+                badge=badge_box(image, self._pipeline),
             )
         )
         self._clock.record("send", time.monotonic() - now_s)
@@ -364,6 +367,14 @@ def blended(before: Image, after: Image, share: float, pipeline: Pipeline) -> Im
     if share > 0 and marker is not None and marker.latest and marker.badge is not None:
         marker.badge.draw(image, marker.kind)
     return image
+
+
+def badge_box(image: Image, pipeline: Pipeline) -> tuple[int, int, int, int] | None:
+    """Where the badge is that was drawn into the latest frame: a page turns its letters back in a mirror."""
+    marker = pipeline.marker
+    if marker is None or marker.badge is None or not marker.latest or not pipeline.people:
+        return None
+    return marker.badge.box(image.shape, marker.kind)
 
 
 def _blend(before: Image, after: Image, share: float) -> Image:

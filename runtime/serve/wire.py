@@ -14,8 +14,8 @@ The strip is a row of black and white cells with the frame's number. It takes no
 back below the result, so that the page can tell how old the picture is that it has just shown.
 
 Server to page, binary: the same head (kind 1; codec 0 or 3), but the last u16 is the length of the JSON after
-it: {"state", "faces", "parts"}, where ``parts`` are the sizes of what follows: picture, before (JPEG, if
-wanted), mesh (u16 x, y in 1/16 px for 468 points a face, if wanted).
+it: {"state", "faces", "badge", "parts"}, where ``parts`` are the sizes of what follows: picture, before
+(JPEG, if wanted), mesh (u16 x, y in 1/16 px for 468 points a face, if wanted).
 
 Text messages are JSON objects with a ``type``:
 

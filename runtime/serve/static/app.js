@@ -115,6 +115,7 @@ live.addEventListener("error", ({ detail }) => detail.text && note(detail.text, 
 live.addEventListener("way", ({ detail }) => { $("way").title = `${t(`way.${detail.up}`)} / ${t(`way.${detail.down}`)}`; });
 live.addEventListener("shown", ({ detail }) => {
   meter.shown(detail);
+  $("stage").classList.toggle("lost", detail.state === "lost");
   const aspect = (detail.width / detail.height).toFixed(4);
   if ($("picture").dataset.aspect !== aspect) {
     $("picture").dataset.aspect = aspect;
@@ -191,6 +192,7 @@ function mirror(on) {
   $("stage").classList.toggle("mirrored", on);
   $("mirror").setAttribute("aria-pressed", String(on));
   memory.set("mirror", on ? "1" : "");
+  live.mirror(on);
 }
 $("mirror").onclick = () => mirror(!$("stage").classList.contains("mirrored"));
 mirror(memory.get("mirror", "1") === "1");

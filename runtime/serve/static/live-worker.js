@@ -8,6 +8,7 @@ const RETRY_MS = [100, 250, 500, 1000];
 const ACK_LATE_MS = 1500;
 const PROBES = 3; // small frames first: an address of this machine may be a tunnel to another
 const PROBE_MS = 80;
+const STUBBORN_MS = 30000;
 const LATE_MS = 300; // of a transfer, from which on the line is too thin for what is sent
 const CODEC = "avc1.42E01F"; // H.264 baseline
 // What to send when the line is thin: bits/s of H.264; quality and scale of JPEG.
@@ -37,6 +38,8 @@ let after = null, before = null, decoder = null, decoderReady = false;
 const waiting = new Map(); // number -> head, in the H.264 decoder
 let lastAge = null, drawn = 0;
 const transfers = [], ages = [];
+let trial = null; // what was sent before a step down, and how long that took
+let stubbornUntil = 0; // smaller pictures did not arrive sooner: it is the processor that is busy
 let calmSince = 0, patience = 6000;
 
 onmessage = ({ data }) => handlers[data.type]?.(data);
@@ -83,6 +86,7 @@ const handlers = {
     pumpResults(rtc);
     sayWant();
   },
+  mirror(data) { mirrored = data.on; },
   noRtc() { stopRtc(); sayWant(); if (hasCamera) say({ type: "camera" }); },
   seen({ number: low, time }) { // somebody else showed a frame of ours: its age counts, too
     const began = captured.get(low);
@@ -170,13 +174,21 @@ function arrived(transfer, size) {
 
 /** The line carried `size` bytes in `transfer` ms: take what needs less than two thirds of that. */
 function becomeThin(transfer, size) {
+  if (clock() < stubbornUntil) return;
   const bits = (size * 8000) / transfer, before = rung;
   const fits = RUNGS.findIndex(({ bitrate }) => bitrate < bits * 0.66);
+  const tried = { transfer: median(transfers), rung, thin };
   if (loopback && !thin) thin = true;
   else if (encoderWorks || rung === RUNGS.length - 1) { if (fits === before || fits === -1 && before === RUNGS.length - 1) return; }
   rung = encoderWorks ? (fits === -1 ? RUNGS.length - 1 : fits) : Math.min(before + 1, RUNGS.length - 1);
-  transfers.length = ages.length = 0;
   patience = Math.min(patience * 1.5, 60000);
+  restart(tried);
+}
+
+/** Send the other way from now on. */
+function restart(tried = null) {
+  trial = tried;
+  transfers.length = ages.length = 0;
   calmSince = 0;
   needKey = true;
   sayWant();
@@ -428,6 +440,7 @@ async function show(head, picture) {
     if (old.length) past = await decodeJpeg(old);
     const read = head.strip ? await readNumber(picture, width, rows) : null;
     draw(after, picture, width, rows);
+    if (mirrored && head.meta.badge) turnBack(picture, head.meta.badge);
     if (past) {
       const w = past.displayWidth ?? past.width;
       draw(before, past, w, Math.round((rows * w) / width));
@@ -444,6 +457,14 @@ async function show(head, picture) {
     picture.close();
     past?.close();
   }
+}
+
+let mirrored = false;
+/** Letters that the page's mirror would turn around are turned around before. */
+function turnBack(picture, [x, y, width, height]) {
+  after.setTransform(-1, 0, 0, 1, 2 * x + width, 0);
+  after.drawImage(picture, x, y, width, height, x, y, width, height);
+  after.setTransform(1, 0, 0, 1, 0, 0);
 }
 
 let shownNext = null, frameAsked = 0;
@@ -491,10 +512,23 @@ function adapt() {
   if (flying && clock() - flying.at > ACK_LATE_MS) trySend();
   if (way !== "auto" || !seat || transfers.length < 4) return;
   const transfer = median(transfers), age = median(ages);
+  if (trial) {
+    if (transfers.length < 6) return;
+    if (transfer > 0.75 * trial.transfer) {
+      ({ rung, thin } = trial);
+      stubbornUntil = clock() + STUBBORN_MS;
+      restart();
+      return;
+    }
+    trial = null;
+  }
+  const before = { transfer, rung, thin };
   if (transfer > 120 || (age > 700 && transfer > 30)) {
-    if (rung === RUNGS.length - 1) return;
+    if (rung === RUNGS.length - 1 || clock() < stubbornUntil) return;
     if (loopback && !thin) thin = true; else rung++;
     patience = Math.min(patience * 1.5, 60000);
+    restart(before);
+    return;
   } else if (transfer < 40 && age < 350 && (rung || thin)) {
     calmSince ||= clock();
     if (clock() - calmSince < patience) return;
@@ -504,8 +538,5 @@ function adapt() {
     calmSince = 0;
     return;
   }
-  calmSince = 0;
-  transfers.length = ages.length = 0;
-  needKey = true;
-  sayWant();
+  restart();
 }

@@ -42,6 +42,7 @@ export class Live extends EventTarget {
     }
   }
 
+  mirror(on) { this.#worker.postMessage({ type: "mirror", on }); }
   /** Tell of a frame of this camera that came back another way: the low bits of its strip, and when. */
   seen(number, time) { this.#worker.postMessage({ type: "seen", number, time }); }
 

@@ -70,13 +70,13 @@ export class Meter {
     const plot = this.#plot, top = Math.max(200, ...this.#samples.map(([, age]) => age)) * 1.05;
     plot.clearRect(0, 0, width, height);
     plot.font = `${10 * devicePixelRatio}px system-ui, sans-serif`;
-    const step = top > 2000 ? 1000 : top > 600 ? 250 : 100;
+    const step = top > 2000 ? 1000 : top > 900 ? 500 : top > 300 ? 200 : 100;
     for (let ms = step; ms < top; ms += step) {
       const y = height - (ms / top) * height;
       plot.fillStyle = style.getPropertyValue("--line");
       plot.fillRect(0, Math.round(y), width, 1);
       plot.fillStyle = style.getPropertyValue("--soft");
-      plot.fillText(`${ms}`, 2, y - 2);
+      if (y > 12 * devicePixelRatio) plot.fillText(`${ms}`, 2, y - 2);
     }
     plot.fillStyle = style.getPropertyValue("--accent");
     const size = Math.max(1.6, 1.3 * devicePixelRatio);
