@@ -44,6 +44,14 @@ def command(name: str | None, as_json: bool) -> None:
         f"W+ [{manifest.n_styles}, {manifest.w_dim}], picture {manifest.image_size} px, "
         f"crop {manifest.crop_size} px, styles: {', '.join(manifest.generators)}"
     )
+    if manifest.enrollment is not None:
+        one = manifest.enrollment
+        frames = "one picture" if one.frames == 1 else f"{one.frames} frames"
+        console.print(
+            f"one person, enrolled into {escape(one.base)} from {frames} on {one.date}: {one.steps} steps, "
+            f"{one.psnr_db[0]:.1f} to {one.psnr_db[1]:.1f} dB, {one.motion} motion; "
+            f"consent: {escape(one.consent or 'not stated')}"
+        )
     console.print(_networks(folder, manifest))
     if manifest.directions:
         console.print(_directions(manifest))
