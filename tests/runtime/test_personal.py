@@ -50,7 +50,7 @@ def test_a_difference_is_added_again(tiny_bundle: Path, small: int, monkeypatch:
     assert {array.dtype.name for array in arrays.values()} == ({"float16"} if small else {"int8", "float32"})
     again = with_difference(base, arrays)
     weights = [parse_graph(data, "").constants["weight"] for data in (base, tuned, again)]
-    assert np.abs(weights[2] - weights[1]).max() < 0.01 * np.abs(weights[1] - weights[0]).max()
+    assert np.abs(weights[2] - weights[1]).max() < 0.04 * np.abs(weights[1] - weights[0]).max()
     assert difference(base, base) == {}
 
 
