@@ -23,6 +23,7 @@ from .frames import encode_png
 
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 NEEDS: Final = ("doppelgan.runtime.cli.enroll", "torch", "onnx")  # what enrollment is made of
+COMMAND: tuple[str, ...] = (sys.executable, "-m", "doppelgan.runtime.cli")
 STOP_S: Final = 30.0  # from asking it to keep the best so far to ending it
 _CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -62,15 +63,7 @@ class Enrollment:
             folder = Path(tempfile.mkdtemp(prefix="doppelgan-enroll-"))
             picture = folder / "picture.png"
             picture.write_bytes(encode_png(image))
-            command = [
-                sys.executable,
-                "-m",
-                "doppelgan.runtime.cli",
-                "enroll",
-                str(picture),
-                "-o",
-                str(target),
-            ]
+            command = [*COMMAND, "enroll", str(picture), "-o", str(target)]
             command += ["-b", base, "--consent", "confirmed in the page"]
             self._name, self._line, self._failure, self._done = name, "", None, False
             self._process = subprocess.Popen(

@@ -132,10 +132,12 @@ def test_before_tracker_and_snapshot_by_keys(plain: Served, page: Any) -> None:
     assert not line.is_displayed()
 
 
-@pytest.mark.parametrize("way", ["h264", "jpeg"])
+@pytest.mark.parametrize("way", ["h264", "jpeg", "webrtc"])
 def test_the_other_ways_carry_the_strip_too(plain: Served, page: Any, way: str) -> None:
+    if way == "webrtc":
+        pytest.importorskip("aiortc", reason="the extra webrtc is not installed")
     page.execute_script("doppelgan.live.setWay(arguments[0])", way)
-    title = {"h264": "H.264 / H.264", "jpeg": "JPEG / JPEG"}[way]
+    title = {"h264": "H.264 / H.264", "jpeg": "JPEG / JPEG", "webrtc": "WebRTC / WebRTC"}[way]
     wait(lambda: page.find_element("id", "way").get_attribute("title") == title, "the other way")
     time.sleep(0.3)
     before = page.execute_script("return performance.now()")
