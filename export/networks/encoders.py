@@ -23,6 +23,7 @@ from ..checkpoints.tensors import TensorTable
 
 CROP_SIZE = 256
 BN_EPS = 1e-5
+NO_EPS = 1e-12  # lost in 1 + NO_EPS, but positive: PyTorch 2.11 refuses zero
 HEAD_SLOPE = 0.01  # of the leaky ReLU in the heads
 
 # Units of the four stages. The first unit of each has stride 2, except ResNet's very first.
@@ -200,7 +201,7 @@ class _IrSeUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # One operator instead of two: engines run it in one pass.
-        y: Tensor = F.batch_norm(x, self.zeros, self.ones, self.scale, self.shift, eps=0.0)
+        y: Tensor = F.batch_norm(x, self.zeros, self.ones, self.scale, self.shift, eps=NO_EPS)
         y = self.conv2(self.conv1(y))
         gate = torch.sigmoid(self.fc2(F.relu(self.fc1(y.mean(dim=(2, 3), keepdim=True)))))
         if self.shortcut is not None:
