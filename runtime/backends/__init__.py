@@ -16,6 +16,7 @@ __all__ = ["BACKENDS", "GeneratorSession", "Session", "TensorSpec", "installed",
 # Backend name -> module beside this file; each module has ``open(path, threads, **options)``.
 BACKENDS: dict[str, str] = {
     "onnxruntime": "onnxruntime",
+    "cuda": "onnxruntime_cuda",
     "native": "native",
     "openvino": "openvino",
     "tensorrt": "tensorrt",
@@ -44,6 +45,10 @@ def installed(backend: str) -> bool:
         return available()
     if backend in _REGISTERED:
         return True
+    if backend == "cuda":
+        from .onnxruntime_cuda import why_not
+
+        return not why_not()
     return backend in BACKENDS and find_spec(backend) is not None
 
 

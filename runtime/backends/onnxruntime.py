@@ -32,8 +32,8 @@ class OnnxRuntimeSession:
     def __init__(self, path: Path, session: ort.InferenceSession) -> None:
         self._name = path.name
         self._session: ort.InferenceSession | None = session
-        self.inputs = tuple(map(_spec, session.get_inputs()))
-        self.outputs = tuple(map(_spec, session.get_outputs()))
+        self.inputs = tuple(map(spec_of, session.get_inputs()))
+        self.outputs = tuple(map(spec_of, session.get_outputs()))
         provider = session.get_providers()[0].removesuffix("ExecutionProvider")
         self.backend = f"onnxruntime {provider}"
         self._output_names = [spec.name for spec in self.outputs]
@@ -97,7 +97,7 @@ def open(  # noqa: A001 - the backends' common verb
     return OnnxRuntimeSession(path, session)
 
 
-def _spec(node: Any) -> TensorSpec:
+def spec_of(node: Any) -> TensorSpec:
     if node.type not in _DTYPES or not all(isinstance(size, int) for size in node.shape):
         raise BackendError(
             f"{node.name}: expected a fixed shape and a numeric type, got {node.type} {node.shape}; "

@@ -37,7 +37,9 @@ from ..edit.editor import parse_edits
     show_default=True,
     help="Runs that do not count.",
 )
-@click.option("--backend", help="native, onnxruntime, openvino, tensorrt; default: as compiled, else native.")
+@click.option(
+    "--backend", help="native, onnxruntime, cuda, openvino, tensorrt; default: as compiled, else native."
+)
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads per network.")
 @click.option("--style", default="photo", show_default=True, help="Generator: photo, toon ...")
 @click.option(

@@ -74,15 +74,26 @@ def _compiled() -> list[Row]:
 def _backends() -> list[Row]:
     import onnxruntime
 
+    from ..backends import onnxruntime_cuda
+
     providers = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
     tensorrt = _has("tensorrt") or _has("tensorrt_rtx")
     own = installed("native")
     return [
-        ("ONNX Runtime", True, f"{onnxruntime.__version__}: {', '.join(providers)}"),
+        ("ONNX Runtime", True, f"{onnxruntime_cuda.package()}: {', '.join(providers)}{_two_of_one_name()}"),
+        ("ONNX Runtime on the GPU", *onnxruntime_cuda.really_runs()),
         ("native synthesis and encoders", own, "" if own else "needs a C++17 compiler, and AVX2 or aarch64"),
         ("OpenVINO", _has("openvino"), _version("openvino") or 'pip install "doppelgan[openvino]"'),
         ("TensorRT", tensorrt, "importable" if tensorrt else "JetPack brings it; docs/jetson.md"),
     ]
+
+
+def _two_of_one_name() -> str:
+    """onnxruntime and onnxruntime-gpu unpack into the same folder: the later one wins, in parts."""
+    both = [name for name in ("onnxruntime", "onnxruntime-gpu") if _version(name)]
+    if len(both) < 2:
+        return ""
+    return "; both packages are installed and overwrite each other: uninstall both, then install one"
 
 
 def _devices() -> list[Row]:

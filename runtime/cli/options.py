@@ -129,7 +129,7 @@ _OPTIONS = (
         help="Its certificate chain (PEM).",
     ),
     click.option(
-        "--backend", help="native, onnxruntime, openvino, tensorrt; default: as compiled, else native."
+        "--backend", help="native, onnxruntime, cuda, openvino, tensorrt; default: as compiled, else native."
     ),
     click.option("--threads", type=THREADS, help="Threads per network; trackers keep to one."),
 )

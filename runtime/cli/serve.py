@@ -68,7 +68,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option(
     "--name", "names", multiple=True, help="Host name that the page is reached by; repeat for several."
 )
-@click.option("--backend", help="native, onnxruntime, openvino, tensorrt; default: as compiled, else native.")
+@click.option(
+    "--backend", help="native, onnxruntime, cuda, openvino, tensorrt; default: as compiled, else native."
+)
 @click.option("--threads", type=click.IntRange(1), help="Threads per network; trackers keep to one.")
 def command(
     bundle: str,
