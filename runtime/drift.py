@@ -42,6 +42,7 @@ class Bound:
 
 BOUNDS = {
     "float32": Bound(psnr_db=60.0, relative_l2=1e-3),
+    "tf32": Bound(psnr_db=35.0, relative_l2=1e-2),
     "float16": Bound(psnr_db=35.0, relative_l2=1e-2),
     "bfloat16": Bound(psnr_db=35.0, relative_l2=1e-2),
     "int16": Bound(psnr_db=35.0, relative_l2=1e-2),

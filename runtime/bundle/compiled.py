@@ -42,7 +42,7 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """How to run one network."""
 
     backend: str
-    precision: str  # "float32", "int16", "bfloat16", "float16", "int8"
+    precision: str  # "float32", "int16", "bfloat16", "tf32", "float16", "int8"
     threads: int
     file: str = ""  # variant beside the record; empty: the bundle's own
     sha256: str = ""  # of ``file``

@@ -37,8 +37,9 @@ WORTH = 0.05  # a cheaper precision, or one more engine, must be faster by this 
 AT_HAND = ("onnxruntime", "native")  # engines of the base install: ONNX Runtime runs what nothing else does
 PAUSE_S = 0.005  # between runs: idle workers of one engine must not slow the next
 CALIBRATION = 16
-BACKENDS = ("onnxruntime", "native", "openvino")
-PRECISIONS = ("float32", "int16", "bfloat16", "int8")  # float16 only on demand: no CPU here computes in it
+BACKENDS = ("onnxruntime", "native", "openvino", "cuda")
+# float16 is tried on a GPU with "tf32"; elsewhere only on demand: no CPU here computes in it.
+PRECISIONS = ("float32", "int16", "bfloat16", "int8", "tf32")
 
 
 @dataclass
@@ -132,8 +133,9 @@ def _candidates(
     generator = name in bundle.manifest.generators.values()
     worth = name == "encoder" or generator  # the others are small
     variants: dict[str, tuple[bytes, str]] = {}
+    half = "float16" in precisions or ("cuda" in wanted and "tf32" in precisions)
     for precision in ("float16", "int8"):
-        if precision in precisions and worth:
+        if (half if precision == "float16" else precision in precisions) and worth:
             try:
                 made = _variant(bundle, name, precision, crops, min(samples, 16), report)
             except (ParityError, BackendError) as error:
@@ -142,6 +144,9 @@ def _candidates(
             else:
                 variants[precision] = made
     for backend in wanted:
+        if backend == "cuda":
+            yield from _on_gpu(bundle, name, precisions, generator, worth, variants)
+            continue
         if backend == "native":  # made for these kinds of networks
             if worth:
                 yield _Candidate(backend, "float32", None)
@@ -152,7 +157,37 @@ def _candidates(
         if "bfloat16" in precisions and worth and backend == "openvino" and _computes_bf16():
             yield _Candidate(backend, "bfloat16", None, {"precision": "bf16"})
         for precision, (data, note) in variants.items():
-            yield _Candidate(backend, precision, data, note=note)
+            if precision in precisions:
+                yield _Candidate(backend, precision, data, note=note)
+
+
+def _on_gpu(
+    bundle: Bundle,
+    name: str,
+    precisions: Sequence[str],
+    generator: bool,
+    large: bool,
+    variants: Mapping[str, tuple[bytes, str]],
+) -> Iterator[_Candidate]:
+    """What is worth trying in ONNX Runtime's CUDA provider; generators also with merged up-sampling."""
+    yield _Candidate("cuda", "float32", None)
+    if "tf32" not in precisions or not large:
+        return
+    yield _Candidate("cuda", "tf32", None, {"precision": "tf32"})
+    files: list[tuple[str, bytes]] = [("float16", variants["float16"][0])] if "float16" in variants else []
+    for precision, data in files:
+        yield _Candidate("cuda", precision, data, {"precision": precision})
+    if not generator:
+        return
+    try:
+        from doppelgan.export.variants.upsampling import by_phases
+    except ModuleNotFoundError:
+        return
+    source = (bundle.path / bundle.manifest.networks[name].file).read_bytes()
+    for precision, data in [("tf32", source), *files]:
+        yield _Candidate(
+            "cuda", precision, by_phases(data), {"precision": precision}, "up-sampling by phases"
+        )
 
 
 def _computes_bf16() -> bool:
@@ -213,7 +248,8 @@ def _measure_network(
             with _opened(bundle, name, candidate, splits[0]) as session:
                 drift = measure(reference, [session.run(one)[output] for one in feeds], image=image)
             require(name, candidate.precision, drift)
-            for threads, session in zip(splits, _open_all(bundle, name, candidate, splits), strict=True):
+            tried = splits[-1:] if candidate.backend == "cuda" else splits
+            for threads, session in zip(tried, _open_all(bundle, name, candidate, tried), strict=True):
                 running.append((candidate, threads, drift, session))
         except (BackendError, ParityError) as error:
             row = Measurement(
