@@ -50,6 +50,7 @@ def main() -> int:
     parser.add_argument(
         "--kernels", type=Path, help="libdoppelgan_cuda.so, to compare its kernels with NumPy"
     )
+    parser.add_argument("--runs", type=int, default=10_000, help="rounds in which nothing may leak")
     parser.add_argument("--package", help="cuda-python or pycuda; default: the first that is installed")
     arguments = parser.parse_args()
 
@@ -77,6 +78,7 @@ def main() -> int:
         ("two_streams", lambda: check_streams_wait(driver)),
         ("errors", lambda: check_errors_are_one_line(driver)),
         ("many", lambda: check_many_allocations(driver)),
+        ("leaks", lambda: check_leaks(driver, arguments.runs)),
     ]
     if driver.can_capture:
         checks.append(("graph", lambda: check_graph(driver)))
@@ -258,6 +260,54 @@ def check_many_allocations(driver: Driver) -> Result:
         for buffer in buffers:
             buffer.close()
     return {}
+
+
+def check_leaks(driver: Driver, runs: int) -> Result:
+    """Memory, streams and graphs come and go thousands of times, and neither side's memory grows."""
+
+    def once() -> None:
+        stream = driver.stream_create()
+        with DeviceBuffer(driver, MIB) as device, HostBuffer(driver, MIB // 4) as host:
+            if driver.can_capture:
+                driver.capture_begin(stream)
+            driver.copy_to_device(device.address, host.host_address, MIB // 4, stream)
+            driver.fill(device.address, 1, MIB, stream)
+            if driver.can_capture:
+                graph = driver.capture_end(stream)
+                driver.graph_launch(graph, stream)
+                driver.stream_synchronize(stream)
+                driver.graph_destroy(graph)
+            driver.stream_synchronize(stream)
+        driver.stream_destroy(stream)
+
+    for _ in range(min(200, runs)):  # pools of the driver and of Python fill up
+        once()
+    before = host_mib(), device_free_mib()
+    for _ in range(runs):
+        once()
+    after = host_mib(), device_free_mib()
+    grown = {"host_mib": round(after[0] - before[0], 1)}
+    assert grown["host_mib"] < 32, f"{grown} after {runs} runs"
+    if before[1] is not None and after[1] is not None:
+        grown["device_mib"] = round(before[1] - after[1], 1)
+        assert grown["device_mib"] < 32, f"{grown} after {runs} runs"
+    return {"runs": runs, **grown}
+
+
+def host_mib() -> float:
+    """Memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+
+
+def device_free_mib() -> float | None:
+    """Free memory of the GPU; None where there is no driver to ask."""
+    try:
+        ask = ctypes.CDLL("libcuda.so.1").cuMemGetInfo_v2
+    except (OSError, AttributeError):
+        return None
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    return None if ask(ctypes.byref(free), ctypes.byref(total)) else free.value / MIB
 
 
 def load_kernels(path: Path) -> ctypes.CDLL:

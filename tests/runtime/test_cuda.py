@@ -84,7 +84,7 @@ def test_the_gpu_script_passes_on_the_fake(capsys: pytest.CaptureFixture[str], m
     monkeypatch.setattr(script, "open_driver", lambda _name: driver)
     monkeypatch.setattr(script, "BackendError", BackendError)
     monkeypatch.setattr(script, "MIB", 1024)
-    monkeypatch.setattr(sys, "argv", ["check"])
+    monkeypatch.setattr(sys, "argv", ["check", "--runs", "50"])
     assert script.main() == 0
     assert '"failed": []' in capsys.readouterr().out
     assert driver.alive() == []
