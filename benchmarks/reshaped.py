@@ -17,12 +17,13 @@ def batched(
     for value in [*graph.model.graph.input, *graph.model.graph.output]:
         value.type.tensor_type.shape.dim[0].dim_value = n
     for node in graph.nodes:
-        if node.op_type != "Reshape" or node.input[0] in graph.constants:
+        at = {"Reshape": 1, "Resize": 3}.get(node.op_type)  # the input that names the result's shape
+        if at is None or len(node.input) <= at or node.input[0] in graph.constants:
             continue
-        shape = graph.constants[node.input[1]].copy()
+        shape = graph.constants[node.input[at]].copy()
         if shape[0] == 1:
             shape[0] = n
-            node.input[1] = graph.constant(shape, "shape")
+            node.input[at] = graph.constant(shape, "shape")
     return graph.data()
 
 
