@@ -15,6 +15,8 @@ from ..bundle.personal import open_person
 from ..bundle.reader import Bundle
 from ..errors import SinkError, SourceError
 from ..host.files import write_whole
+from ..mark.marker import Marker
+from ..mark.metadata import write_source_type
 from ..pictures.drawing import resized
 from ..pictures.files import write_image
 from ..pipeline import Pipeline
@@ -73,11 +75,11 @@ def _run(
     on_progress: Callable[[int, int | None], None],
 ) -> Made:
     edits = {name: value for name, value in EDITS.items() if name in bundle.directions}
-    pipelines = {"photo": Pipeline(bundle, edits)}
+    pipelines = {"photo": Pipeline(bundle, edits, marker=Marker("edited"))}
     if person is not None:
-        pipelines["enrolled"] = Pipeline(person, composite="replace")
+        pipelines["enrolled"] = Pipeline(person, composite="replace", marker=Marker("avatar"))
     if "toon" in bundle.styles:
-        pipelines["toon"] = Pipeline(bundle, style="toon", composite="replace")
+        pipelines["toon"] = Pipeline(bundle, style="toon", composite="replace", marker=Marker("avatar"))
     made = Made(files={"video": output / FILES["video"]})
     best: View | None = None
 
@@ -105,6 +107,8 @@ def _run(
     if person is not None:
         sheet = np.vstack([sheet, enrolled_sheet(person)])
     write_image(made.files["sheet"], sheet)
+    for name in ("video", "sheet"):
+        write_source_type(made.files[name], "edited")
     # Rate and interval are left out: here they count all pipelines and the coding of the video as well.
     report = replace(pipelines["photo"].clock.report(), interval=None, frames_per_s=None)
     made.latency_text = report.table()
