@@ -263,7 +263,7 @@ document.addEventListener("keydown", (event) => {
 });
 document.addEventListener("keyup", ({ key }) => key === " " && hold(false));
 
-call("GET", "/api/state").then((state) => { panel.show(state); showState(); }).catch(fail);
+call("GET", "/api/state").then((state) => { panel.show(state); listCameras(); }).catch(fail);
 listCameras();
 showLayers();
 Object.assign(window, { doppelgan: { live, meter, panel } });

@@ -22,6 +22,7 @@ let socket = null, address = "", tries = 0, stopped = false;
 let wanted = { before: false, mesh: false, results: true };
 let way = "auto"; // or "raw", "h264", "jpeg"
 let hasCamera = false, seat = false, rung = 0, thin = false, loopback = false;
+let planes = true; // the camera's frames can be copied without an encoder
 let probes = 0; // frames of the present camera that were acknowledged
 let encoderWorks = false, decoderWorks = false;
 
@@ -121,7 +122,7 @@ const say = (message) => { if (socket?.readyState === 1) socket.send(JSON.string
 
 function upCodec() {
   if (way !== "auto") return way === "h264" && !encoderWorks ? "jpeg" : way;
-  if (loopback && !thin) return probes < PROBES ? "jpeg" : "raw";
+  if (loopback && !thin && planes) return probes < PROBES ? "jpeg" : "raw";
   return encoderWorks ? "h264" : "jpeg";
 }
 
@@ -168,7 +169,10 @@ function arrived(transfer, size) {
   if (transfers.length > 12) transfers.shift();
   if (way !== "auto" || rtc) return;
   probes++;
-  if (loopback && !thin && probes === PROBES && median(transfers) > PROBE_MS) becomeThin(transfer, size);
+  if (loopback && !thin && probes === PROBES) {
+    if (median(transfers) > PROBE_MS) becomeThin(transfer, size);
+    else sayWant();
+  }
   else if (transfer > LATE_MS && probes > 1) becomeThin(transfer, size);
 }
 
@@ -278,18 +282,26 @@ function trySend() {
 }
 
 async function send(frame, time) {
-  const codec = upCodec(), planar = frame.format === "I420" || frame.format === "NV12";
+  const planar = frame.format === "I420" || frame.format === "NV12";
+  if (planes !== planar) { planes = planar; sayWant(); }
+  const codec = upCodec();
   if (codec === "raw" && planar) {
     const { width, height, flags } = await packPlanes(frame, time);
     writeHead(buffer, frame.format === "NV12" ? NV12 : I420, flags, number, time, width, height);
-    flying.size = buffer.byteLength;
-    socket.send(buffer);
+    transmit(buffer);
   } else if (codec === "h264" && encoderWorks) {
     await sendH264(frame, time, planar);
   } else {
     await sendJpeg(frame, time);
   }
   sent.count++;
+}
+
+/** What happened until now, copying and encoding, says nothing about the line. */
+function transmit(message) {
+  if (socket?.readyState !== 1) return;
+  if (flying) { flying.size = message.byteLength; flying.at = clock(); }
+  socket.send(message);
 }
 
 /** The frame and its strip as bare planes behind a head, without a detour over a canvas. */
@@ -335,8 +347,7 @@ async function sendJpeg(frame, time) {
   const message = new ArrayBuffer(HEAD + blob.size);
   new Uint8Array(message, HEAD).set(new Uint8Array(await blob.arrayBuffer()));
   writeHead(message, JPEG, 0, number, time, width, height);
-  if (flying) flying.size = message.byteLength;
-  socket.send(message);
+  transmit(message);
 }
 
 const encoderSettings = (width, height) => ({
@@ -374,8 +385,7 @@ function encoded(chunk) {
   const message = new ArrayBuffer(HEAD + chunk.byteLength);
   chunk.copyTo(new Uint8Array(message, HEAD));
   writeHead(message, H264, chunk.type === "key" ? KEY : 0, own, time, width, height);
-  if (flying) flying.size = message.byteLength;
-  if (socket?.readyState === 1) socket.send(message);
+  transmit(message);
 }
 
 async function received(data) {
