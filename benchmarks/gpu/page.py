@@ -1,7 +1,12 @@
-"""The results as a page: what it ran on, what was checked, what it took."""
+"""The results as a page: what it ran on, what was checked, what it took.
+
+python -m benchmarks.gpu.page benchmarks/results/2026-11-27-nvidia-h100.json    # writes the .md beside it
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +34,7 @@ def page(result: Mapping[str, Any]) -> str:
         "",
         versions,
         "",
+        *((result["note"], "") if result.get("note") else ()),
     ]
     for write in (_outcomes, _ceilings, _checks, _times, _frames, _rest):
         section = write(result, records)
@@ -171,3 +177,15 @@ def _table(
     n = len(heads) if numbers_from is None else numbers_from
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * n + "--:|" * (len(heads) - n)]
     return lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+
+
+def main() -> None:
+    """Rewrite the page of a stored result; several runs of one day follow each other."""
+    path = Path(sys.argv[1])
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    runs = stored.get("runs", [stored])
+    path.with_suffix(".md").write_text("\n\n".join(map(page, runs)) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
