@@ -21,6 +21,7 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -210,11 +211,27 @@ def killed(mutant: Mutant | None, tests: list[str]) -> bool:
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
+        # What a broken program writes where it should not goes into a folder that nobody keeps.
+        os.chdir(tempfile.mkdtemp(prefix="mutant-"))
         import pytest
 
         if mutant is not None:
             sys.meta_path.insert(0, _Broken(mutant))
-        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests])
+        code = pytest.main(
+            [
+                "-x",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "-p",
+                "no:xdist",
+                "--rootdir",
+                str(ROOT),
+                "-c",
+                str(ROOT / "pyproject.toml"),
+                *tests,
+            ]
+        )
         os._exit(1 if code else 0)
     end = time.monotonic() + TIMEOUT_S
     while time.monotonic() < end:
