@@ -195,8 +195,7 @@ Encoder::Encoder(int64_t planes, int64_t size, int64_t w_dim, const std::vector<
             } catch (const std::bad_alloc &) {
                 failed = true;
             }
-        },
-        [](int) {});
+        });
     if (failed) throw std::bad_alloc();
     // The vectors stay where they are from here on.
     for (Layer &layer : layers_) {
@@ -347,12 +346,12 @@ void Encoder::work(Team &team, float *scratch, float *codes) {
 }
 
 void Encoder::run(const float *crop, float *codes, int threads) {
-    Team team(std::max(1, threads));
+    Crew crew(std::max(1, threads));
     int64_t scratch = 0, factors = 0, sums = 0;
     for (const Step &step : steps_) {
         if (step.kind != StepKind::convolution) continue;
         const int64_t members = static_cast<int64_t>(step.end - step.first);
-        const Division divided = division(layers_[step.first], members, team.size());
+        const Division divided = division(layers_[step.first], members, crew.size());
         scratch = std::max(scratch, divided.scratch);
         const MapConvolution &first = layers_[step.first].convolution;
         if (divided.shared)
@@ -374,11 +373,12 @@ void Encoder::run(const float *crop, float *codes, int threads) {
     };
     grow(factors_, factors);
     grow(sums_, sums);
-    scratch_.resize(static_cast<size_t>(team.size()));
+    scratch_.resize(static_cast<size_t>(crew.size()));
     for (Memory &memory : scratch_) grow(memory, scratch);
-    together(
-        team.size(), [&](int number) { work(team, scratch_[static_cast<size_t>(number)].data(), codes); },
-        [&](int) { team.leave(); });
+    together(crew.size(), [&](int number) {
+        Team team(crew);
+        work(team, scratch_[static_cast<size_t>(number)].data(), codes);
+    });
 }
 
 }  // namespace doppelgan

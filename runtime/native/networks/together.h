@@ -12,14 +12,14 @@
 
 namespace doppelgan {
 
-// function(0) on the calling thread, function(1) ... function(threads - 1) on others; returns when all are
-// done. missing(number) is called, before function(0), for each thread that the system refuses to start.
+// function(0) on the calling thread, function(1) ... function(threads - 1) on others, or on fewer where the
+// system refuses to start them; returns when all are done.
 //
 // The others are started away from the caller's processor. Kernels of small virtual machines may start a
 // thread on the processor that is busy with its creator, and leave it there for longer than the whole work
 // takes.
-template <typename Function, typename Missing>
-void together(int threads, const Function &function, const Missing &missing) {
+template <typename Function>
+void together(int threads, const Function &function) {
     struct Helper {
         const Function *function;
         int number;
@@ -48,7 +48,7 @@ void together(int threads, const Function &function, const Missing &missing) {
         };
         if (pthread_create(&helpers.back().thread, &attributes, main, &helpers.back()) != 0) {
             helpers.pop_back();
-            missing(number);
+            break;
         }
     }
     pthread_attr_destroy(&attributes);
@@ -59,7 +59,7 @@ void together(int threads, const Function &function, const Missing &missing) {
         try {
             helpers.push_back({&function, number, std::thread([&function, number] { function(number); })});
         } catch (const std::system_error &) {
-            missing(number);
+            break;
         }
     }
     function(0);
