@@ -7,6 +7,7 @@ known before the first picture is edited.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -260,7 +261,8 @@ def hand_on(stream: Any, result: Any) -> None:
     if result.container.format.name == "mov" and metadata.get("language") in MAC_LANGUAGES:
         metadata["language"] = MAC_LANGUAGES[metadata["language"]]
     result.metadata.update(metadata)
-    result.disposition = stream.disposition
+    with contextlib.suppress(AttributeError):  # before PyAV 15 it cannot be set
+        result.disposition = stream.disposition.value
 
 
 def codec_name(context: Any) -> str:

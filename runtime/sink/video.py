@@ -12,7 +12,9 @@ import contextlib
 import hashlib
 import os
 import warnings
+from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,8 @@ class VideoSink(Sink):
         self._reformatter = VideoReformatter()
         self._tracks: SideTracks | None = None
         self._color = self._media.color if self._media else Color()
+        if self._color.matrix in (BT2020_NCL, BT2020_CL) and not writes_bt2020():
+            self._color = replace(self._color, matrix=BT709)
         self._part = aside(self._path)
         self._check_place()
         self._container = self._open()
@@ -343,6 +347,15 @@ def bgr_to_yuv(
         dst_color_range=ColorRange.JPEG if color.full_range else ColorRange.MPEG,
         interpolation=ROUNDED_MEANS,
     )
+
+
+@cache
+def writes_bt2020() -> bool:
+    """Whether this PyAV passes the matrix on: older ones take another, without a word."""
+    red = np.zeros((16, 16, 3), np.uint8)
+    red[..., 2] = 255
+    luma = bgr_to_yuv(red, "yuv420p", VideoReformatter(), Color(matrix=BT2020_NCL)).to_ndarray()[0, 0]
+    return abs(float(luma) - (16 + 219 * 0.2627)) < 2
 
 
 def _kept(metadata: dict[str, str]) -> dict[str, str]:

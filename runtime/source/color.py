@@ -68,8 +68,8 @@ class Color:
         return {PQ: "PQ", HLG: "HLG"}.get(self.transfer, "")
 
 
-def color_of(picture: Any) -> Color:
-    """As the picture says; what it leaves open as players assume."""
+def color_of(picture: Any, context: Any = None) -> Color:
+    """As the picture says; what it leaves open as players assume. context: of its codec, for old PyAV."""
     components = picture.format.components
     is_rgb = picture.format.is_rgb
     matrix = picture.colorspace
@@ -79,11 +79,16 @@ def color_of(picture: Any) -> Color:
         matrix = BT709 if picture.height >= HD_LINES else SMPTE170M
     return Color(
         matrix=matrix,
-        primaries=picture.color_primaries,
-        transfer=picture.color_trc,
+        primaries=_stated("color_primaries", picture, context),
+        transfer=_stated("color_trc", picture, context),
         full_range=picture.color_range == FULL and not is_rgb,
         bits=max(component.bits for component in components) if components else 8,
     )
+
+
+def _stated(what: str, picture: Any, context: Any) -> int:
+    number = getattr(picture, what, None)  # since PyAV 17
+    return int(number if number is not None else getattr(context, what, UNSPECIFIED))
 
 
 def has_alpha(picture: Any) -> bool:

@@ -219,7 +219,10 @@ class VideoSource(Source):
             side_data = _side_data(picture)
             self._turn = _turn(side_data)
             size = (picture.width, picture.height)
-            self._color, self._transparent = color_of(picture), is_transparent(picture)
+            self._color, self._transparent = (
+                color_of(picture, self._stream.codec_context),
+                is_transparent(picture),
+            )
             self._reader = ColorReader(self._color, size, _stated_peak_nits(side_data))
         image, deep = self._reader(picture)
         if self._turn is not None:

@@ -234,7 +234,7 @@ def hear(path: Path) -> list[Heard]:
                     start_s=float(pieces[0].pts * pieces[0].time_base) if pieces else 0.0,
                     rate=stream.codec_context.sample_rate,
                     language=stream.metadata.get("language", ""),
-                    default=bool(stream.disposition & 1),
+                    default=bool(stream.disposition.value & 1),
                 )
             )
     return heard
