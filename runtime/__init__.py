@@ -8,7 +8,7 @@ Live, from any source to any sink:
 
 >>> from doppelgan.runtime import open_sink, open_source, run_live
 >>> with open_source("0") as camera, open_sink("window") as window:
-...     run_live(pipeline, camera, [window])
+...     run_live(camera, pipeline.process_frame, [window])
 
 These names are the public surface; everything else may change between minor versions.
 """

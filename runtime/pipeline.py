@@ -6,7 +6,7 @@ The same object serves an image, a file and a live camera. One pipeline serves o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -24,7 +24,7 @@ from .synthesize import Synthesizer
 from .timing import Clock
 from .track.one_euro import OneEuro
 from .track.tracker import Tracker
-from .types import Crop, Face, Floats, Image, check_image
+from .types import Crop, Face, Floats, Frame, Image, check_image
 
 Lost = Literal["frame", "hold", "blank"]
 Motion = Literal["absolute", "relative"]
@@ -236,6 +236,10 @@ class Pipeline:
         with self.clock.stage("composite"):
             shift = self._editor.shift(found, motion, effects) if motion else None
             person.difference.apply(out, plain, moved, person.picture, person.crop, shift, self._time_s)
+
+    def process_frame(self, frame: Frame) -> Frame:
+        """:meth:`process` as ``run_live`` and ``run_files`` take it."""
+        return replace(frame, image=self.process(frame.image, frame.time_s))
 
     def reset(self) -> None:
         """Forget all faces, e.g. at a cut or between unrelated pictures."""

@@ -13,7 +13,7 @@ from doppelgan.runtime import pipeline as pipeline_module
 from doppelgan.runtime.bundle import Bundle, open_bundle
 from doppelgan.runtime.composite import Compositor
 from doppelgan.runtime.pipeline import Pipeline
-from doppelgan.runtime.types import Face, Image
+from doppelgan.runtime.types import Face, Frame, Image
 
 from .. import tiny
 from .test_pipeline import frame, landmarks_at, middle
@@ -286,3 +286,12 @@ def test_a_frame_is_counted_when_it_is_finished(bundle: Bundle) -> None:
     pipeline.process(frame())
     pipeline.process(frame())
     assert pipeline.clock.report().frames == 2
+
+
+def test_whole_frames_go_through_with_their_time_and_index(bundle: Bundle) -> None:
+    pipeline = pipe(bundle, edits={"red": 1.0})
+    given = Frame(frame(), index=4, time_s=2.5)
+    out = pipeline.process_frame(given)
+    assert (out.index, out.time_s) == (4, 2.5)
+    assert pipeline._tracker.times_s == [2.5]
+    assert at(out.image, LEFT)[2] > at(given.image, LEFT)[2] + 20
