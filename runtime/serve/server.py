@@ -111,14 +111,15 @@ def run(
     key: Path | None = None,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until Ctrl-C. The desk is started and closed here."""
-    desk.start()
-    try:
-        app, hang_up = create_app(desk, door)
-        server = _Server(configure(app, certificate=certificate, key=key), on_ready, hang_up)
-        server.run(sockets=[listener])
-    finally:
-        desk.close()
+    """Serve until Ctrl-C. The desk is started and closed here, the listener is closed."""
+    with listener:
+        desk.start()
+        try:
+            app, hang_up = create_app(desk, door)
+            server = _Server(configure(app, certificate=certificate, key=key), on_ready, hang_up)
+            server.run(sockets=[listener])
+        finally:
+            desk.close()
 
 
 @contextlib.contextmanager
