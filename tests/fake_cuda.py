@@ -30,15 +30,13 @@ class FakeDriver:
         self._memory: dict[int, tuple[str, ctypes.Array[ctypes.c_uint8]]] = {}  # address -> kind, bytes
         self._queues: dict[int, list[_Work]] = {}
         self._graphs: dict[int, list[_Work]] = {}
-        self._events: dict[int, int] = {}  # event -> time of recording
         self._capturing: dict[int, list[_Work]] = {}
         self._next = 1000
 
     def alive(self) -> list[str]:
         """What is still allocated, e.g. ["device 64", "stream"]."""
         memory = [f"{kind} {len(block)}" for kind, block in self._memory.values()]
-        return sorted([*memory, *["stream"] * len(self._queues), *["graph"] * len(self._graphs),
-                       *["event"] * len(self._events)])  # fmt: skip
+        return sorted([*memory, *["stream"] * len(self._queues), *["graph"] * len(self._graphs)])
 
     def enqueue(self, stream: int, work: _Work, name: str = "kernel") -> None:
         """Queue a function as a kernel would be."""
@@ -125,37 +123,6 @@ class FakeDriver:
     def graph_destroy(self, graph: int) -> None:
         self.calls.append("graph_destroy")
         del self._graphs[graph]
-
-    def event_create(self) -> int:
-        handle = self._handle()
-        self._events[handle] = 0
-        return handle
-
-    def event_record(self, event: int, stream: int) -> None:
-        def work() -> None:
-            self._next += 1
-            self._events[event] = self._next
-
-        self.enqueue(stream, work, "record")
-
-    def event_elapsed_ms(self, start: int, end: int) -> float:
-        for stream in self._queues:
-            self.stream_synchronize(stream)
-        assert self._events[start], "the first event was not reached"
-        assert self._events[end], "the second event was not reached"
-        return float(self._events[end] - self._events[start])
-
-    def stream_wait(self, stream: int, event: int) -> None:
-        def work() -> None:
-            for other in self._queues:  # what the event stands for is somewhere in the other queues
-                if other != stream:
-                    self.stream_synchronize(other)
-            assert self._events[event], "waited for an event that nobody recorded"
-
-        self.enqueue(stream, work, "wait")
-
-    def event_destroy(self, event: int) -> None:
-        del self._events[event]
 
     def _allocate(self, kind: str, size: int) -> int:
         self.calls.append(f"malloc {kind} {size}")

@@ -1,4 +1,4 @@
-"""tests/gpu/check_cuda_driver.py with the CUDA pixel kernels, built here; for cuda-python, and for pycuda."""
+"""tests/gpu/check_cuda_driver.py, through cuda-python and through pycuda, which is built if missing."""
 
 from __future__ import annotations
 
@@ -22,13 +22,6 @@ def run(notes: Notes, rehearse: bool, package: str) -> None:
     arguments = ["--package", package]
     if package == "pycuda":
         _install_pycuda(notes, folder, environment)
-    else:
-        began = time.monotonic()
-        library = _build_kernels(folder)
-        notes.add("built", what="CUDA pixel kernels", seconds=round(time.monotonic() - began, 1))
-        arguments += ["--kernels", str(library)]
-        if not rehearse:
-            notes.attempt("compare with the C++ kernels: build", lambda: _build_comparison(folder))
     notes.wait_for_turn()
     script = [sys.executable, str(ROOT / "tests/gpu/check_cuda_driver.py"), *arguments]
     if rehearse:
@@ -42,50 +35,6 @@ def run(notes: Notes, rehearse: bool, package: str) -> None:
         notes.add("failure", what=f"check {package}", error=(done.stderr or done.stdout)[-400:])
         return
     notes.add("driver", package=package, **line)
-    comparison = folder / "pixel_kernels_cuda"
-    if comparison.exists():
-        told = subprocess.run([comparison], capture_output=True, text=True, timeout=20, check=False)
-        notes.add("pixels", status=told.returncode, page=told.stdout.splitlines())
-
-
-def _build_kernels(folder: Path) -> Path:
-    """The library, with CMake as in docs/jetson.md."""
-    build = folder / "cuda"
-    environment = dict(os.environ)
-    nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
-    environment.setdefault("CUDACXX", nvcc)
-    for command in (
-        [
-            "cmake",
-            "-S",
-            str(ROOT),
-            "-B",
-            str(build),
-            "-DWITH_CUDA=ON",
-            f"-DPython_EXECUTABLE={sys.executable}",
-        ],
-        ["cmake", "--build", str(build), "--target", "doppelgan_cuda", "-j4"],
-    ):
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    return build / "libdoppelgan_cuda.so"
-
-
-def _build_comparison(folder: Path) -> None:
-    """benchmarks/pixel_kernels_cuda.cu, as its own first lines say."""
-    pixels = next(ROOT.glob("runtime/native/**/pixel_kernels.cpp")).parent
-    kernels = next(ROOT.glob("runtime/native/**/pixel_kernels.cu"))
-    flags = ["-O3", "-std=c++17", f"-I{pixels}", f"-I{kernels.parent}"]
-    flags += [f"-I{path}" for path in (ROOT / "runtime/native").iterdir() if path.is_dir()]
-    compiled = folder / "pixel_kernels.o"
-    source = str(pixels / "pixel_kernels.cpp")
-    for command in (
-        ["g++", *flags, "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-c", source, "-o", str(compiled)],
-        [
-            "nvcc", *flags, "-arch=native", str(ROOT / "benchmarks/pixel_kernels_cuda.cu"), str(kernels),
-            str(compiled), "-o", str(folder / "pixel_kernels_cuda"),
-        ],
-    ):  # fmt: skip
-        subprocess.run(command, check=True)
 
 
 def _install_pycuda(notes: Notes, folder: Path, environment: dict[str, str]) -> None:

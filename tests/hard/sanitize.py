@@ -31,7 +31,7 @@ def main() -> int:
     build = ROOT / "build" / f"sanitize-{options.kind}"
     out = build / "out"
     configure = [
-        *("cmake", "-S", str(ROOT), "-B", str(build), "-DWITH_CUDA=OFF"),
+        *("cmake", "-S", str(ROOT), "-B", str(build)),
         f"-DPython_EXECUTABLE={sys.executable}",
         f"-DDOPPELGAN_SANITIZE={SANITIZERS[options.kind]}",
         f"-DNATIVE_OUTPUT_DIRECTORY={out}",

@@ -16,7 +16,7 @@ from doppelgan.runtime.backends.tensorrt.engine_record import RECORD, Engine, re
 from doppelgan.runtime.backends.tensorrt.session import TensorRtSession
 from doppelgan.runtime.errors import BackendError
 
-from tests.fake_cuda import ORIN, RTX_3060, FakeDriver
+from tests.fake_cuda import ORIN, FakeDriver
 
 from .. import fake_tensorrt
 
@@ -99,40 +99,6 @@ def test_given_buffers_are_filled_and_results_are_the_callers_own() -> None:
         opened.run({"z": Z}, {"w": np.zeros((1, 12), np.float32)[:, ::2]})
     with pytest.raises(BackendError, match="expected z: float32"):
         opened.run({"z": Z.astype(np.float64)})
-
-
-@pytest.mark.parametrize("device", [RTX_3060, ORIN])
-def test_a_chain_passes_data_on_the_device(device: Any) -> None:
-    driver = FakeDriver(device)
-    first = session(driver, fake_tensorrt.plan({"crop": (1, 6)}, {"codes": (1, 6)}), "encoder.onnx")
-    second = session(driver, fake_tensorrt.plan({"codes": (1, 6)}, {"image": (2, 6)}), "synthesis.onnx")
-    second.chain("codes", first, "codes")
-    assert driver.alive().count("stream") == 1
-    for factor in (1, 2, 3, 4):
-        driver.calls.clear()
-        first.enqueue({"crop": factor * Z})
-        second.enqueue({})
-        image = second.fetch()["image"]
-        np.testing.assert_array_equal(image, np.repeat(4 * factor * Z, 2, axis=0))
-    copies = [call for call in driver.calls if call.startswith(("to_", "on_"))]
-    assert copies == ([] if device.integrated else ["to_host 48"])
-    first.close()
-    with pytest.raises(BackendError, match=r"'encoder.onnx', which gives 'codes', to be open"):
-        second.run({})
-    second.close()
-    assert driver.alive() == []
-
-
-def test_only_equal_tensors_are_chained() -> None:
-    driver = FakeDriver()
-    first = session(driver)
-    second = session(driver, fake_tensorrt.plan({"z": (1, 5)}, {"w": (1, 5)}))
-    with pytest.raises(BackendError, match=r"expected an output like z: float32 \[1, 5\] to chain to, got w"):
-        second.chain("z", first, "w")
-    with pytest.raises(BackendError, match="got nothing"):
-        second.chain("z", first, "nothing")
-    with pytest.raises(BackendError, match="one driver"):
-        session(FakeDriver()).chain("z", first, "w")
 
 
 def test_a_closed_session_says_so_and_closes_twice() -> None:

@@ -8,7 +8,6 @@ All memory is allocated when a session opens: pinned buffers on the CPU and thei
 CPU and GPU share memory (Jetson), one buffer that both reach, without copies. One run is: write inputs,
 launch, read outputs. From the second run on the launch is a captured CUDA graph, if the driver can capture.
 
-:meth:`TensorRtSession.chain` feeds a network from the output of another one without leaving the GPU.
 """
 
 from __future__ import annotations
@@ -56,7 +55,6 @@ class TensorRtSession:
         self._runs = 0
         self._host: dict[str, HostBuffer] = {}
         self._device: dict[str, DeviceBuffer] = {}
-        self._sources: dict[str, tuple[TensorRtSession, str]] = {}
         self._log = make_logger(trt)
         self._runtime = trt.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
@@ -72,7 +70,7 @@ class TensorRtSession:
                 f"got {self._log.first_error()}; close other programs, or compile in float16"
             )
         self.inputs, self.outputs = _border(self._engine, trt, name)
-        self._stream = _Stream(driver)
+        self._stream = driver.stream_create()
         try:
             for spec in (*self.inputs, *self.outputs):
                 size = max(int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize, 1)
@@ -89,47 +87,17 @@ class TensorRtSession:
         self._check_open()
         return (self._device.get(tensor) or self._host[tensor]).address
 
-    def chain(
-        self,
-        tensor: str,  # an input of this session
-        source: TensorRtSession,
-        output: str,  # of ``source``
-    ) -> None:
-        """Read ``tensor`` from where ``source`` writes ``output``; both then share one stream.
-
-        Such an input is left out of ``run`` and ``enqueue``. Raises BackendError if the tensors differ.
-        """
-        self._check_open()
-        mine = {spec.name: spec for spec in self.inputs}.get(tensor)
-        theirs = {spec.name: spec for spec in source.outputs}.get(output)
-        if mine is None or theirs is None or (mine.dtype, mine.shape) != (theirs.dtype, theirs.shape):
-            raise BackendError(
-                f"{self._name}: expected an output like {mine or tensor} to chain to, "
-                f"got {theirs or output}; only tensors of one type and shape are chained"
-            )
-        if source._driver is not self._driver:
-            raise BackendError(f"{self._name}: expected sessions of one driver to chain, got two")
-        self._set_address(tensor, source.address(output))
-        self._drop_graph()
-        self._stream = self._stream.replaced_by(source._stream)
-        self._sources[tensor] = source, output
-        for buffers in (self._host, self._device):
-            buffer = buffers.pop(tensor, None)
-            if buffer is not None:
-                buffer.close()
-
     def run(self, feeds: Mapping[str, Array], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         self.enqueue(feeds)
         return self.fetch(out)
 
     def enqueue(self, feeds: Mapping[str, Array]) -> None:
-        """Write the inputs and start computing; returns at once. Chained inputs are not fed."""
+        """Write the inputs and start computing; returns at once."""
         self._check_open()
-        fed = tuple(spec for spec in self.inputs if spec.name not in self._sources)
-        checked = check_feeds(fed, feeds, self._name)
+        checked = check_feeds(self.inputs, feeds, self._name)
         if self._runs:  # the last run may still read the buffers
-            self._driver.stream_synchronize(self._stream.handle)
-        for spec in fed:
+            self._driver.stream_synchronize(self._stream)
+        for spec in self.inputs:
             np.copyto(self._host[spec.name].array(spec.dtype, spec.shape), checked[spec.name])
         # The first run is plain: kernels are loaded (for RTX compiled) then, which cannot be captured.
         if self._runs == 1 and self._capture:
@@ -137,7 +105,7 @@ class TensorRtSession:
         if self._graph is None:
             self._queue()
         else:
-            self._driver.graph_launch(self._graph, self._stream.handle)
+            self._driver.graph_launch(self._graph, self._stream)
         self._runs += 1
 
     def fetch(self, out: Mapping[str, Array] | None = None) -> dict[str, Array]:
@@ -151,8 +119,8 @@ class TensorRtSession:
             results[spec.name] = np.empty(spec.shape, spec.dtype) if buffer is None else buffer
             if spec.name in self._device:
                 host, device = self._host[spec.name], self._device[spec.name]
-                self._driver.copy_to_host(host.host_address, device.address, host.size, self._stream.handle)
-        self._driver.stream_synchronize(self._stream.handle)
+                self._driver.copy_to_host(host.host_address, device.address, host.size, self._stream)
+        self._driver.stream_synchronize(self._stream)
         for spec in self.outputs:
             np.copyto(results[spec.name], self._host[spec.name].array(spec.dtype, spec.shape))
         return results
@@ -161,41 +129,40 @@ class TensorRtSession:
         """Wait for the GPU and give everything back, in the order of use. Closing twice is allowed."""
         if not self._open:
             return
-        self._driver.stream_synchronize(self._stream.handle)
+        self._driver.stream_synchronize(self._stream)
         self._drop_graph()
         self._open = False
-        self._sources.clear()
         # TensorRT's objects before the memory that they point at.
         self._context = None
         self._engine = None
         self._runtime = None
         for buffer in (*self._host.values(), *self._device.values()):
             buffer.close()
-        self._stream.release()
+        self._driver.stream_destroy(self._stream)
 
     def _queue(self) -> None:
         """Queue one run: uploads, then the engine."""
         for spec in self.inputs:
             if spec.name in self._device:
                 host, device = self._host[spec.name], self._device[spec.name]
-                self._driver.copy_to_device(device.address, host.host_address, host.size, self._stream.handle)
-        if not self._context.execute_async_v3(self._stream.handle):
+                self._driver.copy_to_device(device.address, host.host_address, host.size, self._stream)
+        if not self._context.execute_async_v3(self._stream):
             raise BackendError(f"{self._name}: the engine failed: {self._log.first_error()}; compile again")
 
     def _record(self) -> None:
         """Capture one run; where the engine cannot be captured, plain launches stay."""
         self._capture = False
         capturable = getattr(self._context, "is_stream_capturable", None)  # TensorRT for RTX only
-        if capturable is not None and not capturable(self._stream.handle):
+        if capturable is not None and not capturable(self._stream):
             return
-        self._driver.capture_begin(self._stream.handle)
+        self._driver.capture_begin(self._stream)
         failed = None
         try:
             self._queue()
         except BackendError as error:
             failed = error
         try:
-            graph = self._driver.capture_end(self._stream.handle)
+            graph = self._driver.capture_end(self._stream)
         except BackendError:
             return
         if failed is None:
@@ -205,7 +172,7 @@ class TensorRtSession:
 
     def _drop_graph(self) -> None:
         if self._graph is not None:
-            self._driver.stream_synchronize(self._stream.handle)
+            self._driver.stream_synchronize(self._stream)
             self._driver.graph_destroy(self._graph)
             self._graph, self._capture, self._runs = None, True, 1
 
@@ -216,33 +183,6 @@ class TensorRtSession:
     def _check_open(self) -> None:
         if not self._open:
             raise BackendError(f"{self._name}: expected an open session, got a closed one; open it again")
-        for source, output in self._sources.values():
-            if not source._open:
-                raise BackendError(
-                    f"{self._name}: expected {source._name!r}, which gives {output!r}, to be open, "
-                    "got a closed session; open both again"
-                )
-
-
-class _Stream:
-    """A CUDA stream with several users; the last one destroys it."""
-
-    def __init__(self, driver: Driver) -> None:
-        self.handle = driver.stream_create()
-        self._driver = driver
-        self._users = 1
-
-    def replaced_by(self, other: _Stream) -> _Stream:
-        if other is not self:
-            self._driver.stream_synchronize(self.handle)
-            other._users += 1
-            self.release()
-        return other
-
-    def release(self) -> None:
-        self._users -= 1
-        if self._users == 0:
-            self._driver.stream_destroy(self.handle)
 
 
 def open(  # noqa: A001 - the backends' common verb

@@ -97,22 +97,6 @@ class CudaPythonDriver:
     def graph_destroy(self, graph: int) -> None:
         self._call("cudaGraphExecDestroy", self._objects.pop(graph))
 
-    def event_create(self) -> int:
-        return self._keep(self._call("cudaEventCreate"))
-
-    def event_record(self, event: int, stream: int) -> None:
-        self._call("cudaEventRecord", self._objects[event], self._objects[stream])
-
-    def event_elapsed_ms(self, start: int, end: int) -> float:
-        self._call("cudaEventSynchronize", self._objects[end])
-        return float(self._call("cudaEventElapsedTime", self._objects[start], self._objects[end]))
-
-    def stream_wait(self, stream: int, event: int) -> None:
-        self._call("cudaStreamWaitEvent", self._objects[stream], self._objects[event], 0)
-
-    def event_destroy(self, event: int) -> None:
-        self._call("cudaEventDestroy", self._objects.pop(event))
-
     def _copy(self, target: int, source: int, size: int, kind: str, stream: int) -> None:
         kinds = self._cuda.cudaMemcpyKind
         self._call("cudaMemcpyAsync", target, source, size, getattr(kinds, kind), self._objects[stream])

@@ -114,28 +114,6 @@ class PycudaDriver:
     def graph_destroy(self, graph: int) -> None:
         raise BackendError("CUDA: pycuda has no graphs; `pip install cuda-python` brings them")
 
-    def event_create(self) -> int:
-        with self._current():
-            event, self._next = self._cuda.Event(), self._next + 1
-            return self._keep(event, self._next)
-
-    def event_record(self, event: int, stream: int) -> None:
-        with self._current():
-            self._objects[event].record(self._objects[stream])
-
-    def event_elapsed_ms(self, start: int, end: int) -> float:
-        with self._current():
-            self._objects[end].synchronize()
-            return float(self._objects[end].time_since(self._objects[start]))
-
-    def stream_wait(self, stream: int, event: int) -> None:
-        with self._current():
-            self._objects[stream].wait_for_event(self._objects[event])
-
-    def event_destroy(self, event: int) -> None:
-        with self._current():
-            del self._objects[event]
-
     def _keep(self, item: Any, handle: int) -> int:
         self._objects[handle] = item
         return handle
