@@ -21,8 +21,11 @@ GUIDE = ROOT / "docs" / "jetson.md"
 
 # Base dependencies; everything else is imported where it is used, and its absence explained.
 BASE = {"av", "click", "msgspec", "numpy", "onnxruntime", "PIL", "rich", "doppelgan"}
-# Backends live in modules that only their own sessions import.
+# Modules that only their own sessions, or `doppelgan serve`, import.
+PAGE = {"starlette", "uvicorn"}
 OPTIONAL = {
+    **{f"runtime/serve/{name}.py": PAGE for name in ("api", "app", "live", "openapi", "server")},
+    "runtime/serve/webrtc.py": {"aiortc"},
     "runtime/backends/openvino.py": {"openvino"},
     "runtime/backends/tensorrt/cuda/pycuda.py": {"pycuda"},
 }
@@ -80,6 +83,9 @@ def test_importing_the_runtime_and_the_engine_builder_pulls_in_no_desktop_packag
         "tensorrt_rtx",
         "cuda.bindings",
         "pycuda",
+        "starlette",
+        "uvicorn",
+        "aiortc",
     ]
     code = (
         "import sys, warnings; warnings.simplefilter('ignore')\n"
