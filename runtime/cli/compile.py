@@ -34,7 +34,7 @@ REPORT = ("compile.md", "compile.png")
     "precisions",
     multiple=True,
     type=click.Choice(list(BOUNDS)),
-    help="Try only this precision; repeat for several. Default: all that a CPU computes in.",
+    help="Try only this precision; repeat for several. Default: all that this machine computes in.",
 )
 @click.option("--network", "networks", multiple=True, help="Only this network; repeat for several.")
 @click.option(

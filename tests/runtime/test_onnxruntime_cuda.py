@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -17,8 +19,12 @@ from doppelgan.runtime.backends.onnxruntime_cuda import (
     really_runs,
     why_not,
 )
+from doppelgan.runtime.bundle import open_bundle
 from doppelgan.runtime.errors import BackendError
+from doppelgan.runtime.measure import autotune
 from onnx import TensorProto, helper
+
+from .. import tiny
 
 CPU = ("CPUExecutionProvider", {})
 
@@ -241,3 +247,47 @@ def test_the_product_of_doctor_is_a_product(tmp_path: Path) -> None:
     path.write_bytes(onnxruntime_cuda._PRODUCT)
     x = np.arange(4, dtype=np.float32)
     np.testing.assert_array_equal(open_session(path).run({"x": x})["y"], x * x)
+
+
+def test_compile_tries_the_gpu_in_every_precision_and_keeps_how(
+    monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    opened: list[dict[str, Any]] = []
+
+    def stand_in(path: Path, *, threads: int | None = None, **options: Any) -> CudaSession:
+        opened.append(options)
+        session = create_session(path, threads, CPU, whole=True)
+        return CudaSession(path.name, session, "onnxruntime CUDA", "cpu")
+
+    monkeypatch.setattr(onnxruntime_cuda, "open", stand_in)
+    monkeypatch.setattr(onnxruntime_cuda, "why_not", lambda: "")
+    monkeypatch.setattr(autotune, "_variant", lambda *_: (tiny.synthesis(), "as it was"))
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+    path, record = autotune.autotune(
+        bundle, backends=["cuda"], precisions=["float32", "tf32"], networks=["synthesis"], samples=3, rounds=3
+    )
+    tried = [(m.precision, m.note, m.threads) for m in record.measurements]
+    assert tried == [
+        ("float32", "", 1),
+        ("tf32", "", 1),
+        ("float16", "", 1),
+        ("tf32", "up-sampling by phases", 1),
+        ("float16", "up-sampling by phases", 1),
+    ]
+    choice = msgspec.structs.replace(
+        record.choices["synthesis"], precision="tf32", options={"precision": "tf32"}, file="", sha256=""
+    )
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(record, choices={"synthesis": choice})))
+    with open_bundle(bundle) as compiled:
+        assert compiled.session("synthesis").backend == "onnxruntime CUDA"
+    assert opened[-1] == {"precision": "tf32"}
+
+
+def test_two_packages_of_one_name_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from doppelgan.runtime.cli import doctor
+
+    versions = {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}
+    monkeypatch.setattr(doctor, "_version", lambda name: versions.get(name, ""))
+    assert "overwrite each other" in doctor._two_of_one_name()
+    versions.pop("onnxruntime-gpu")
+    assert doctor._two_of_one_name() == ""
