@@ -184,6 +184,18 @@ def rate_of(samples: list[tuple[float, float]], seconds: float) -> float:
     return len(samples) / seconds
 
 
+def weigh(page: Page) -> None:
+    """What the page loads, and when something of it is seen."""
+    loaded = page.run("""
+        const sizes = performance.getEntriesByType('resource').filter(({name}) => name.includes('/static/'));
+        const [paint] = performance.getEntriesByName('first-contentful-paint');
+        const [document_] = performance.getEntriesByType('navigation');
+        const all = [document_, ...sizes].reduce((sum, one) => sum + one.encodedBodySize, 0);
+        return [all, paint?.startTime ?? NaN];
+    """)
+    print(f"page weight {loaded[0] / 1e3:.0f} kB, first paint {loaded[1]:.0f} ms after it was asked for")
+
+
 def ways(page: Page, seconds: float, rounds: int) -> None:
     """Every way in turns; medians over all rounds."""
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
@@ -319,6 +331,7 @@ def main() -> None:
                 with server(folder) as desk:
                     page.open(desk.port)  # type: ignore[attr-defined]
                     print(f"Chromium {page.driver.capabilities['browserVersion']}, camera 640x480")
+                    weigh(page)
                     ways(page, chosen.seconds, chosen.rounds)
                     page.driver.get("about:blank")
             if chosen.only in (None, "troubles"):

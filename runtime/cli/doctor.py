@@ -113,6 +113,8 @@ def _extras() -> list[Row]:
     needs = {
         "export checkpoints": ("torch", "export"),
         "virtual camera": ("pyvirtualcam", "live"),
+        "the page": ("uvicorn", "serve"),
+        "the page over WebRTC": ("aiortc", "webrtc"),
     }
     return [
         (what, _has(module), _version(module) or f'pip install "doppelgan[{extra}]"')
