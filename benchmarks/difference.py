@@ -396,7 +396,7 @@ class everything_agrees:
 
     def __enter__(self) -> None:
         self._kept = masks.FOREIGN
-        masks.FOREIGN = 1e6  # type: ignore[misc]
+        masks.FOREIGN = (1e6, 1e6)  # type: ignore[misc]
 
     def __exit__(self, *_: object) -> None:
         masks.FOREIGN = self._kept  # type: ignore[misc]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from .. import native
-from ..composite.masks import cells_of, means
+from ..composite.masks import cells_of, means, ramp
 from ..composite.movement import flow_of
 from ..composite.regions import draw_region, fade_of, reach_of
 from ..edit.direction import Direction
@@ -35,6 +35,9 @@ LOOK_PX: Final = 256  # meshes are found in pictures of at most this size
 TRUNCATION: Final = 0.7  # of the invented people: as plain as those before cameras
 FINE_DB: Final = 35.0  # a difference of a smaller size is as good from here on
 COARSEST_PX: Final = 64
+TURN: Final = 0.03  # of the side: a mesh that moves further is that of a turning head, or of a jaw
+DRIFT: Final = (0.15, 0.4)  # of the largest movement against the whole face: less is none, more is all there
+AROUND: Final = 0.04  # of the side: what moves takes its surroundings along
 CHANGED: Final = 0.1  # of the largest change: more is part of the edit
 
 
@@ -102,8 +105,24 @@ def _measure(
     shifts = np.stack([other - mesh for *_, mesh, other in views])
     shift = np.tensordot(steps, shifts, 1) / (steps @ steps)
     explained = _explained(shift, views, size)
+    shift = _without_drift(shift, np.mean([mesh for *_, mesh, _ in views], axis=0), size)
     needed = ALL_SIZES if max(detail) >= synthesizer.size else max(detail)
     return Effect((shift / size).astype(np.float32), explained, needed)
+
+
+def _without_drift(shift: Matrix, mesh: Matrix, size: int) -> Matrix:
+    """``shift`` where it differs from the whole face's, and around there; all of it where the head turns.
+
+    The generator's faces drift in their square by a pixel or two with any edit; a person's must not.
+    """
+    if np.abs(shift).max() > TURN * size:
+        return shift
+    own = np.linalg.norm(shift - np.median(shift, axis=0), axis=1)
+    least, most = DRIFT
+    share = ramp((own / max(float(own.max()), 1e-9) - least) / (most - least))
+    apart = np.linalg.norm(mesh[:, None] - mesh, axis=2) / (AROUND * size)
+    near = np.exp(-0.5 * apart**2) * share  # [point, its neighbor]
+    return np.asarray(shift * near.max(axis=1, keepdims=True), np.float64)
 
 
 def _explained(shift: Matrix, views: list[tuple[float, Floats, Floats, Matrix, Matrix]], size: int) -> float:
@@ -116,7 +135,7 @@ def _explained(shift: Matrix, views: list[tuple[float, Floats, Floats, Matrix, M
         oval = mesh[list(FACE_OVAL)]
         middle = oval.mean(axis=0)
         face = draw_region(size, middle, reach_of(oval - middle), 1.0, fade_of(0.0, size))
-        flow = flow_of(mesh + step * shift, step * shift, size, cells)
+        flow = flow_of(mesh + step * shift, step * shift, size, cells, leaks=True)
         native.difference(left, amplitude, plain, edited, edited, flow, everywhere, nowhere, native.THREADS)
         before += float((face * np.abs(edited - plain)).sum())
         after += float((face * np.abs(left)).sum())

@@ -19,8 +19,8 @@ import numpy as np
 from .. import native
 from ..face_mesh import FACE_OVAL
 from ..types import Crop, Floats, Image, Matrix
-from .masks import Agreement, Light, cells_of, means, reachable, strength
-from .movement import flow_of, parting, remains
+from .masks import Agreement, Light, cells_of, means, ramp, reachable, strength
+from .movement import FAR, flow_of, parting, remains
 from .regions import draw_region, fade_of, reach_of, rescaled
 
 EDGE: Final = 0.11  # of the side, over which the difference fades to nothing
@@ -96,8 +96,10 @@ class Difference:
 
         target = now * np.clip(means(edited, cells) + 1, 0, 2)
         limit = reachable(now * means(change, cells), target - seen)
-        if inside is not None:  # between lids and lips nothing of the person's is to be reached
-            limit += (1 - limit) * inside
+        if flow is not None and inside is not None:
+            # Between lids and lips nothing of the person's is to be reached; elsewhere the cells have moved.
+            gone = ramp(np.sqrt((flow * flow).sum(axis=0)) / (FAR * size) - 0.5)
+            limit += (1 - limit) * np.maximum(inside, gone)
         fade = fade_of(EDGE, cells)
         weight = strength(amplitude) * agreement * np.outer(fade, fade)
         added = np.ascontiguousarray(gain * limit * weight, np.float32)

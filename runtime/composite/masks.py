@@ -22,7 +22,7 @@ LIGHT_RANGE: Final = (0.35, 1.8)  # the person's light may be this far from the 
 LIGHT_REACH: Final = 10.0  # cells: how quickly light changes across a face
 LIGHT_S: Final = 0.25  # time in which it follows
 DOUBTFUL: Final = 0.3  # 0..2: an error from which a cell says little about the light
-FOREIGN: Final = 0.38  # 0..2: an error from which something else is seen
+FOREIGN: Final = (0.38, 0.3)  # 0..2: an error from which something else is seen; once the usual one is known
 USUAL_S: Final = 3.0  # time in which a small, lasting error becomes the usual one
 COVER_S, UNCOVER_S = 0.05, 0.3  # an edit gives way at once to what comes before the face, and returns slowly
 LEAK: Final = (0.03, 0.2)  # 0..2, and of the largest differences: below are leaks
@@ -123,12 +123,14 @@ class Agreement:
     """Where the camera sees what was reconstructed: the reconstruction error is the map of occlusion.
 
     A small error that lasts (makeup, a hat's shade, how this person's brows are drawn) becomes the usual one;
-    a large one never does, so that a hand that stays is still a hand.
+    a large one never does, so that a hand that stays is still a hand. The better a face is known, the less of
+    a new error is taken for it.
     """
 
     def __init__(self) -> None:
         self._usual: Floats | None = None
         self._shown: Floats | None = None
+        self._known_s = 0.0
 
     def __call__(
         self,
@@ -139,7 +141,10 @@ class Agreement:
         known = step_s is not None and self._usual is not None and self._usual.shape == error.shape
         usual = self._usual if known and self._usual is not None else np.zeros_like(error)
         apart = blurred(np.abs(error - usual).max(axis=0), 1.5)
-        agreement: Floats = np.exp(-((apart / FOREIGN) ** 4)).astype(np.float32)
+        unknown, all_known = FOREIGN
+        self._known_s = self._known_s + step_s if known and step_s is not None else 0.0
+        foreign = all_known + (unknown - all_known) * math.exp(-self._known_s / USUAL_S)
+        agreement: Floats = np.exp(-((apart / foreign) ** 4)).astype(np.float32)
         if known and step_s is not None and self._shown is not None:
             usual = usual + agreement * (follow(usual, error, step_s, USUAL_S) - usual)
             times = np.where(agreement < self._shown, COVER_S, UNCOVER_S)

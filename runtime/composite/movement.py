@@ -18,7 +18,8 @@ PARTS: Final = (
     (LIPS, 1.08),
 )  # contour, its hull enlarged by
 SETTLED: Final = (0.002, 0.006)  # of the side: a part whose points move apart by less, by more
-FAR: Final = 0.012  # of the side: with more movement, what it leaves outside of the parts is ghosts
+LEAK: Final = (0.1, 0.35)  # of the largest movement: less is none, more is all there
+FAR: Final = 0.006  # of the side: with more movement, what it leaves outside of the parts is ghosts
 _SPREADS: Final = ((1.2, 1.0), (3.0, 0.05), (8.0, 0.004), (20.0, 0.0004))  # cells; weight of what lies so far
 
 
@@ -27,8 +28,9 @@ def flow_of(
     shift: Matrix,  # [468,2] px: how far it has come
     size: int,  # of the picture
     cells: int,
+    leaks: bool = False,  # also what is far below the largest movement
 ) -> Floats:
-    """float32 [2,cells,cells] px: that of the nearest points, smoother far from them, 0 at the border."""
+    """float32 [2,cells,cells] px: that of the nearest points, smoother far from them; 0 at the border."""
     place = (points + 0.5) * (cells / size) - 0.5
     first = np.floor(place).astype(np.intp)
     share = place - first
@@ -47,8 +49,12 @@ def flow_of(
         total += np.float32(strength) * blurred(sums, sigma)
     fade = fade_of(BORDER, cells).copy()
     fade[[0, -1]] = 0
-    flow = np.asarray(total[:2] / np.maximum(total[2], 1e-12) * np.outer(fade, fade), np.float32)
-    return np.ascontiguousarray(flow)
+    flow = total[:2] / np.maximum(total[2], 1e-12) * np.outer(fade, fade)
+    if not leaks:
+        far = np.sqrt((flow * flow).sum(axis=0))
+        least, most = LEAK
+        flow *= ramp((far / max(float(far.max()), 1e-12) - least) / (most - least))
+    return np.ascontiguousarray(flow, np.float32)
 
 
 def parting(
