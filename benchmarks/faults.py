@@ -180,7 +180,7 @@ def closed_caches(folder: Path) -> str:
     """A cache that cannot be written or is a file: slower, not broken."""
     picture = folder / "a.png"
     shutil.copy(_face(folder), picture)
-    results = []
+    results: list[str] = []
     not_a_folder = folder / "file"
     not_a_folder.write_text("no folder")
     for name, cache in (("a file", not_a_folder), ("absent and closed", Path("/proc/none"))):

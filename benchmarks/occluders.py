@@ -65,7 +65,9 @@ OCCLUDERS: dict[str, tuple[Callable[[NDArray[np.float64], np.random.Generator], 
 }
 
 
-def paste(frame: Image, drawing: Drawing, middle: NDArray[np.float64], side: float) -> tuple[Image, Image]:
+def paste(
+    frame: Image, drawing: Drawing, middle: NDArray[np.float64], side: float
+) -> tuple[Image, NDArray[np.bool_]]:
     """The frame with the drawing over it, and where that is opaque: bool [H,W]."""
     color, covered = drawing
     scale = side / SIZE
@@ -76,7 +78,8 @@ def paste(frame: Image, drawing: Drawing, middle: NDArray[np.float64], side: flo
     if scale < 1:
         small = max(1, round(side))
         color, covered = (
-            cv2.resize(plane, (small, small), interpolation=smooth) for plane in (color, covered)
+            np.asarray(cv2.resize(plane, (small, small), interpolation=smooth), np.float64)
+            for plane in (color, covered)
         )
         matrix = np.array([[1.0, 0, round(x0)], [0, 1.0, round(y0)]])
     over = cv2.warpAffine(color, matrix, size)
@@ -90,4 +93,4 @@ def _plane() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _softened(covered: NDArray[np.float64]) -> NDArray[np.float64]:
-    return cv2.GaussianBlur(covered, (0, 0), 0.7)
+    return np.asarray(cv2.GaussianBlur(covered, (0, 0), 0.7), np.float64)

@@ -7,16 +7,14 @@ import pytest
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
+from doppelgan.export.networks.trainable import _up_by_phases, _up_by_transposition, _up_fir, fir_kernel
+
 from training.fit.lessons.encoder import EncoderToCodes
 from training.fit.networks.discriminator import Discriminator
 from training.fit.networks.encoder import Encoder
 from training.fit.networks.stylegan2 import (
     Mapping,
     Synthesis,
-    _up_by_phases,
-    _up_by_transposition,
-    _up_fir,
-    fir_kernel,
     generator_state,
     load_generator,
 )

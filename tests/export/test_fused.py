@@ -9,10 +9,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F
+from doppelgan.export.networks import fused
+from doppelgan.export.networks.trainable import fir_kernel
 from torch import Tensor
-
-from training.fit.networks import fused
-from training.fit.networks.stylegan2 import fir_kernel
 
 
 def scaled(x: Tensor, factor: Tensor) -> Tensor:
