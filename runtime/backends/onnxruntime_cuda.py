@@ -43,6 +43,7 @@ _PRODUCT = bytes.fromhex(
     "080812003a350a0e0a01780a017812017922034d756c1201705a0f0a0178120a0a08080112040a020804620f0a0179"
     "120a0a08080112040a02080442040a001012"
 )
+_MISSING = "a library missing: "
 LAYOUTS = ("channels_first", "channels_last")
 REMEDY = (
     '`pip install "doppelgan[gpu]"`, then `pip uninstall -y onnxruntime onnxruntime-gpu` and '
@@ -202,8 +203,9 @@ def why_not() -> str:
             ort.preload_dlls()
     if sys.platform == "linux":
         if reason := _unloadable():
-            lines = [line.strip() for line in said.getvalue().splitlines() if line.strip()]
-            return f"{package()} with {reason}" + (f" ({lines[0]})" if lines else "")
+            missing = reason.removeprefix(_MISSING).split(":")[0]
+            others = [line.strip() for line in said.getvalue().splitlines() if missing not in line]
+            return f"{package()} with {reason}" + (f" ({others[0]})" if others and others[0] else "")
     return _no_device()
 
 
@@ -224,7 +226,7 @@ def _copy_to_host() -> Any:
 def really_runs() -> tuple[bool, str]:
     """Whether a network computes on the GPU here, and what to tell people: a product is computed there."""
     if reason := why_not():
-        return False, f"got {reason}"
+        return False, reason
     try:
         with tempfile.TemporaryDirectory(prefix="doppelgan-") as folder:
             path = Path(folder) / "product.onnx"
@@ -258,7 +260,7 @@ def _unloadable() -> str:
         for name, mode in (("shared", ctypes.RTLD_GLOBAL), ("cuda", ctypes.DEFAULT_MODE)):
             ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"), mode=mode)
     except OSError as error:
-        return f'a library missing: {error}; `pip install "onnxruntime-gpu[cuda,cudnn]"` brings NVIDIA\'s'
+        return f'{_MISSING}{error}; `pip install "onnxruntime-gpu[cuda,cudnn]"` brings NVIDIA\'s'
     return ""
 
 

@@ -111,7 +111,7 @@ def test_this_environment_has_no_gpu_and_says_why(network: Path) -> None:
     assert "cuda" in BACKENDS
     with pytest.raises(BackendError, match="expected ONNX Runtime on an NVIDIA GPU, got"):
         open_session(network, backend="cuda")
-    assert really_runs() == (False, f"got {reason}")
+    assert really_runs() == (False, reason)
 
 
 def test_a_build_without_cuda_tells_how_to_change_packages(monkeypatch: pytest.MonkeyPatch) -> None:
