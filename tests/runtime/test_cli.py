@@ -109,6 +109,10 @@ ERRORS = {
     "edit without a value": ("video {clip} -o {tmp}/out.mp4 -b {demo} -e age", "NAME=NUMBER"),
     "edit out of reach": ("video {clip} -o {tmp}/out.mp4 -b {demo} -e age=1000", "use a smaller value"),
     "unknown style": ("video {clip} -o {tmp}/out.mp4 -b {demo} -s oil", "photo, toon"),
+    "replace with two faces": (
+        "video {clip} -o {tmp}/out.mp4 -b {demo} -c replace --max-faces 2",
+        "one avatar",
+    ),
     "unknown composite": ("video {clip} -o {tmp}/out.mp4 -b {demo} -c body", "'replace'"),
     "missing clip": ("video {tmp}/no.mp4 -o {tmp}/out.mp4 -b {demo}", "no such file"),
     "missing picture": ("image {tmp}/no.jpg -o {tmp}/a.png -b {demo}", "No such file"),

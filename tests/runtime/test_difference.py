@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from doppelgan.runtime.align import align
 from doppelgan.runtime.composite import Difference
+from doppelgan.runtime.composite.masks import Agreement
+from doppelgan.runtime.composite.movement import flow_of
 from doppelgan.runtime.face_mesh import LIPS, N_POINTS
 from doppelgan.runtime.types import Crop, Floats, Image
 
@@ -271,3 +273,28 @@ def test_a_face_at_the_limit_between_two_sizes_keeps_its_own() -> None:
         for s in (2.0, 1.55, 1.62, 1.55, 1.2, 1.55)
     ]
     assert len(set(sizes[1:4])) == 1
+
+
+def test_movement_far_below_the_largest_is_none() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(30, 98, (N_POINTS, 2))
+    shift = np.full((N_POINTS, 2), 0.3)
+    mouth = points[:, 1] > 80
+    shift[mouth] = (0.0, 6.0)
+    flow = flow_of(points, shift, SIZE, 32)
+    assert flow[1, 22, 16] > 5
+    assert not flow[:, 12, 16].any()
+    assert not flow[:, [0, -1]].any()
+    assert not flow[:, :, [0, -1]].any()
+    assert flow_of(points, shift, SIZE, 32, leaks=True)[0, 12, 16] > 0.2
+
+
+def test_a_face_that_is_known_takes_less_of_a_new_error() -> None:
+    error = np.full((3, 16, 16), 0.33, np.float32)
+    nothing = np.zeros_like(error)
+    agreement = Agreement()
+    at_first = Agreement()(error, None)[8, 8]
+    for _ in range(300):
+        agreement(nothing, 1 / 30)
+    later = [agreement(error, 1 / 30)[8, 8] for _ in range(8)][-1]
+    assert later < 0.6 * at_first

@@ -143,3 +143,16 @@ def test_the_detail_that_is_needed_is_found() -> None:
     fine = np.zeros((3, 256, 256), np.float32)
     fine[:, 100:103, 40:200] = 1  # the rim of glasses, in an otherwise equal picture
     assert effects._needed(fine) == 256
+
+
+def test_a_face_that_drifts_as_a_whole_stays_and_a_turning_head_does_not() -> None:
+    rng = np.random.default_rng(0)
+    mesh = rng.uniform(60, 200, (N_POINTS, 2))
+    drifting = np.full((N_POINTS, 2), 1.5)
+    eye = mesh[:, 0] < 90
+    drifting[eye, 1] += 4.0
+    settled = effects._without_drift(drifting, mesh, 256)
+    np.testing.assert_allclose(settled[eye], drifting[eye])
+    assert np.abs(settled[mesh[:, 0] > 130]).max() < 0.2
+    turning = drifting * 4
+    np.testing.assert_array_equal(effects._without_drift(turning, mesh, 256), turning)
