@@ -105,7 +105,7 @@ def _run(
     made.files["sheet"] = output / FILES["sheet"]
     sheet = edit_sheet(bundle, {"person": best[1:]})
     if person is not None:
-        sheet = np.vstack([sheet, enrolled_sheet(person)])
+        sheet = np.vstack([sheet, enrolled_sheet(bundle, person)])
     write_image(made.files["sheet"], sheet)
     for name in ("video", "sheet"):
         write_source_type(made.files[name], "edited")

@@ -47,14 +47,17 @@ def edit_sheet(
 
 
 def enrolled_sheet(
-    person: Bundle,  # of one person
+    base: Bundle,
+    person: Bundle,  # of one person, enrolled into the base
     *,
     cell_px: int = 128,
 ) -> Image:
-    """The person as drawn at their own code, and each edit at both ends."""
+    """At the person's code: the base's picture, the enrolled one, and of that each edit at both ends."""
     editor = Editor(person.directions, person.latent_avg)
     pivot: Floats = person.latent["pivot"][None]
-    row = [("enrolled", to_image(person.synthesize(pivot)[0]))]
+    row = [
+        (name, to_image(one.synthesize(pivot)[0])) for name, one in (("before", base), ("enrolled", person))
+    ]
     for name, direction in person.directions.items():
         for strength in direction.range:
             edited = editor.apply(pivot, {name: strength})

@@ -45,24 +45,25 @@ def test_a_face_is_found_in_every_frame(made: Made) -> None:
     assert (made.frames, made.frames_with_face) == (FRAMES, FRAMES)
 
 
-def test_the_video_shows_original_edited_and_toon_side_by_side(demo: Bundle, made: Made) -> None:
+def test_the_video_shows_original_edited_enrolled_and_toon_side_by_side(demo: Bundle, made: Made) -> None:
     frames = read(made.files["video"])
     clip = read(demo.path / demo.manifest.files["clip"].file)[:FRAMES]
     width = 2 * round(PANEL_PX * clip[0].shape[1] / clip[0].shape[0] / 2)
-    assert [frame.shape for frame in frames] == [(PANEL_PX, 3 * width, 3)] * FRAMES
+    assert [frame.shape for frame in frames] == [(PANEL_PX, 4 * width, 3)] * FRAMES
     for frame, original in zip(frames, clip, strict=True):
-        left, edited, toon = np.hsplit(frame.astype(int), 3)
+        left, edited, enrolled, toon = np.hsplit(frame.astype(int), 4)
         shown = cv2.resize(original, (width, PANEL_PX), interpolation=cv2.INTER_AREA).astype(int)
         assert np.abs(left - shown).mean() < 4  # but for the coding
-        for panel in (edited, toon):
+        for panel in (edited, enrolled, toon):
             assert panel.std() > 10  # neither black nor flat
             assert np.abs(panel - shown).mean() > 0.5
         assert np.abs(toon - edited).mean() > 2
+        assert np.abs(toon - enrolled).mean() > 2
 
 
 def test_the_face_moves_in_every_panel(made: Made) -> None:
     frames = read(made.files["video"])
-    first, last = (np.hsplit(frame.astype(int), 3) for frame in (frames[0], frames[-1]))
+    first, last = (np.hsplit(frame.astype(int), 4) for frame in (frames[0], frames[-1]))
     for before, after in zip(first, last, strict=True):
         assert np.abs(before - after).mean() > 0.05
 
@@ -71,7 +72,7 @@ def test_the_sheet_has_a_cell_for_everything(demo: Bundle, made: Made) -> None:
     sheet = cv2.imread(str(made.files["sheet"]))
     assert sheet is not None
     cells = 2 + 2 * len(demo.directions)
-    rows = len(demo.styles) * -(-cells // 12)
+    rows = (len(demo.styles) + 1) * -(-cells // 12)  # and the person who is enrolled
     assert sheet.shape == (rows * (CELL_PX + LABEL_PX), min(cells, 12) * CELL_PX, 3)
     first = sheet[:CELL_PX, : 2 * CELL_PX]
     assert first[:, :CELL_PX].std() > 10  # the person
