@@ -90,7 +90,7 @@ def command(
         return open_source(source, **{k: v for k, v in wanted.items() if v is not None})  # type: ignore[arg-type]
 
     opened = open_again()
-    if source != "-":  # a pipe has its own pace
+    if source != "-" or loop:  # a pipe has its own pace
         opened = paced(opened, open_again if loop else None)
     try:
         sinks = open_sinks(outputs, like=opened, on_key=Keys(pipeline))

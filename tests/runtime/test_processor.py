@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from doppelgan.runtime.cli import live, video
 from doppelgan.runtime.cli.processor import Processor
 from doppelgan.runtime.pictures.square_pixels import SquarePixels
 from doppelgan.runtime.source import open_source
@@ -103,3 +105,48 @@ def test_edits_there_and_back_are_where_they_were() -> None:
     back = square.stored(image, displayed, edited).astype(int) - image
     assert np.abs(back[:, 52:] - 20).max() <= 1
     assert (back[:, :44] == 0).all()
+
+
+# The command line hands over what a file says
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
+    pipeline = FakePipeline()
+    for command in (video, live):
+        monkeypatch.setattr(command, "make_pipeline", lambda **settings: pipeline)
+        monkeypatch.setattr(command, "state_origin", lambda *args: None)
+    monkeypatch.setattr(live, "Keys", lambda pipeline: None)
+    return pipeline
+
+
+def test_video_edits_a_file_as_it_is_displayed(tmp_path: Path, fake: FakePipeline) -> None:
+    path = write_media(tmp_path / "in.mp4", Pictures(frames=2, aspect=Fraction(2)))
+    video.command.callback(str(path), str(tmp_path / "out.mp4"), False, False)  # type: ignore[misc]
+    assert fake.seen == [(48, 128, 3)] * 2
+    with open_source(tmp_path / "out.mp4") as after:
+        assert (after.size, after.media and after.media.pixel_aspect) == ((64, 48), 2)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_live_plays_a_file_at_its_pace(
+    tmp_path: Path, fake: FakePipeline, monkeypatch: pytest.MonkeyPatch, loop: bool
+) -> None:
+    path = write_media(tmp_path / "in.mp4", Pictures(frames=3, aspect=Fraction(2)))
+    indices: list[int] = []
+
+    def run(source: Any, process: Any, sinks: Any, **options: Any) -> Any:
+        with source:
+            for _, frame in zip(range(7), source, strict=False):
+                indices.append(process(frame).index)
+        return SimpleNamespace(written=0, dropped=0)
+
+    monkeypatch.setattr(live, "run_live", run)
+    began_s = time.monotonic()
+    live.command.callback(  # type: ignore[misc]
+        source=str(path), outputs=("null:",), size=None, rate=None, overwrite=False, loop=loop,
+        on_lost="hold", latency=False,
+    )  # fmt: skip
+    assert indices == list(range(7 if loop else 3))
+    assert time.monotonic() - began_s >= (len(indices) - 1) / 25 - 0.01
+    assert fake.seen == [(48, 128, 3)] * len(indices)
