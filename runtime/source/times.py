@@ -19,6 +19,7 @@ BACK_S = Fraction(1, 10)  # so far back is a clock that starts again, less is ji
 JOINT_S = 10  # so far ahead is a joint, in formats that are joined
 # Other formats mean what they say, unless they begin so late or so early; all of ffmpeg's begin at 0.
 LATE_S, EARLY_S = 1, Fraction(-1, 10)
+HIGHEST_RATE = 1000  # frames/s; above, a header does not know
 LONGEST_S = 12 * 3600  # so far ahead is an error in any format; also what a file of 90 kHz can state
 
 
@@ -34,40 +35,57 @@ class Timeline:
         start_s = Fraction(container.start_time or 0, av.time_base)
         anywhere = self._joinable or start_s >= LATE_S or start_s <= EARLY_S
         self.start_s = start_s if anywhere else Fraction(0)
-        self._shift_s = -self.start_s  # since the newest joint that any stream showed
-        self._shifts_s: dict[int, Fraction] = {}  # by stream: each passes the joint at its own packet
+        streams = getattr(container, "streams", None)
+        self._rates = {s.index: _rate(s) for s in streams.video} if streams is not None else {}
+        # One part after the other; every stream passes a joint at its own packet.
+        self._shifts_s = [-self.start_s]
+        self._parts: dict[int, int] = {}  # by stream, which part its newest packet belongs to
         self._last_s: dict[int, Fraction] = {}  # by stream, decoding time of its newest packet, corrected
         self._expected_s: dict[int, Fraction] = {}  # and where the next is expected
-        self.joints = 0
 
-    def place(self, packet: Any, rate: Fraction | None = None) -> None:
-        """Correct ``packet.pts`` and ``packet.dts``. rate: of video, where packets state no duration."""
+    @property
+    def joints(self) -> int:
+        return len(self._shifts_s) - 1
+
+    def place(self, packet: Any) -> None:
+        """Correct ``packet.pts`` and ``packet.dts``."""
         if packet.time_base is None:
             return
         base, key = Fraction(packet.time_base), packet.stream.index
+        part = self._parts.setdefault(key, self.joints)
         if packet.dts is not None:
-            self._follow(key, packet.dts * base, packet.duration * base if packet.duration else 0, rate)
-        ticks = round(self._shifts_s.get(key, self._shift_s) / base)
+            part = self._follow(key, packet.dts * base, packet.duration * base if packet.duration else 0)
+        ticks = round(self._shifts_s[part] / base)
         if packet.pts is not None:
             packet.pts += ticks
         if packet.dts is not None:
             packet.dts += ticks
 
-    def _follow(self, key: int, decoded_s: Fraction, lasts_s: Fraction | int, rate: Fraction | None) -> None:
-        shift_s = self._shifts_s.get(key, self._shift_s)
-        expected_s, last_s = self._expected_s.get(key), self._last_s.get(key)
-        if expected_s is not None and last_s is not None:
-            # The last picture of a part may come after the first sound of the next: each goes where it fits.
-            shift_s = min((shift_s, self._shift_s), key=lambda s: abs(decoded_s + s - expected_s))
-            ahead_s = decoded_s + shift_s - expected_s
+    def _follow(self, key: int, decoded_s: Fraction, lasts_s: Fraction | int) -> int:
+        part, expected_s = self._parts[key], self._expected_s.get(key)
+        if expected_s is not None:
+            ahead_s = [decoded_s + shift_s - expected_s for shift_s in self._shifts_s]
             limit_s = JOINT_S if self._joinable else LONGEST_S
-            if decoded_s + shift_s + BACK_S < last_s or ahead_s > limit_s:
-                shift_s -= ahead_s
-                self._shift_s = shift_s
-                self.joints += 1
-        self._shifts_s[key] = shift_s
-        self._last_s[key] = decoded_s + shift_s
+            jumped = decoded_s + self._shifts_s[part] + BACK_S < self._last_s[key] or ahead_s[part] > limit_s
+            if part < self.joints and (jumped or abs(ahead_s[part + 1]) < abs(ahead_s[part])):
+                # Another stream was here before. Sound that overlaps is left out by whoever writes it;
+                # pictures have room: then all of this part comes later.
+                part += 1
+                if key in self._rates and ahead_s[part] < 0:
+                    self._shifts_s[part] -= ahead_s[part]
+            elif jumped:
+                part = len(self._shifts_s)
+                self._shifts_s.append(self._shifts_s[-1] - ahead_s[-1])
+        self._parts[key] = part
+        self._last_s[key] = decoded_s + self._shifts_s[part]
+        rate = self._rates.get(key)
         self._expected_s[key] = self._last_s[key] + (lasts_s or (1 / rate if rate else 0))
+        return part
+
+
+def _rate(stream: Any) -> Fraction | None:
+    rate = stream.average_rate or stream.guessed_rate
+    return Fraction(rate) if rate and 0 < rate <= HIGHEST_RATE else None
 
 
 class BestEffort:

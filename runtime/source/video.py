@@ -183,7 +183,7 @@ class VideoSource(Source):
                     self._timeline.place(packet)
                     continue
                 if packet is not None:
-                    self._timeline.place(packet, self.rate)
+                    self._timeline.place(packet)
                 pictures = packet.decode() if packet is not None else []
             except InvalidDataError:
                 self._damaged += 1

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from doppelgan.runtime.source import open_source
@@ -22,16 +23,20 @@ def timeline(form: str, start_us: int | None = 0) -> Timeline:
 
 def placed(clock: Timeline, times_s: list[float | None], stream: int = 0) -> list[float | None]:
     """Where packets of 40 ms come to lie."""
-    base = Fraction(1, 90000)
     result: list[float | None] = []
     for moment in times_s:
-        ticks = None if moment is None else round(moment / base)
-        packet: Any = SimpleNamespace(
-            time_base=base, stream=SimpleNamespace(index=stream), pts=ticks, dts=ticks, duration=3600
-        )
+        packet = packet_at(moment, stream)
         clock.place(packet)
-        result.append(None if packet.dts is None else round(float(packet.dts * base), 3))
+        result.append(None if packet.dts is None else round(float(packet.dts * packet.time_base), 3))
     return result
+
+
+def packet_at(moment_s: float | None, stream: int = 0) -> Any:
+    base = Fraction(1, 90000)
+    ticks = None if moment_s is None else round(moment_s / base)
+    return SimpleNamespace(
+        time_base=base, stream=SimpleNamespace(index=stream), pts=ticks, dts=ticks, duration=3600
+    )
 
 
 def test_a_clock_that_starts_again_goes_on_for_all_streams() -> None:
@@ -126,3 +131,36 @@ def test_a_file_that_starts_hours_late_starts_at_once(tmp_path: Path) -> None:
         assert [round(frame.time_s, 2) for frame in after] == [i / 25 for i in range(10)]
     (track,) = hear(tmp_path / "out.mp4")
     assert track.onset_s == pytest.approx(0.3, abs=0.03)
+
+
+def test_sound_that_overlaps_the_next_part_is_left_out(tmp_path: Path) -> None:
+    pictures, sound = Pictures(frames=15), Sound(seconds=0.9, onset_s=0.1)
+    piece = write_media(tmp_path / "piece.ts", pictures, [sound], ts_offset_s=1.4)
+    path = tmp_path / "in.ts"
+    path.write_bytes(piece.read_bytes() * 3)
+
+    copy(path, tmp_path / "out.mp4")
+
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.audio[0]
+        times = [p.pts * p.time_base for p in container.demux(stream) if p.pts is not None and p.size]
+    assert min(np.diff([float(t) for t in times])) > 0.015  # none squeezed into a moment
+    with open_source(tmp_path / "out.mp4") as after:
+        frames = [frame.time_s for frame in after]
+    (track,) = hear(tmp_path / "out.mp4")
+    loud = np.abs(track.samples) > 0.05
+    onsets = [i / track.rate for i in np.flatnonzero(loud) if not loud[max(0, i - 2400) : i].any()]
+    # Every part's tone begins 0.1 s after its first picture.
+    assert len(onsets) == 3
+    late = [onset - frames[15 * part] + frames[0] for part, onset in enumerate(onsets)]
+    assert np.ptp(late) < 0.07
+
+
+def test_pictures_that_outlast_their_sound_keep_it_in_step(tmp_path: Path) -> None:
+    clock = timeline("mpegts")
+    clock._rates = {0: Fraction(25)}
+    assert placed(clock, [0, 0.04, 0.08, 0.12]) == [0, 0.04, 0.08, 0.12]
+    assert placed(clock, [0, 0.04], stream=1) == [0, 0.04]
+    clock.place(packet_at(-0.2, stream=1))  # the sound of the next part, after 0.08 s of sound
+    assert placed(clock, [-0.2, -0.16]) == [0.16, 0.2]
+    assert placed(clock, [-0.16], stream=1) == [0.2]  # later than its own end asked for: with its pictures
