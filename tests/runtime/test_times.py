@@ -134,7 +134,8 @@ def test_a_file_that_starts_hours_late_starts_at_once(tmp_path: Path) -> None:
 
 
 def test_sound_that_overlaps_the_next_part_is_left_out(tmp_path: Path) -> None:
-    pictures, sound = Pictures(frames=15), Sound(seconds=0.9, onset_s=0.1)
+    # Pictures come first in the file, and tell where the next part begins.
+    pictures, sound = Pictures(frames=15), Sound(seconds=0.7, onset_s=0.2, start_s=0.1)
     piece = write_media(tmp_path / "piece.ts", pictures, [sound], ts_offset_s=1.4)
     path = tmp_path / "in.ts"
     path.write_bytes(piece.read_bytes() * 3)
@@ -150,7 +151,7 @@ def test_sound_that_overlaps_the_next_part_is_left_out(tmp_path: Path) -> None:
     (track,) = hear(tmp_path / "out.mp4")
     loud = np.abs(track.samples) > 0.05
     onsets = [i / track.rate for i in np.flatnonzero(loud) if not loud[max(0, i - 2400) : i].any()]
-    # Every part's tone begins 0.1 s after its first picture.
+    # Every part's tone begins as long after its first picture.
     assert len(onsets) == 3
     late = [onset - frames[15 * part] + frames[0] for part, onset in enumerate(onsets)]
     assert np.ptp(late) < 0.07
