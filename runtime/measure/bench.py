@@ -396,12 +396,13 @@ def _frame_energy(side: _Side, frames: Sequence[Image], energy: EnergyReader) ->
 
 
 def _energy_source(sides: Sequence[_Side], energy: EnergyReader) -> str:
-    found = [side.energy for side in sides if side.energy is not None]
-    if not found:
-        return NOT_TOLD + (f" ({energy.missing})" if energy.missing else "")
+    missing = f" ({energy.missing})" if energy.missing else ""
+    measured = [side.energy for side in sides if side.energy is not None]
+    if not measured:
+        return NOT_TOLD + missing
     return (
-        f"{' + '.join(found[0].rails)}; mean over {ENERGY_S:g} s of frames one after the other, "
-        f"{found[0].idle_watts:.1f} W of the idle device included"
+        f"{' + '.join(measured[0].rails)}{missing}; mean over {ENERGY_S:g} s of frames one after the other, "
+        f"{measured[0].idle_watts:.1f} W of the idle device included"
     )
 
 

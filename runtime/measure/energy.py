@@ -1,40 +1,36 @@
 """Energy of a stretch of work, where the device tells it.
 
-==========  =================================================  ==========================================
-source      read from                                          what is added up
-==========  =================================================  ==========================================
-INA3221     /sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*        the module's input (VDD_IN), else all rails
-tegrastats  its output, where no INA3221 can be read           likewise
-RAPL        /sys/class/powercap/intel-rapl:*                   processor packages and their memory
-nvidia-smi  power.draw; not on a Jetson, whose rails hold all  all cards
-==========  =================================================  ==========================================
+=======  =============================================  ==========================================
+source   read from                                      what is added up
+=======  =============================================  ==========================================
+INA3221  /sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*    the module's input (VDD_IN), else all rails
+RAPL     /sys/class/powercap/intel-rapl:*               processor packages and their memory
+NVML     nvmlDeviceGetTotalEnergyConsumption            all cards; not on a Jetson, whose rails hold all
+=======  =============================================  ==========================================
 
-RAPL counts joules. The others tell watts, which are sampled ten times a second; their mean counts for the
-whole stretch, so a stretch of seconds is right and one of milliseconds is not.
+RAPL and NVML count joules; a card's count is renewed about ten times a second. INA3221 tells watts, which are
+sampled as often, and their mean counts for the whole stretch. So a stretch of seconds is right and one of
+milliseconds is not.
+
+NVML is called through ``pynvml``, the package nvidia-ml-py of the extra ``gpu``.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
+import contextlib
+import importlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 NOT_TOLD = "not told by this device"
 INTERVAL_S = 0.1  # between samples
-_FIRST_LINE_S = 5.0  # a tool that says nothing for so long is not waited for
 _INPUTS = ("VDD_IN", "POM_5V_IN", "VIN")  # rails of a Jetson through which everything else is fed
-# "VDD_IN 4942mW/4890mW" (now / average), without units before JetPack 5; never "RAM 2448/7620MB".
-_TEGRASTATS_RAIL = re.compile(r"\b([A-Z][A-Z0-9_]+) (\d+)(?:mW)?/\d+(?:mW)?(?![\w.])")
-
-Watts = Mapping[str, float]  # by rail
 
 
 class Energy(msgspec.Struct, frozen=True):
@@ -60,37 +56,71 @@ class Gauge(Protocol):
 
 
 class EnergyReader:
-    """Everything below ``root`` that tells energy. ``missing`` says why not, where a remedy is known."""
+    """Everything that tells energy: sensors below ``root``, and the cards of ``nvml``.
 
-    def __init__(self, root: Path = Path("/"), interval_s: float = INTERVAL_S) -> None:
+    ``nvml`` is the module ``pynvml`` or what has its functions; None: it is imported, where ``root`` is this
+    machine's. ``missing`` says why a source that is there is not read, and the remedy.
+    """
+
+    def __init__(
+        self, root: Path = Path("/"), interval_s: float = INTERVAL_S, nvml: Any | None = None
+    ) -> None:
         self._interval_s = interval_s
         self.missing = ""
         self._gauges: list[Gauge] = []
         if rails := dict(_ina3221_rails(root)):
             self._gauges.append(_Powers("INA3221", rails))
-        elif tool := _tool(root, "tegrastats"):
-            every_ms = max(1, round(1e3 * interval_s))
-            self._gauges.append(_Lines([tool, "--interval", str(every_ms)], read_tegrastats))
-        else:
-            self._find_pc(root)
+            return
+        self._find_processors(root)
+        if nvml is None and root == Path("/"):
+            nvml = self._import_nvml()
+        if nvml is not None:
+            self._find_cards(nvml)
 
     @property
     def tells(self) -> bool:
         """There is a source; whether it answers shows in ``measure``."""
         return bool(self._gauges)
 
-    def _find_pc(self, root: Path) -> None:
+    def _find_processors(self, root: Path) -> None:
         zones = dict(_rapl_zones(root))
         readable = {name: zone for name, zone in zones.items() if _number(zone / "energy_uj") is not None}
         if readable:
             self._gauges.append(_Counters("RAPL", readable))
         elif zones:
             zone = next(iter(zones.values()))
-            self.missing = f"{zone}/energy_uj is there but not readable; as root: chmod a+r {zone}/energy_uj"
-        if tool := _tool(root, "nvidia-smi"):
-            query = ["--query-gpu=index,power.draw", "--format=csv,noheader,nounits"]
-            every_ms = max(1, round(1e3 * self._interval_s))
-            self._gauges.append(_Lines([tool, *query, "-lms", str(every_ms)], read_nvidia_smi))
+            self._miss(f"{zone}/energy_uj is there but not readable; as root: chmod a+r {zone}/energy_uj")
+
+    def _import_nvml(self) -> Any | None:
+        try:
+            return importlib.import_module("pynvml")
+        except ImportError:
+            if Path("/proc/driver/nvidia/version").exists():
+                self._miss("cards are not read: pip install nvidia-ml-py")
+            return None
+
+    def _find_cards(self, nvml: Any) -> None:
+        try:
+            nvml.nvmlInit()
+            count = nvml.nvmlDeviceGetCount()
+        except nvml.NVMLError:  # no driver, so no card
+            return
+        cards: dict[str, Any] = {}
+        for index in range(count):
+            try:
+                handle = nvml.nvmlDeviceGetHandleByIndex(index)
+                nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+            except nvml.NVMLError as error:
+                self._miss(
+                    f"GPU {index} has no energy counter for us ({error}); Volta and later cards have one"
+                )
+            else:
+                cards[f"GPU {index}"] = handle
+        if cards:
+            self._gauges.append(_Cards(nvml, cards))
+
+    def _miss(self, reason: str) -> None:
+        self.missing += f"; {reason}" if self.missing else reason
 
     def measure(self, work: Callable[[], object]) -> Energy | None:
         """Run ``work`` and tell what it took; None (``work`` has run all the same) where nothing tells."""
@@ -120,21 +150,6 @@ class EnergyReader:
         while not done.wait(self._interval_s):
             for gauge in self._gauges:
                 gauge.sample()
-
-
-def read_tegrastats(line: str) -> Watts:
-    """Rails of one line of tegrastats."""
-    rails = {m[1]: int(m[2]) / 1e3 for m in _TEGRASTATS_RAIL.finditer(line)}
-    return {f"tegrastats {name}": rails[name] for name in _inputs_or_all(list(rails))}
-
-
-def read_nvidia_smi(line: str) -> Watts:
-    """One card, of ``index, power.draw``; nothing for a card that answers [N/A]."""
-    index, _, watts = line.partition(",")
-    try:
-        return {f"nvidia-smi GPU {int(index)}": float(watts)}
-    except ValueError:
-        return {}
 
 
 class _Counters:
@@ -189,75 +204,43 @@ class _Powers:
         return {name: seconds * _mean(series) for name, series in self._series.items()}
 
 
-class _Lines:
-    """A tool that goes on printing lines until it is stopped."""
+class _Cards:
+    """Counters of NVIDIA cards: millijoules since the driver was loaded, in 64 bits."""
 
-    def __init__(self, command: Sequence[str], read: Callable[[str], Watts]) -> None:
-        self._command, self._read = command, read
-        self._series: dict[str, list[tuple[float, float]]] = {}
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
-        self._listener: threading.Thread | None = None
+    def __init__(self, nvml: Any, handles: Mapping[str, Any]) -> None:
+        self._nvml, self._handles = nvml, handles
+        self._start_mj: dict[str, int] = {}
 
     def begin(self) -> None:
-        self._series = {}
-        try:
-            self._process = subprocess.Popen(
-                self._command, text=True, bufsize=1,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-        except OSError:
-            return
-        heard = threading.Event()
-        self._listener = threading.Thread(
-            target=self._listen, args=(self._process, heard), name="energy lines", daemon=True
-        )
-        self._listener.start()
-        heard.wait(_FIRST_LINE_S)
-        with self._lock:
-            self._series = {}  # what came before the work began
-
-    def _listen(self, process: subprocess.Popen[str], heard: threading.Event) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            now_s = time.perf_counter()
-            with self._lock:
-                for name, watts in self._read(line).items():
-                    self._series.setdefault(name, []).append((now_s, watts))
-            heard.set()
-        heard.set()  # it ended
+        self._start_mj = self._read()
 
     def sample(self) -> None:
-        """Lines come by themselves."""
+        """Counters need no samples."""
 
     def end(self, seconds: float) -> dict[str, float]:
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(2.0)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        if self._listener is not None:
-            self._listener.join(2.0)
-        if self._process is not None and self._process.stdout is not None:
-            self._process.stdout.close()
-        self._process = self._listener = None
-        with self._lock:
-            return {name: seconds * _mean(series) for name, series in self._series.items()}
+        end_mj, start_mj = self._read(), self._start_mj
+        return {f"NVML {name}": (end_mj[name] - start_mj[name]) / 1e3 for name in start_mj if name in end_mj}
+
+    def _read(self) -> dict[str, int]:
+        """A card that has been lost is absent."""
+        counts_mj: dict[str, int] = {}
+        for name, handle in self._handles.items():
+            with contextlib.suppress(self._nvml.NVMLError):
+                counts_mj[name] = int(self._nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
+        return counts_mj
 
 
 def _ina3221_rails(root: Path) -> Iterator[tuple[str, tuple[Path, Path]]]:
     """(name, (millivolts, milliamperes)) of the channels to add up; channels 4 to 7 are sums and shunts."""
-    found: dict[str, tuple[Path, Path]] = {}
+    channels: dict[str, tuple[Path, Path]] = {}
     for folder in sorted((root / "sys/bus/i2c/drivers/ina3221").glob("*/hwmon/hwmon*")):
         for channel in (1, 2, 3):
             name = _text(folder / f"in{channel}_label")
             pair = (folder / f"in{channel}_input", folder / f"curr{channel}_input")
             if name and name != "NC" and all(_number(path) is not None for path in pair):
-                found[name] = pair
-    for name in _inputs_or_all(list(found)):
-        yield name, found[name]
+                channels[name] = pair
+    for name in _inputs_or_all(list(channels)):
+        yield name, channels[name]
 
 
 def _rapl_zones(root: Path) -> Iterator[tuple[str, Path]]:
@@ -275,15 +258,6 @@ def _rapl_zones(root: Path) -> Iterator[tuple[str, Path]]:
 def _inputs_or_all(names: Sequence[str]) -> list[str]:
     """The rail that feeds all others where there is one: adding those to it would count them twice."""
     return [name for name in names if name in _INPUTS] or list(names)
-
-
-def _tool(root: Path, name: str) -> str | None:
-    """A program on the search path, with every folder of it looked up below ``root``."""
-    for folder in os.get_exec_path():
-        path = root / folder.lstrip("/") / name
-        if path.is_file() and os.access(path, os.X_OK):
-            return str(path)
-    return None
 
 
 def _mean(series: Sequence[tuple[float, float]]) -> float:

@@ -1,23 +1,42 @@
-"""What counts as energy, and what does not: made folder trees and tools in place of a device."""
+"""What counts as energy, and what does not: made folder trees and a made NVML in place of a device."""
 
 from __future__ import annotations
 
-import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from doppelgan.runtime.measure import energy
-from doppelgan.runtime.measure.energy import EnergyReader, read_nvidia_smi, read_tegrastats
+from doppelgan.runtime.measure.energy import EnergyReader
 
-ORIN_NX = (
-    "11-23-2026 16:00:01 RAM 2448/7620MB (lfb 4x4MB) SWAP 12/3810MB (cached 0MB) CPU [9%@729,off] "
-    "EMC_FREQ 0%@2133 GR3D_FREQ 0%@[305] NVDEC off cpu@48.5C gpu@47.8C "
-    "VDD_IN 4942mW/4890mW VDD_CPU_GPU_CV 1100mW/1050mW VDD_SOC 1350mW/1350mW"
-)
-AGX_ORIN = "RAM 5/30536MB VDD_GPU_SOC 3150mW/2971mW VDD_CPU_CV 800mW/700mW VIN_SYS_5V0 4968mW/5048mW"
-NANO = "RAM 1985/3964MB (lfb 107x4MB) IRAM 0/252kB(lfb 252kB) POM_5V_IN 2300/2400 POM_5V_GPU 80/90"
+
+class Nvml:
+    """``pynvml`` of a machine whose cards have these counters, in mJ; None for a card without one."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, *counters_mj: int | None, driver: bool = True) -> None:
+        self.counters_mj = list(counters_mj)
+        self.driver = driver
+
+    def nvmlInit(self) -> None:
+        if not self.driver:
+            raise self.NVMLError("Driver Not Loaded")
+
+    def nvmlDeviceGetCount(self) -> int:
+        return len(self.counters_mj)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> tuple[str, int]:
+        return ("handle", index)
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: tuple[str, int]) -> int:
+        counter_mj = self.counters_mj[handle[1]]
+        if counter_mj is None:
+            raise self.NVMLError("Not Supported")
+        return counter_mj
 
 
 def write(root: Path, files: Mapping[str, object]) -> None:
@@ -47,16 +66,6 @@ def ina3221(root: Path, address: str, channels: Mapping[int, tuple[str, int, int
                 f"{folder}/curr{channel}_input": ma,
             },
         )
-
-
-def tool(root: Path, name: str, script: str) -> None:
-    write(root, {f"usr/bin/{name}": f"#!/bin/sh\n{script}"})
-    (root / "usr/bin" / name).chmod(0o755)
-
-
-@pytest.fixture(autouse=True)
-def search_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", os.pathsep.join(("/usr/bin", "/bin")))
 
 
 def test_a_device_that_tells_nothing_still_works(tmp_path: Path) -> None:
@@ -149,109 +158,78 @@ def test_power_is_averaged_over_time_not_over_samples() -> None:
     assert energy._mean([(5.0, 7.0)]) == 7.0
 
 
-@pytest.mark.parametrize(
-    ("line", "rails"),
-    [
-        (ORIN_NX, {"tegrastats VDD_IN": 4.942}),
-        (
-            AGX_ORIN,
-            {
-                "tegrastats VDD_GPU_SOC": 3.15,
-                "tegrastats VDD_CPU_CV": 0.8,
-                "tegrastats VIN_SYS_5V0": 4.968,
-            },
-        ),
-        (NANO, {"tegrastats POM_5V_IN": 2.3}),
-        ("RAM 1985/3964MB SWAP 0/1982MB GR3D_FREQ 0%", {}),
-        ("", {}),
-    ],
-)
-def test_lines_of_tegrastats(line: str, rails: dict[str, float]) -> None:
-    assert read_tegrastats(line) == pytest.approx(rails)
-
-
-@pytest.mark.parametrize(
-    ("line", "rails"),
-    [
-        ("0, 12.34\n", {"nvidia-smi GPU 0": 12.34}),
-        ("1, [N/A]\n", {}),
-        ("No devices were found\n", {}),
-    ],
-)
-def test_lines_of_nvidia_smi(line: str, rails: dict[str, float]) -> None:
-    assert read_nvidia_smi(line) == rails
-
-
-def test_tegrastats_runs_for_the_work_alone(tmp_path: Path) -> None:
-    pid = tmp_path / "pid"
-    tool(
-        tmp_path,
-        "tegrastats",
-        f'echo "$$ $*" > {pid}\n'
-        "echo VDD_IN 99000mW/99000mW VDD_SOC 1mW/1mW\n"  # before the work: does not count
-        "sleep 0.1\n"
-        "while :; do echo VDD_IN 5000mW/99000mW VDD_SOC 1000mW/1mW; sleep 0.02; done",
-    )
-    used = EnergyReader(tmp_path, interval_s=0.02).measure(lambda: time.sleep(0.4))
-    assert used is not None
-    assert used.rails == {"tegrastats VDD_IN": pytest.approx(5.0)}
-    assert used.joules == pytest.approx(5.0 * used.seconds)
-    number, *arguments = pid.read_text().split()
-    assert arguments == ["--interval", "20"]
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(number), 0)
-
-
-def test_a_tool_is_stopped_when_the_work_fails(tmp_path: Path) -> None:
-    pid = tmp_path / "pid"
-    tool(tmp_path, "tegrastats", f"echo $$ > {pid}\nwhile :; do echo VDD_IN 1mW/1mW; sleep 0.02; done")
+def test_cards_are_added_to_the_processor(tmp_path: Path) -> None:
+    counter = rapl(tmp_path, "intel-rapl:0", "package-0", 0)
+    nvml = Nvml(7_000_000, 1_000)
 
     def work() -> None:
-        raise KeyError("work")
+        time.sleep(0.01)
+        counter.write_text("3000000")
+        nvml.counters_mj = [7_005_500, 3_000]
 
-    with pytest.raises(KeyError, match="work"):
-        EnergyReader(tmp_path).measure(work)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid.read_text()), 0)
-
-
-def test_sensors_go_before_tegrastats_and_a_jetson_before_cards(tmp_path: Path) -> None:
-    tool(tmp_path, "tegrastats", "while :; do echo VDD_IN 7000mW/1mW; sleep 0.02; done")
-    tool(tmp_path, "nvidia-smi", "while :; do echo 0, 50; sleep 0.02; done")
-    used = EnergyReader(tmp_path).measure(lambda: time.sleep(0.2))
+    reader = EnergyReader(tmp_path, nvml=nvml)
+    used = reader.measure(work)
     assert used is not None
-    assert list(used.rails) == ["tegrastats VDD_IN"]
+    assert used.joules == pytest.approx(3.0 + 5.5 + 2.0)
+    assert used.rails["NVML GPU 0"] == pytest.approx(5.5 / used.seconds)
+    assert set(used.rails) == {"RAPL package-0", "NVML GPU 0", "NVML GPU 1"}
+    assert reader.missing == ""
+    again = reader.measure(lambda: time.sleep(0.01))
+    assert again is not None
+    assert again.joules == 0  # since the beginning of this stretch, not of the first
+
+
+def test_a_card_without_a_counter_is_named(tmp_path: Path) -> None:
+    nvml = Nvml(None, 0)
+    reader = EnergyReader(tmp_path, nvml=nvml)
+    assert "GPU 0" in reader.missing
+    used = reader.measure(lambda: nvml.counters_mj.__setitem__(1, 500))
+    assert used is not None
+    assert list(used.rails) == ["NVML GPU 1"]
+    assert used.joules == 0.5
+
+
+def test_a_card_that_is_lost_during_the_work_tells_nothing(tmp_path: Path) -> None:
+    nvml = Nvml(0, 0)
+    used = EnergyReader(tmp_path, nvml=nvml).measure(
+        lambda: nvml.counters_mj.__setitem__(slice(0, 2), [None, 20])
+    )
+    assert used is not None
+    assert list(used.rails) == ["NVML GPU 1"]
+
+
+def test_no_driver_is_no_card(tmp_path: Path) -> None:
+    reader = EnergyReader(tmp_path, nvml=Nvml(5, driver=False))
+    assert (reader.tells, reader.missing) == (False, "")
+
+
+def test_a_jetson_s_rails_hold_its_card(tmp_path: Path) -> None:
     ina3221(tmp_path, "1-0040", {1: ("VDD_IN", 5000, 1000)})
-    used = EnergyReader(tmp_path).measure(lambda: time.sleep(0.02))
+    used = EnergyReader(tmp_path, nvml=Nvml(0)).measure(lambda: time.sleep(0.02))
     assert used is not None
     assert list(used.rails) == ["INA3221 VDD_IN"]
 
 
-def test_cards_are_added_to_the_processor(tmp_path: Path) -> None:
-    counter = rapl(tmp_path, "intel-rapl:0", "package-0", 0)
-    tool(
-        tmp_path,
-        "nvidia-smi",
-        'case "$*" in *power.draw*-lms*) ;; *) exit 1;; esac\n'
-        "while :; do echo 0, 50.5; echo 1, 20; echo 2, [N/A]; sleep 0.02; done",
-    )
-
-    def work() -> None:
-        time.sleep(0.3)
-        counter.write_text("3000000")
-
-    used = EnergyReader(tmp_path).measure(work)
+def test_this_machine_s_cards_are_asked_for_this_machine_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(0))
+    monkeypatch.setattr(energy, "_ina3221_rails", lambda root: iter(()))
+    used = EnergyReader().measure(lambda: time.sleep(0.02))
     assert used is not None
-    assert used.rails["nvidia-smi GPU 0"] == pytest.approx(50.5)
-    assert used.joules == pytest.approx(3.0 + 70.5 * used.seconds)
-    assert len(used.rails) == 3
+    assert "NVML GPU 0" in used.rails
+    assert not EnergyReader(tmp_path).tells
 
 
-def test_a_tool_without_a_card_tells_nothing(tmp_path: Path) -> None:
-    tool(tmp_path, "nvidia-smi", "echo NVIDIA-SMI has failed; exit 9")
-    start = time.perf_counter()
-    assert EnergyReader(tmp_path).measure(lambda: time.sleep(0.02)) is None
-    assert time.perf_counter() - start < 2
+@pytest.mark.parametrize("driver", [True, False])
+def test_a_missing_package_is_named_where_there_is_a_driver(
+    monkeypatch: pytest.MonkeyPatch, driver: bool
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setattr(energy, "_ina3221_rails", lambda root: iter(()))
+    monkeypatch.setattr(energy, "_rapl_zones", lambda root: iter(()))
+    monkeypatch.setattr(Path, "exists", lambda path: driver)
+    assert ("pip install nvidia-ml-py" in EnergyReader().missing) == driver
 
 
 def test_counters_for_root_only_come_with_the_remedy(tmp_path: Path) -> None:
