@@ -601,3 +601,10 @@ def test_pictures_whose_side_data_has_no_name_here_are_read_upright(
 def test_a_picture_of_a_phone_is_a_video_of_one_frame(shared: Path) -> None:
     with open_source(shared / "cases" / "exif-side-data" / "photo.heic") as source:
         assert sum(1 for _ in source) == 1
+
+
+def test_pictures_of_an_unknown_codec_are_named(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", frames=2)
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(SourceError, match="pictures that FFmpeg can decode, got an unknown codec; convert"):
+        open_source(path)
