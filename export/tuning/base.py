@@ -114,7 +114,7 @@ def bytes_needed(channels: tuple[int, ...], w_dim: int, size: int, batch: int = 
         if 4 << level <= size:
             maps += 7 * here * (4 << level) ** 2
         before = here
-    return 4 * (6 * weights + batch * maps) + (600 << 20)  # and PyTorch itself
+    return 4 * (6 * weights + batch * maps) + (800 << 20)  # and PyTorch itself
 
 
 def available_bytes() -> int | None:
