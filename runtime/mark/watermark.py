@@ -39,9 +39,10 @@ PERIOD: Final = 125  # px in frames of up to 720 lines; prime to the 8 and 16 px
 LINES: Final = 720
 BAND: Final = (3.0, 18.0)  # harmonics, as distance from the origin: waves 7 to 42 px long
 SYNC_SHARE: Final = 0.4
-# Levels RMS: of a part in a box of up to SMALL_PX, of a larger part, of a whole frame; 42.6, 44.6, 46.5 dB.
-STRENGTH: Final = {"small": 1.9, "part": 1.5, "whole": 1.2}
-SMALL_PX: Final = 150_000  # a face of 390 px
+# Levels RMS by the pixels of the box that was changed, up to so many: 43.5, 45.9, 48.1 dB. What is large
+# needs less to be found, and grain shows most on large smooth faces and walls.
+STRENGTHS: Final = ((60_000, 1.7), (150_000, 1.3), (math.inf, 1.0))
+WHOLE: Final = 0.8  # of a replaced frame: 50 dB
 PUBLIC_KEY: Final = b"doppelgan watermark 1"  # everybody's: whoever gets a picture must be able to tell
 
 PERIODS: Final = (44.0, 300.0)  # px that are searched
@@ -128,8 +129,7 @@ def embed(
     if area[0] >= area[2] or area[1] >= area[3]:
         return 0
     pixels = (area[2] - area[0]) * (area[3] - area[1])
-    size = "whole" if original is None else "small" if pixels <= SMALL_PX else "part"
-    strength = STRENGTH[size]
+    strength = WHOLE if original is None else next(level for most, level in STRENGTHS if pixels <= most)
     added = tile(payload.to_bits(), strength, period_of(height, width), key or default_key())
     return native.add_tile(frame, original, added, area, native.THREADS)
 

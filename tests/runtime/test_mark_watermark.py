@@ -136,7 +136,7 @@ class TestDetection:
     def test_frames_too_noisy_alone_are_read_together(self) -> None:
         rng = np.random.default_rng(5)
         image = marked(scene(200, 256)).astype(float)
-        frames = [np.clip(image + rng.normal(0, 60, image.shape), 0, 255).astype(np.uint8) for _ in range(40)]
+        frames = [np.clip(image + rng.normal(0, 30, image.shape), 0, 255).astype(np.uint8) for _ in range(40)]
         assert not watermark.detect(frames[0]).found
         detector = watermark.Detector()
         for frame in frames:
