@@ -6,20 +6,37 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import BackendError
 from .base import GeneratorSession, Session, TensorSpec
 
-__all__ = ["BACKENDS", "GeneratorSession", "Session", "TensorSpec", "installed", "open_session"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "GeneratorSession",
+    "Session",
+    "TensorSpec",
+    "installed",
+    "open_session",
+    "register_backend",
+]
 
-# Backend name -> module beside this file; each module has ``open(path, threads, **options)``.
-BACKENDS: dict[str, str] = {
-    "onnxruntime": "onnxruntime",
-    "cuda": "onnxruntime_cuda",
-    "native": "native",
-    "openvino": "openvino",
-    "tensorrt": "tensorrt",
+
+class Backend(NamedTuple):
+    """Where a backend lies and what it needs."""
+
+    module: str  # beside this file; it has ``open(path, threads, **options)``
+    package: str | None  # that must be importable; None: the module's ``why_not()`` tells what is missing
+    runs_onnx: bool = True  # so that `doppelgan compile` tries it; False: it runs engines built before
+
+
+BACKENDS: dict[str, Backend] = {
+    "onnxruntime": Backend("onnxruntime", "onnxruntime"),
+    "native": Backend("native", None),
+    "openvino": Backend("openvino", "openvino"),
+    "cuda": Backend("onnxruntime_cuda", None),
+    "tensorrt": Backend("tensorrt", "tensorrt", runs_onnx=False),
 }
 
 Opener = Callable[..., Session]  # (path, *, threads, **options)
@@ -39,17 +56,14 @@ def register_backend(name: str, opener: Opener) -> None:
 
 def installed(backend: str) -> bool:
     """Whether what ``backend`` needs is on this machine."""
-    if backend == "native":
-        from .native import available
-
-        return available()
     if backend in _REGISTERED:
         return True
-    if backend == "cuda":
-        from .onnxruntime_cuda import why_not
-
-        return not why_not()
-    return backend in BACKENDS and find_spec(backend) is not None
+    if backend not in BACKENDS:
+        return False
+    module, package, _ = BACKENDS[backend]
+    if package is None:
+        return not import_module(f".{module}", __name__).why_not()
+    return find_spec(package) is not None
 
 
 def open_session(
@@ -63,5 +77,5 @@ def open_session(
     if backend not in BACKENDS and backend not in _REGISTERED:
         known = ", ".join([*BACKENDS, *_REGISTERED])
         raise BackendError(f"backend: expected one of {known}, got {backend!r}")
-    opener = _REGISTERED.get(backend) or import_module(f".{BACKENDS[backend]}", __name__).open
+    opener = _REGISTERED.get(backend) or import_module(f".{BACKENDS[backend].module}", __name__).open
     return opener(Path(path), threads=threads, **options)

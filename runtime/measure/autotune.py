@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from ..backends import Session, installed, open_session
+from ..backends import BACKENDS, Session, installed, open_session
 from ..backends.native import session as native
 from ..bundle.compiled import FORMAT, VERSION, Choice, Measurement, Record, session_options, write_record
 from ..bundle.reader import Bundle, open_bundle
@@ -37,7 +37,6 @@ WORTH = 0.05  # a cheaper precision, or one more engine, must be faster by this 
 AT_HAND = ("onnxruntime", "native")  # engines of the base install: ONNX Runtime runs what nothing else does
 PAUSE_S = 0.005  # between runs: idle workers of one engine must not slow the next
 CALIBRATION = 16
-BACKENDS = ("onnxruntime", "native", "openvino", "cuda")
 # float16 is tried on a GPU with "tf32"; elsewhere only on demand: no CPU here computes in it.
 PRECISIONS = ("float32", "int16", "bfloat16", "int8", "tf32")
 
@@ -57,8 +56,8 @@ _Timed = tuple[Measurement, _Candidate]
 
 
 def usable_backends() -> tuple[str, ...]:
-    """Of BACKENDS, those that are installed."""
-    return tuple(name for name in BACKENDS if installed(name))
+    """The backends that run ONNX files and are installed here."""
+    return tuple(name for name, backend in BACKENDS.items() if backend.runs_onnx and installed(name))
 
 
 def autotune(

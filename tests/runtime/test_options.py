@@ -14,8 +14,10 @@ from doppelgan.runtime import backends, open_bundle
 from doppelgan.runtime import pipeline as pipeline_module
 from doppelgan.runtime.backends import open_session, register_backend
 from doppelgan.runtime.bundle import Bundle
+from doppelgan.runtime.cli import group
 from doppelgan.runtime.cli.live import Keys
 from doppelgan.runtime.cli.options import make_pipeline, pipeline_options
+from doppelgan.runtime.measure.autotune import usable_backends
 from doppelgan.runtime.pipeline import Pipeline
 
 from .. import tiny
@@ -163,3 +165,20 @@ def test_key_s_goes_through_the_styles(tiny_bundle: Path) -> None:
 def test_keys_say_what_they_did(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Window(tiny_bundle).press("2-")
     assert capsys.readouterr().err.splitlines() == ["green = +0.00", "green = -0.50"]
+
+
+@pytest.mark.parametrize("name", ["image", "video", "live", "bench", "serve"])
+def test_help_names_every_backend(name: str) -> None:
+    command = group.get_command(click.Context(group), name)
+    (option,) = [o for o in command.params if o.name == "backend"]
+    assert [backend for backend in backends.BACKENDS if backend not in option.help] == []
+
+
+def test_what_runs_onnx_files_is_tried_by_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(backends.BACKENDS, "another", backends.Backend("fake", "numpy"))
+    monkeypatch.setitem(backends.BACKENDS, "engines", backends.Backend("fake", "numpy", runs_onnx=False))
+    monkeypatch.setitem(backends.BACKENDS, "absent", backends.Backend("fake", "no_such_package"))
+    usable = usable_backends()
+    assert "another" in usable
+    assert "engines" not in usable
+    assert "absent" not in usable

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .session import NativeSession, available, open, precisions  # noqa: A004 - the backends' common verb
+from .session import NativeSession, open, precisions, why_not  # noqa: A004 - the backends' common verb
 
-__all__ = ["NativeSession", "available", "open", "precisions"]
+__all__ = ["NativeSession", "open", "precisions", "why_not"]

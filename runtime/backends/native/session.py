@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 _Network = TypeVar("_Network")
 
 
-def available() -> bool:
-    """Whether the compiled module is there and serves this processor."""
-    return native.synthesis() is not None and native.encoder() is not None
+def why_not() -> str:
+    """Why networks cannot run here, with the remedy; empty if they can."""
+    if native.synthesis() is not None and native.encoder() is not None:
+        return ""
+    return "no compiled module that serves this processor; reinstall doppelgan with GCC or Clang"
 
 
 def precisions() -> tuple[str, ...]:
@@ -145,7 +147,7 @@ def open(  # noqa: A001 - the backends' common verb
         raise BackendError(f"native: expected the options threads, precision; got {sorted(options)}")
     if precision not in ("float32", "int16"):
         raise BackendError(f"native: expected the precision float32 or int16, got {precision!r}")
-    if not available():
+    if why_not():
         raise BackendError(
             "native: expected the compiled kernels and a processor with AVX2 and FMA, or aarch64; "
             "reinstall doppelgan with a C++17 compiler, or use another backend"
