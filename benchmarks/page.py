@@ -77,7 +77,7 @@ class Page:
 
     def __init__(self, folder: Path) -> None:
         options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM
+        options.binary_location = str(CHROMIUM)
         camera = write_camera(folder / "camera.y4m", 150)
         own = (f"--user-data-dir={folder / 'user'}", f"--use-file-for-fake-video-capture={camera}")
         for flag in (*FLAGS, *own):

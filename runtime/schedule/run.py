@@ -122,23 +122,30 @@ def run_files(
     with Stages(source, sinks, (read, made)) as stages:
         stages.start("capture", capture, read)
         stages.start("process", work, made)
-        while not (stop and stop.is_set()) and not any(sink.stopped for sink in sinks):
+        try:
+            while not (stop and stop.is_set()) and not any(sink.stopped for sink in sinks):
+                stages.check()
+                try:
+                    frame = made.get(TICK_S)
+                except Ended:
+                    break
+                if frame is None:
+                    for sink in sinks:
+                        sink.poll()
+                    continue
+                with clock.stage("write"):
+                    for sink in sinks:
+                        sink.write(frame)
+                frames += 1
+                clock.frame()
+                if on_progress is not None:
+                    on_progress(Progress(frames, source.frame_count, time.monotonic() - started_s))
             stages.check()
-            try:
-                frame = made.get(TICK_S)
-            except Ended:
-                break
-            if frame is None:
-                for sink in sinks:
-                    sink.poll()
-                continue
-            with clock.stage("write"):
-                for sink in sinks:
-                    sink.write(frame)
-            frames += 1
-            clock.frame()
-            if on_progress is not None:
-                on_progress(Progress(frames, source.frame_count, time.monotonic() - started_s))
+        except Exception:
+            # What was written is no whole result and must not look like one. Ctrl-C is somebody's wish.
+            for sink in sinks:
+                sink.broken_off = True
+            raise
     return FilesReport(frames, time.monotonic() - started_s, clock.report())
 
 

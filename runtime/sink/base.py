@@ -20,6 +20,7 @@ class Sink(ABC):
     frames   how many were written
     stopped  the viewer asked for the end (closed the window, pressed a key): write no more
     on_file  called with the path of every file that is complete
+    broken_off  set before closing: the run failed midway; a file then keeps a name that says it is a part
     tags     what a video's container says besides what it took over from the source; before the first frame
 
     Writing raises SinkError when it cannot go on. ``close`` leaves a complete result of what was
@@ -28,6 +29,7 @@ class Sink(ABC):
 
     name: str
     stopped: bool = False
+    broken_off: bool = False
     on_file: Callable[[Path], None] | None = None
     tags: Mapping[str, str] = MappingProxyType({})
 

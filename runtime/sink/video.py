@@ -1,9 +1,10 @@
 """Video files: H.264 pictures at exact times, beside sound, subtitles and chapters of the source.
 
-The file is written aside as ``NAME.part`` and takes its name when it is complete; closing early (after
-Ctrl-C, after an error elsewhere) completes it with what was written. What is recorded live into .mp4 or .mov
-can be played up to its last seconds even if the process is killed. Colors are coded as in the source (BT.709,
-limited range, where there is none) and say so; 10 bits stay 10 bits, in HEVC.
+The file is written aside as ``NAME.part`` and takes its name when it is complete. Closing early (after
+Ctrl-C) completes it with what was written; after an error elsewhere it stays a part, which can be played.
+What is recorded live into .mp4 or .mov can be played up to its last seconds even if the process is killed.
+Colors are coded as in the source (BT.709, limited range, where there is none) and say so; 10 bits stay 10
+bits, in HEVC.
 """
 
 from __future__ import annotations
@@ -288,6 +289,10 @@ class VideoSink(Sink):
                 self._tracks.write(until_s=None if complete else end)
                 self._tracks.close()
             self._container.close()
+            if self.broken_off:
+                told = f"{self.name}: not complete; its first {self.frames} frames are kept as {self._part}"
+                warnings.warn(told, SinkWarning, stacklevel=2)
+                return
             self._part.replace(self._path)
             self._completed(self._path)
         except (FFmpegError, OSError) as error:

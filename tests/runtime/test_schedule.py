@@ -15,7 +15,7 @@ from doppelgan.runtime.errors import SinkError, SourceError
 from doppelgan.runtime.schedule import run_files, run_live
 from doppelgan.runtime.schedule.run import Backoff, Lost, Progress, Watchdog, hold, no_signal, passthrough
 from doppelgan.runtime.sink import open_sink
-from doppelgan.runtime.sink.base import Sink
+from doppelgan.runtime.sink.base import Sink, SinkWarning
 from doppelgan.runtime.source import open_source
 from doppelgan.runtime.source.base import Source
 from doppelgan.runtime.source.pattern import read_counter
@@ -293,7 +293,7 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
         run_files(FakeSource(range(5)), same, FakeSink(), on_progress)
 
 
-def test_an_error_of_the_network_leaves_a_playable_file(tmp_path: Path) -> None:
+def test_an_error_of_the_network_leaves_what_is_playable_under_the_name_of_a_part(tmp_path: Path) -> None:
     source = open_source(write_clip(tmp_path / "in.mp4", frames=30))
     written = threading.Event()
 
@@ -303,7 +303,10 @@ def test_an_error_of_the_network_leaves_a_playable_file(tmp_path: Path) -> None:
             raise RuntimeError("network")
         return frame
 
-    with pytest.raises(RuntimeError, match="network"):
+    with (
+        pytest.warns(SinkWarning, match=r"its first 10 frames are kept as .*out\.mp4\.part"),
+        pytest.raises(RuntimeError, match="network"),
+    ):
         run_files(
             source,
             process,
@@ -311,7 +314,8 @@ def test_an_error_of_the_network_leaves_a_playable_file(tmp_path: Path) -> None:
             lambda progress: written.set() if progress.frames == 10 else None,
         )
 
-    with open_source(tmp_path / "out.mp4") as result:
+    assert not (tmp_path / "out.mp4").exists()
+    with open_source(tmp_path / "out.mp4.part") as result:
         assert [read_counter(frame.image) for frame in result] == list(range(10))
 
 
