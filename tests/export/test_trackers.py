@@ -209,19 +209,25 @@ def test_bilinear_resize(options: dict[str, int], expected: list[float]) -> None
     np.testing.assert_allclose(convert(tiny, x).ravel(), expected, rtol=1e-6)
 
 
+VALUES = np.arange(1, 13, dtype=np.float16)
+BLOCKS = Sparse((4, 1, 1, 8), VALUES, [0, 1, 2, 3, 4], [3], [4, 1, 1, ([0, 1, 1, 3, 3], [1, 0, 1]), 4])
+
+
+def sparse_convolution() -> TinyModel:
+    tiny = TinyModel()
+    source, weight = tiny.input(1, 2, 2, 8), tiny.sparse(BLOCKS)
+    unpacked = tiny.op("DENSIFY", weight, shape=BLOCKS.shape)
+    whole = tiny.op("DEQUANTIZE", unpacked, shape=BLOCKS.shape)
+    tiny.op("CONV_2D", source, whole, shape=(1, 2, 2, 4), padding=SAME, stride_w=1, stride_h=1)
+    return tiny
+
+
 def test_sparse_constant_in_blocks() -> None:
     """[4,1,1,8] in blocks of 4 along the last axis: row 0 has its second block, row 2 both."""
-    values = np.arange(1, 13, dtype=np.float16)
     dense = np.zeros((4, 1, 1, 8), np.float32)
-    dense[0, 0, 0, 4:], dense[2, 0, 0, :4], dense[2, 0, 0, 4:] = values.reshape(3, 4)
-    sparse = Sparse((4, 1, 1, 8), values, [0, 1, 2, 3, 4], [3], [4, 1, 1, ([0, 1, 1, 3, 3], [1, 0, 1]), 4])
-    tiny = TinyModel()
+    dense[0, 0, 0, 4:], dense[2, 0, 0, :4], dense[2, 0, 0, 4:] = VALUES.reshape(3, 4)
     x = image(1, 2, 2, 8)
-    source, weight = tiny.input(*x.shape), tiny.sparse(sparse)
-    unpacked = tiny.op("DENSIFY", weight, shape=dense.shape)
-    whole = tiny.op("DEQUANTIZE", unpacked, shape=dense.shape)
-    tiny.op("CONV_2D", source, whole, shape=(1, 2, 2, 4), padding=SAME, stride_w=1, stride_h=1)
-    np.testing.assert_allclose(convert(tiny, x), convolve(x, dense), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(convert(sparse_convolution(), x), convolve(x, dense), rtol=1e-4, atol=1e-5)
 
 
 def test_unknown_operator_is_named() -> None:
@@ -235,6 +241,20 @@ def test_unknown_operator_is_named() -> None:
 def test_damaged_files_are_refused(size: int) -> None:
     with pytest.raises(CheckpointError, match=r"expected a TensorFlow Lite file|is damaged"):
         read_model(tiny_mesh().bytes()[:size], name="face.tflite")
+
+
+def test_no_damaged_byte_ends_in_anything_but_a_checkpoint_error() -> None:
+    whole = sparse_convolution().bytes()
+    refused = 0
+    for position in range(8, len(whole)):
+        for value in (1, 255):
+            damaged = bytearray(whole)
+            damaged[position] = value
+            try:
+                read_model(bytes(damaged))
+            except CheckpointError:
+                refused += 1
+    assert refused > len(whole) / 3  # of two times as many; most of a file are numbers, which may be any
 
 
 def test_a_file_of_another_kind_is_refused() -> None:
