@@ -58,6 +58,12 @@ class Encoder:
         landmarks: Floats | None = None,
         lock: IdentityLock | None = None,  # of one face, advanced to its time; for encoders with a memory
     ) -> Floats:
+        """Codes float32 [N, n_styles, w_dim] of crops, RGB float32 [N,3,S,S] in -1..1.
+
+        steps: refinements of ReStyle; None: as many as the bundle says. landmarks: float32 [N,468,3], pixels
+        of the crop, where the encoder takes them; None: they are found in the crops. Raises ValueError for
+        crops of another shape and impossible steps, BackendError for landmarks of another shape.
+        """
         return self.trajectory(crops, steps=steps, landmarks=landmarks, lock=lock)[-1]
 
     def trajectory(

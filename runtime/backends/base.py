@@ -49,7 +49,12 @@ class Session(Protocol):
         ...
 
     def run(self, feeds: Mapping[str, Array], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
-        """Compute all outputs. feeds: one C-contiguous array per input, exact dtype and shape."""
+        """Compute all outputs. feeds: one C-contiguous array per input, exact dtype and shape.
+
+        ``out`` may name any of the outputs: those are written into its buffers (exact shape and dtype,
+        C-contiguous), and the result holds these very arrays. The others are new arrays, the caller's own.
+        Raises BackendError for a wrong name, dtype or shape.
+        """
         ...
 
     def close(self) -> None: ...

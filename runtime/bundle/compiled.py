@@ -35,7 +35,9 @@ from ..places import folders
 
 FORMAT = "doppelgan-compiled"
 VERSION = 1
-OPTIONS = frozenset({"precision"})  # of a backend that a record may set; it may come from a stranger
+# Of a backend that a record may set. Records are read from bundle folders, which may be downloaded: allow no
+# other.
+OPTIONS = frozenset({"precision"})
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

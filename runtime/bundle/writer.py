@@ -84,6 +84,11 @@ class BundleWriter:
         parity: tuple[Parity, ...] = (),
         gflop: float | None = None,
     ) -> None:
+        """Store ``NAME.onnx``, given as its bytes or as a file to copy, and name it in the manifest.
+
+        inputs, outputs: what ``manifest.py`` asks of a network of this name. parity: measured distances from
+        its original. gflop: of one run, a multiplication and an addition counted as two.
+        """
         file = f"{name}.onnx"
         digest = self._store(file, onnx)
         self._networks[name] = Network(file, digest, inputs, outputs, precision, tuple(parity), gflop)
@@ -93,6 +98,7 @@ class BundleWriter:
         self._encoder, self._crop_size = info, crop_size
 
     def add_generator(self, style: str, network: str) -> None:
+        """Draw ``style`` ("photo", "toon" ...) by the network of this name; the last one given counts."""
         self._generators[style] = network
 
     def add_latent(self, **arrays: NDArray[Any]) -> None:
@@ -100,6 +106,7 @@ class BundleWriter:
         self.add_arrays("latent", {k: np.ascontiguousarray(v, np.float32) for k, v in arrays.items()})
 
     def add_direction(self, direction: Direction) -> None:
+        """Offer a latent direction under its own name, in place of an earlier one of that name."""
         self._directions[direction.name] = direction
 
     def add_source(self, path: Path, layout: str, license: str = "") -> None:  # noqa: A002 - the manifest's word

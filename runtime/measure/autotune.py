@@ -130,11 +130,11 @@ def _candidates(
 ) -> Iterator[_Candidate]:
     wanted = usable_backends() if backends is None else tuple(backends)
     generator = name in bundle.manifest.generators.values()
-    worth = name == "encoder" or generator  # the others are small
+    is_large = name == "encoder" or generator  # only these repay a variant
     variants: dict[str, tuple[bytes, str]] = {}
     half = "float16" in precisions or ("cuda" in wanted and "tf32" in precisions)
     for precision in ("float16", "int8"):
-        if (half if precision == "float16" else precision in precisions) and worth:
+        if (half if precision == "float16" else precision in precisions) and is_large:
             try:
                 made = _variant(bundle, name, precision, crops, min(samples, 16), report)
             except (ParityError, BackendError) as error:
@@ -144,16 +144,16 @@ def _candidates(
                 variants[precision] = made
     for backend in wanted:
         if backend == "cuda":
-            yield from _on_gpu(bundle, name, precisions, generator, worth, variants)
+            yield from _on_gpu(bundle, name, precisions, generator, is_large, variants)
             continue
         if backend == "native":  # made for these kinds of networks
-            if worth:
+            if is_large:
                 yield _Candidate(backend, "float32", None)
                 if "int16" in precisions and "int16" in native.precisions():
                     yield _Candidate(backend, "int16", None, {"precision": "int16"})
             continue
         yield _Candidate(backend, "float32", None)
-        if "bfloat16" in precisions and worth and backend == "openvino" and _computes_bf16():
+        if "bfloat16" in precisions and is_large and backend == "openvino" and _computes_bf16():
             yield _Candidate(backend, "bfloat16", None, {"precision": "bf16"})
         for precision, (data, note) in variants.items():
             if precision in precisions:

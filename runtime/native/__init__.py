@@ -96,7 +96,7 @@ def warp_crop(
     Where the square leaves the image, `border` says what it finds: the image reflected (2 1 0 1 2 ...), its
     edge pixels repeated, or black. Where it shrinks, it is filtered against aliasing. Raises TypeError for a
     wrong dtype, shape or layout, ValueError for an empty array, an unusable matrix or an unknown border.
-    Up to `threads` threads work, no more than pay. The GIL is released.
+    Uses at most `threads` threads, fewer for small pictures. The GIL is released.
     """
     if border not in BORDERS:
         raise ValueError(f"border: expected one of {', '.join(BORDERS)}, got {border!r}")

@@ -197,7 +197,7 @@ Encoder::Encoder(int64_t planes, int64_t size, int64_t w_dim, const std::vector<
             }
         });
     if (failed) throw std::bad_alloc();
-    // The vectors stay where they are from here on.
+    // No vector may be resized below this line: raw pointers into them are stored.
     for (Layer &layer : layers_) {
         MapConvolution &c = layer.convolution;
         c.weights = layer.weights.view();

@@ -30,7 +30,8 @@ struct LargePages {
         // Not std::aligned_alloc: Windows has none, and macOS only from 10.15 on.
         void *memory = ::operator new(bytes, std::align_val_t{alignment});
 #if defined(__linux__)
-        if (alignment == LARGE_PAGE) madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: refused is as before
+        // Advice only: if refused, small pages are used.
+        if (alignment == LARGE_PAGE) madvise(memory, bytes, MADV_HUGEPAGE);
 #endif
         return static_cast<T *>(memory);
     }

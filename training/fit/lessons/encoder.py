@@ -243,7 +243,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = mine.lr * _decay(fraction, mine.decay_from) * min(1.0, (self.step + 1) / 200)
 
-        self.encoder.eval()  # what does not learn keeps its statistics
+        self.encoder.eval()  # keep batch-norm statistics of frozen parts
         for part in self.learning:
             part.train()
         self.optimizer.zero_grad(set_to_none=True)

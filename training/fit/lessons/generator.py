@@ -99,7 +99,7 @@ class Trainer:
         self.each_look = (
             ThreadPoolExecutor(len(LOOKS), initializer=torch.set_num_threads, initargs=(1,)) if side_by_side else None
         )
-        # What all looks hang on stays when some of them do.
+        # The mapping network is shared: freeze it unless every look is trained.
         self.model.mapping.requires_grad_(mine.learning == LOOKS)
         self.step = self.images = self.judged_steps = 0
         self.balance = dict.fromkeys(LOOKS, 0.0)
