@@ -100,14 +100,6 @@ class PatternSource(Source):
         super().close()
 
 
-def read_counter(image: Image) -> int:
-    """The frame's index (modulo 65536) from a picture of the pattern, also after lossy coding."""
-    height, width = image.shape[:2]
-    cell = width // COUNTER_BITS
-    row = image[height - height // 16]
-    return sum(1 << bit for bit in range(COUNTER_BITS) if row[bit * cell + cell // 2].mean() > 127)
-
-
 def _disc(radius: int) -> Floats:
     """float32 [2r+3,2r+3,1], 0..1: how much of each pixel a disc covers."""
     rows = np.arange(-radius - 1, radius + 2)

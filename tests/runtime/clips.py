@@ -9,9 +9,18 @@ from typing import Any
 
 import av
 import numpy as np
-from doppelgan.runtime.source.pattern import PatternSource
+from doppelgan.runtime.source.pattern import COUNTER_BITS, PatternSource
+from doppelgan.runtime.types import Image
 
 SAMPLE_RATE = 48000
+
+
+def read_counter(image: Image) -> int:
+    """The frame's index (modulo 65536) from a picture of the pattern, also after lossy coding."""
+    height, width = image.shape[:2]
+    cell = width // COUNTER_BITS
+    row = image[height - height // 16]
+    return sum(1 << bit for bit in range(COUNTER_BITS) if row[bit * cell + cell // 2].mean() > 127)
 
 
 def write_clip(

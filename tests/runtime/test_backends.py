@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from doppelgan.runtime.backends import Session, TensorSpec, open_session
-from doppelgan.runtime.backends.fake import FakeSession
 from doppelgan.runtime.errors import BackendError
+
+from tests.fake_session import FakeSession
 
 from .. import tiny
 

@@ -19,10 +19,11 @@ from doppelgan.runtime.sink import open_sink
 from doppelgan.runtime.sink.base import NullSink
 from doppelgan.runtime.source import open_source
 from doppelgan.runtime.source.pace import PacedSource, paced
-from doppelgan.runtime.source.pattern import PatternSource, read_counter
+from doppelgan.runtime.source.pattern import PatternSource
 from doppelgan.runtime.source.raw import RawSource
 from doppelgan.runtime.types import Frame
 
+from .clips import read_counter
 from .media import Pictures, Sound, write_media
 
 

@@ -18,10 +18,9 @@ from doppelgan.runtime.sink import open_sink
 from doppelgan.runtime.sink.base import Sink, SinkWarning
 from doppelgan.runtime.source import open_source
 from doppelgan.runtime.source.base import Source
-from doppelgan.runtime.source.pattern import read_counter
 from doppelgan.runtime.types import Frame
 
-from .clips import packets, write_clip
+from .clips import packets, read_counter, write_clip
 
 HANG_S = 30  # a test that waits so long has failed; on a healthy machine every wait ends at once
 

@@ -25,10 +25,10 @@ from doppelgan.runtime.sink.base import NullSink, Sink
 from doppelgan.runtime.sink.raw import RawSink
 from doppelgan.runtime.sink.video import VideoSink, bgr_to_yuv
 from doppelgan.runtime.source import open_source
-from doppelgan.runtime.source.pattern import PatternSource, read_counter
+from doppelgan.runtime.source.pattern import PatternSource
 from doppelgan.runtime.types import Frame, Image
 
-from .clips import packets, write_clip
+from .clips import packets, read_counter, write_clip
 
 
 def frame(

@@ -19,12 +19,12 @@ from doppelgan.runtime.errors import SourceError
 from doppelgan.runtime.source import Source, SourceWarning, list_cameras, open_source
 from doppelgan.runtime.source import v4l2_capture as v4l2
 from doppelgan.runtime.source.camera import CameraSource
-from doppelgan.runtime.source.pattern import PatternSource, read_counter
+from doppelgan.runtime.source.pattern import PatternSource
 from doppelgan.runtime.source.raw import RawSource
 from doppelgan.runtime.source.video import VideoSource
 from doppelgan.runtime.types import Image
 
-from .clips import write_clip
+from .clips import read_counter, write_clip
 
 
 def counters(source: Source) -> list[int]:

@@ -11,9 +11,9 @@ import av
 import numpy as np
 import pytest
 from doppelgan.runtime.source import open_source
-from doppelgan.runtime.source.pattern import read_counter
 from doppelgan.runtime.source.times import BestEffort, Steady, Timeline
 
+from .clips import read_counter
 from .media import Pictures, Sound, copy, hear, write_media
 
 

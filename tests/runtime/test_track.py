@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from doppelgan.runtime.backends import open_session
 from doppelgan.runtime.backends.base import TensorSpec
-from doppelgan.runtime.backends.fake import FakeSession
 from doppelgan.runtime.errors import BackendError
 from doppelgan.runtime.track import OneEuro, Tracker, expression, landmarks_in_crop, suppress
 from doppelgan.runtime.track.region import Region, look, place
 from doppelgan.runtime.types import Face
 from numpy.typing import NDArray
+
+from tests.fake_session import FakeSession
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZE = 96  # of what the fake networks see

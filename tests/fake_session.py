@@ -1,12 +1,11 @@
-"""A backend made of a Python function: for tests, and for trying a pipeline without networks."""
+"""A session made of a Python function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-
-from .base import Array, TensorSpec, check_feeds
+from doppelgan.runtime.backends.base import Array, TensorSpec, check_feeds
 
 
 class FakeSession:
