@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from ..face_mesh import LEFT_EYE, LIPS, RIGHT_EYE
+from ..face_mesh import FACE_OVAL, LEFT_EYE, LIPS, RIGHT_EYE
 from ..types import Floats, Matrix
 from .masks import blurred, ramp
 from .regions import draw_region, fade_of, reach_of
@@ -18,7 +18,14 @@ PARTS: Final = (
     (LIPS, 1.08),
 )  # contour, its hull enlarged by
 SETTLED: Final = (0.002, 0.006)  # of the side: a part whose points move apart by less, by more
-LEAK: Final = (0.1, 0.35)  # of the largest movement: less is none, more is all there
+LEAK: Final = (
+    0.3,
+    0.1,
+)  # of the largest movement: less is none, where the oval rests and where it takes part
+RESTS: Final = (0.04, 0.14)  # of the largest movement, that of the oval: it rests, it takes part
+FULL: Final = 0.25  # of the largest movement, beyond a leak: all of it is there
+LOCAL: Final = (0.15, 0.25)  # of the largest movement, that of the oval: what is outside stays, follows
+OUTSIDE: Final = (1.05, 0.03)  # of the oval's reach, and of the side: where staying begins, half of its edge
 FAR: Final = 0.006  # of the side: with more movement, what it leaves outside of the parts is ghosts
 _SPREADS: Final = ((1.2, 1.0), (3.0, 0.05), (8.0, 0.004), (20.0, 0.0004))  # cells; weight of what lies so far
 
@@ -30,7 +37,10 @@ def flow_of(
     cells: int,
     leaks: bool = False,  # also what is far below the largest movement
 ) -> Floats:
-    """float32 [2,cells,cells] px: that of the nearest points, smoother far from them; 0 at the border."""
+    """float32 [2,cells,cells] px: that of the nearest points, smoother far from them; 0 at the border.
+
+    Hair, neck and what is behind them go along with the whole head, not with a part of the face.
+    """
     place = (points + 0.5) * (cells / size) - 0.5
     first = np.floor(place).astype(np.intp)
     share = place - first
@@ -50,11 +60,28 @@ def flow_of(
     fade = fade_of(BORDER, cells).copy()
     fade[[0, -1]] = 0
     flow = total[:2] / np.maximum(total[2], 1e-12) * np.outer(fade, fade)
+    along = _along(shift)
+    least, most = LOCAL
+    flow *= np.maximum(_face(place, cells), ramp((along - least) / (most - least)))
     if not leaks:
         far = np.sqrt((flow * flow).sum(axis=0))
-        least, most = LEAK
-        flow *= ramp((far / max(float(far.max()), 1e-12) - least) / (most - least))
+        least = float(np.interp(along, RESTS, LEAK))
+        flow *= ramp((far / max(float(far.max()), 1e-12) - least) / FULL)
     return np.ascontiguousarray(flow, np.float32)
+
+
+def _along(shift: Matrix) -> float:
+    """How much of the largest movement half of the oval takes part in: brows 0.03, a smile 0.14, pose 0.5."""
+    far = np.hypot(*shift.T)
+    return float(np.median(far[list(FACE_OVAL)])) / max(float(far.max()), 1e-12)
+
+
+def _face(place: Matrix, cells: int) -> Floats:
+    """[cells,cells] 0..1: the face and what is next to it; hair, ears and neck are outside."""
+    contour = place[list(FACE_OVAL)]
+    middle = contour.mean(axis=0)
+    larger, width = OUTSIDE
+    return draw_region(cells, middle, larger * reach_of(contour - middle), width * cells, fade_of(0.0, cells))
 
 
 def parting(

@@ -10,7 +10,7 @@ from doppelgan.runtime.align import align
 from doppelgan.runtime.composite import Difference
 from doppelgan.runtime.composite.masks import Agreement
 from doppelgan.runtime.composite.movement import flow_of
-from doppelgan.runtime.face_mesh import LIPS, N_POINTS
+from doppelgan.runtime.face_mesh import FACE_OVAL, LIPS, N_POINTS
 from doppelgan.runtime.types import Crop, Floats, Image
 
 from .test_composite import in_frame, make_face
@@ -287,6 +287,22 @@ def test_movement_far_below_the_largest_is_none() -> None:
     assert not flow[:, [0, -1]].any()
     assert not flow[:, :, [0, -1]].any()
     assert flow_of(points, shift, SIZE, 32, leaks=True)[0, 12, 16] > 0.2
+
+
+def test_hair_goes_along_with_the_head_and_stays_when_brows_rise() -> None:
+    rng = np.random.default_rng(0)
+    angle, reach = rng.uniform(0, 2 * np.pi, N_POINTS), 32 * np.sqrt(rng.uniform(0, 0.8, N_POINTS))
+    oval = list(FACE_OVAL)
+    angle[oval], reach[oval] = np.linspace(0, 2 * np.pi, len(oval), endpoint=False), 32
+    points = 64 + np.stack([reach * np.sin(angle), -reach * np.cos(angle)], 1)
+    head = np.zeros((N_POINTS, 2))
+    head[:, 1] = -2.0
+    brows = head * (points[:, 1:] < 50)
+    forehead, hair = (10, 16), (4, 16)  # cells; the oval's upper end is at 8
+    for shift, follows in ((brows, False), (head, True), (0.1 * head, True)):
+        flow, most = flow_of(points, shift, SIZE, 32), np.abs(shift).max()
+        assert flow[1][forehead] < -0.8 * most
+        assert flow[1][hair] < -0.3 * most if follows else not flow[1][hair]
 
 
 def test_a_face_that_is_known_takes_less_of_a_new_error() -> None:
