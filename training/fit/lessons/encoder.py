@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.fit.clock import Budget, elapsing, orphaned
+from training.fit.clock import Budget, elapsing
 from training.fit.config import Plan
-from training.fit.lessons import backdrop
-from training.fit.lessons.generator import _decay, _keep_finite
+from training.fit.lessons import backdrop, loop
 from training.fit.losses.mesh import MeshNetwork, attention, mesh_difference, region_of
 from training.fit.losses.pictures import ms_ssim, psnr, pyramid_l1
 from training.fit.networks.encoder import READING_MOTION, Encoder
@@ -28,7 +27,7 @@ from training.fit.people import augment
 from training.fit.people.batches import Batch, Batches, crop_pixels
 from training.fit.people.data import People, picture
 from training.fit.people.features import FeatureCodec
-from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
+from training.fit.report import Log, half, save_sheet, save_tensors
 
 WATCHED = (
     "yaw", "pitch", "gaze_x", "gaze_y", "jawOpen", "mouthSmileLeft", "eyeBlinkLeft", "eyeBlinkRight", "browInnerUp",
@@ -241,7 +240,7 @@ class Trainer:
             batch = self.batches.features()
         n = len(batch["crop"])
         for group in self.optimizer.param_groups:
-            group["lr"] = mine.lr * _decay(fraction, mine.decay_from) * min(1.0, (self.step + 1) / 200)
+            group["lr"] = mine.lr * loop.decay(fraction, mine.decay_from) * min(1.0, (self.step + 1) / 200)
 
         self.encoder.eval()  # keep batch-norm statistics of frozen parts
         for part in self.learning:
@@ -253,7 +252,7 @@ class Trainer:
         if shown:
             total = total + self._picture_loss(estimate[:shown], offset[:shown], batch, fraction)
         total.backward()
-        _keep_finite(self.encoder.parameters())
+        loop.keep_finite(self.encoder.parameters())
         nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
         self.optimizer.step()
         self._update_average(n)
@@ -315,7 +314,7 @@ class Trainer:
     # -- reports -------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def judge(self, most: int) -> dict[str, float]:
+    def evaluate(self, most: int) -> dict[str, float]:
         """Held-out renders: encoder and generator against the picture, and r of some features."""
         rows = self.people.judged(most)
         score = self.people.score[rows]
@@ -410,9 +409,10 @@ def run(
         fraction=budget.fraction,
     )
 
-    began, images, reported, saved = time.monotonic(), trainer.images, time.monotonic(), time.monotonic()
     refreshed = time.monotonic()
-    while not budget.over and not orphaned():
+
+    def step() -> bool:
+        nonlocal refreshed
         started = time.monotonic()
         trainer.train_step(budget.fraction)
         if budget.fraction < plan.encoder.features_only:  # leave the accelerator to the generator
@@ -426,25 +426,9 @@ def run(
             trainer.batches.refresh()
             if budget.fraction >= plan.encoder.features_only - 0.02:
                 trainer.take_generator()
-        if time.monotonic() - reported > plan.report_seconds:
-            reported = time.monotonic()
-            with forgiving(log):
-                log(step=trainer.step, images=trainer.images, fraction=budget.fraction, people=people.count,
-                    per_s=(trainer.images - images) / (reported - began), **trainer.numbers,
-                    **trainer.judge(min(64, plan.held_out_most)))  # fmt: skip
-                trainer.sheet(out / "sheets" / "encoder.png")
-            began, images = time.monotonic(), trainer.images
-        if time.monotonic() - saved > plan.checkpoint_seconds:
-            trainer.save(budget)
-            saved = time.monotonic()
+        return False
+
+    sheet = out / "sheets" / "encoder.png"
+    loop.learn(trainer, step, lambda: {"people": people.count}, plan, budget, sheet, log)
     trainer.take_generator()
-    trainer.save(budget, final=True)
-    with forgiving(log):
-        trainer.sheet(out / "sheets" / "encoder.png", 12)
-        log(
-            event="done",
-            step=trainer.step,
-            images=trainer.images,
-            people=people.count,
-            **trainer.judge(plan.held_out_most),
-        )
+    loop.finish(trainer, people.count, plan, budget, sheet, log)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.fit.clock import Budget, elapsing, orphaned
+from training.fit.clock import Budget, elapsing
 from training.fit.config import LOOKS, GeneratorPlan, Plan, Stage
-from training.fit.lessons import mapping, rehearsal
+from training.fit.lessons import loop, mapping, rehearsal
 from training.fit.lessons.rehearsal import Rehearsal
 from training.fit.losses.mesh import MeshNetwork, attention, mesh_difference
 from training.fit.losses.pictures import feature_matching, ms_ssim, psnr, pyramid_l1, structure
@@ -33,7 +31,7 @@ from training.fit.optimizers import MuonAndAdam
 from training.fit.people.data import People, batch, picture
 from training.fit.people.features import FeatureCodec
 from training.fit.people.variants import Backgrounds, Batch, Mirror, Rarity
-from training.fit.report import Log, forgiving, half, save_sheet, save_tensors
+from training.fit.report import Log, half, save_sheet, save_tensors
 
 _WARM_STEPS = 50  # until the rate is full: an optimizer's first steps are its wildest
 _SEEN_FROM = 128  # pixels; smaller pictures show the tracker no face
@@ -159,7 +157,7 @@ class Trainer:
             else:
                 self.model.look(look).load_state_dict(synthesis.state_dict())
         self.average.load_state_dict(self.model.state_dict())
-        self.log(event="started", at=str(folder), **self.judge(64))
+        self.log(event="started", at=str(folder), **self.evaluate(64))
 
     def rehearse(self, folder: Path) -> None:
         """From now on, people whom the generator in `folder` draws are among those to learn from."""
@@ -206,10 +204,10 @@ class Trainer:
         adversary = fraction >= mine.adversary_from and size == self.plan.size
         self.squared = mine.squared_strength if fraction >= mine.squared_from else 0.0
         for group in self.optimizer.param_groups:
-            rate = _decay(fraction, mine.decay_from) * min(1.0, (self.step + 1) / _WARM_STEPS)
+            rate = loop.decay(fraction, mine.decay_from) * min(1.0, (self.step + 1) / _WARM_STEPS)
             group["lr"] = group["peak"] * rate * (mine.adversary_rate if adversary else 1.0)
         for group in self.judge_optimizer.param_groups:
-            group["lr"] = mine.judge_lr * _decay(fraction, mine.decay_from)
+            group["lr"] = mine.judge_lr * loop.decay(fraction, mine.decay_from)
 
         rows = self.people.draw(count, size, self.rarity.odds if mine.rare else None)
         people = batch(self.people, rows, size)
@@ -246,7 +244,7 @@ class Trainer:
         if codes.requires_grad:
             codes.backward(torch.stack([code.grad for code in own.values() if code.grad is not None]).sum(0))
         self.judges.requires_grad_(True)
-        _keep_finite(self.model.parameters())
+        loop.keep_finite(self.model.parameters())
         self.optimizer.step()
 
     def _look_loss(self, look: str, codes: Tensor, z: Tensor, people: Batch, weight: Tensor, adversary: bool) -> Tensor:
@@ -324,7 +322,7 @@ class Trainer:
                 total = total + 0.5 * mine.r1_weight * mine.r1_every * penalty
                 self.numbers[f"r1_{look}"] = penalty.detach()
         total.backward()
-        _keep_finite(self.judges.parameters())
+        loop.keep_finite(self.judges.parameters())
         self.judge_optimizer.step()
         self.judged_steps += 1
 
@@ -343,7 +341,7 @@ class Trainer:
     # -- reports -------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def judge(self, most: int) -> dict[str, float]:
+    def evaluate(self, most: int) -> dict[str, float]:
         """PSNR and MS-SSIM of the averaged generator from true features, on held-out people, at full size."""
         size = self.last_stage.size if self.last_stage else self.plan.size
         rows = self.people.judged(most)
@@ -378,25 +376,6 @@ def _fixed_normal(n: int, width: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng(7).standard_normal((n, width), np.float32))
 
 
-def _decay(fraction: float, start: float) -> float:
-    """1 until `start`, then a cosine down to 0.05."""
-    if fraction <= start:
-        return 1.0
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, (fraction - start) / (1 - start))))
-
-
-def _keep_finite(parameters: Iterable[nn.Parameter]) -> None:
-    """One bad batch must not poison the optimizer."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norms = torch._foreach_norm(gradients)
-    good = torch.isfinite(torch.stack(norms)).all()
-    if good.device.type == "cpu" and good:
-        return
-    for gradient in gradients:
-        torch.nan_to_num_(gradient, 0.0, 0.0, 0.0)
-        gradient.mul_(good)
-
-
 def run(
     plan: Plan,
     out: Path,
@@ -423,34 +402,18 @@ def run(
         trainer.rehearse(rehearsed)
     log(event="start", people=people.count, held_out=len(people.test), fraction=budget.fraction)
 
-    began, images, reported, saved = time.monotonic(), trainer.images, time.monotonic(), time.monotonic()
-    stage: Stage | None = None
-    while not budget.over and not orphaned():
-        now = trainer.train_step(budget.fraction)
-        if (stage is not None and now.size != stage.size) or time.monotonic() - reported > plan.report_seconds:
-            reported = time.monotonic()
-            rate = (trainer.images - images) / (reported - began)
-            with forgiving(log):
-                log(step=trainer.step, images=trainer.images, fraction=budget.fraction, size=now.size, people=people.refresh(),
-                    per_s=rate, memory_gb=_memory(device), **trainer.numbers,
-                    **trainer.judge(min(64, plan.held_out_most)))  # fmt: skip
-                trainer.sheet(out / "sheets" / "generator.png")
-            began, images = time.monotonic(), trainer.images
-        stage = now
-        if time.monotonic() - saved > plan.checkpoint_seconds:
-            trainer.save(budget)
-            saved = time.monotonic()
-    people.refresh()
-    trainer.save(budget, final=True)
-    with forgiving(log):
-        trainer.sheet(out / "sheets" / "generator.png", 12)
-        log(
-            event="done",
-            step=trainer.step,
-            images=trainer.images,
-            people=people.count,
-            **trainer.judge(plan.held_out_most),
-        )
+    def step() -> bool:
+        before = trainer.last_stage
+        stage = trainer.train_step(budget.fraction)
+        return before is not None and stage.size != before.size
+
+    def facts() -> dict[str, Any]:
+        assert trainer.last_stage is not None
+        return {"size": trainer.last_stage.size, "people": people.refresh(), "memory_gb": _memory(device)}
+
+    sheet = out / "sheets" / "generator.png"
+    loop.learn(trainer, step, facts, plan, budget, sheet, log)
+    loop.finish(trainer, people.refresh(), plan, budget, sheet, log)
 
 
 def _memory(device: torch.device) -> float:

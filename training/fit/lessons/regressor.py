@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from training.fit.clock import Budget, orphaned
 from training.fit.config import Plan
-from training.fit.lessons.generator import _decay
+from training.fit.lessons.loop import decay
 from training.fit.networks.encoder import Residual, convolution
 from training.fit.networks.precision import fast_products
 from training.fit.people import augment
@@ -84,7 +84,7 @@ def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device
             seen = augment.noise(augment.low_resolution(augment.blur(seen)))
             target = codec.standardize(people.features[rows])
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * _decay(budget.fraction, 0.4) * min(1.0, (step + 1) / 200)
+            group["lr"] = 1e-3 * decay(budget.fraction, 0.4) * min(1.0, (step + 1) / 200)
         network.train()
         with fast_products(device):
             estimate = network(seen)
