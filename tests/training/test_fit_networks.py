@@ -151,7 +151,7 @@ def test_encoder_separates_motion_from_looks() -> None:
 
 
 def test_discriminator_scores_and_maps() -> None:
-    judge = Discriminator((8, 8, 4), condition=5)
-    score, maps = judge(torch.randn(4, 3, 16, 16), torch.randn(4, 5))
+    discriminator = Discriminator((8, 8, 4), condition=5)
+    score, maps = discriminator(torch.randn(4, 3, 16, 16), torch.randn(4, 5))
     assert score.shape == (4,)
     assert [m.shape[-1] for m in maps] == [8, 4]

@@ -24,7 +24,7 @@ class GeneratorPlan:
     mapping_share: float = 0.08  # of the time, the mapping network learns by itself first (`mapping.py`)
     feature_noise: float = 0.3  # added to the weighted features at first, fading to 15 % of it
     channels: tuple[int, ...] = (192, 192, 160, 96, 64, 32, 8)  # at 4, 8 ... 256: 0.77 G multiply-adds
-    judge_channels: tuple[int, ...] = (256, 256, 192, 128, 64, 32, 16)  # the discriminators', likewise
+    discriminator_channels: tuple[int, ...] = (256, 256, 192, 128, 64, 32, 16)  # the discriminators', likewise
     learning: tuple[str, ...] = LOOKS  # if not all of them, the mapping network and the others stay as they are
     stages: tuple[Stage, ...] = (
         Stage(0.00, 32, 192),
@@ -50,7 +50,7 @@ class GeneratorPlan:
     lr: float = 3e-3
     adversary_rate: float = 0.67  # times lr, once the discriminators have joined
     mapping_rate: float = 15.0  # times lr; the layers themselves divide by 100
-    judge_lr: float = 2e-3
+    discriminator_lr: float = 2e-3
     decay_from: float = 0.82
     ema_images: float = 8000.0  # half-life of the average
     r1_weight: float = 1.0
@@ -91,7 +91,7 @@ class Plan:
     checkpoint_seconds: float = 60.0
     report_seconds: float = 60.0
     held_out: int = 20  # every 20th person is never trained on
-    held_out_most: int = 256  # of them judged while training
+    held_out_most: int = 256  # of them evaluated while training
 
 
 PLANS: dict[str, Plan] = {"demo": Plan()}
@@ -206,13 +206,13 @@ PLANS["follow"] = replace(
     ),
 )
 
-PLANS["rehearsal"] = replace(
+PLANS["small"] = replace(
     PLANS["demo"],
     size=64,
     generator=replace(
         PLANS["demo"].generator,
         channels=(64, 64, 48, 32, 16),
-        judge_channels=(48, 48, 32, 24, 16),
+        discriminator_channels=(48, 48, 32, 24, 16),
         stages=(Stage(0, 16, 32), Stage(0.15, 32, 16), Stage(0.35, 64, 16)),
         ema_images=500.0,
     ),
@@ -232,17 +232,17 @@ PLANS["rehearsal"] = replace(
 )
 
 PLANS["smoke"] = replace(
-    PLANS["rehearsal"],
+    PLANS["small"],
     size=32,
     generator=replace(
-        PLANS["rehearsal"].generator,
+        PLANS["small"].generator,
         w_dim=256,
         mapping_layers=2,
         channels=(32, 32, 16, 8),
-        judge_channels=(24, 24, 16, 8),
+        discriminator_channels=(24, 24, 16, 8),
         stages=(Stage(0, 8, 16), Stage(0.15, 16, 16), Stage(0.35, 32, 8)),
     ),
-    encoder=replace(PLANS["rehearsal"].encoder, batch=8, widths=(8, 16, 24), depths=(0, 1, 1), start_people=16),
+    encoder=replace(PLANS["small"].encoder, batch=8, widths=(8, 16, 24), depths=(0, 1, 1), start_people=16),
     start_people=16,
     capacity=256,
     checkpoint_seconds=5.0,

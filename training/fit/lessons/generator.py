@@ -73,7 +73,9 @@ class Trainer:
         self.dtype = maps_dtype(device)
         mine = self.mine
         self.model = Generator(mine, codec).to(device)
-        self.judges = nn.ModuleDict({look: Discriminator(mine.judge_channels, codec.count) for look in LOOKS}).to(device)
+        self.discriminators = nn.ModuleDict({look: Discriminator(mine.discriminator_channels, codec.count) for look in LOOKS}).to(
+            device
+        )
         self.meshes = MeshNetwork(mesh).to(device) if mesh is not None else None
         self.mirror, self.backgrounds = Mirror(self.codec, device), Backgrounds(self.codec, device)
         self.rarity = Rarity(self.codec, mine.rare)
@@ -85,9 +87,9 @@ class Trainer:
             {"params": looks, "lr": mine.lr, "peak": mine.lr},
         ]
         self.optimizer = MuonAndAdam(groups, betas=(0.8, 0.99))
-        self.judge_optimizer = torch.optim.Adam(
-            self.judges.parameters(),
-            lr=mine.judge_lr,
+        self.discriminator_optimizer = torch.optim.Adam(
+            self.discriminators.parameters(),
+            lr=mine.discriminator_lr,
             betas=(0.0, 0.99),
             eps=1e-8,
             fused=True,
@@ -99,7 +101,7 @@ class Trainer:
         )
         # The mapping network is shared: freeze it unless every look is trained.
         self.model.mapping.requires_grad_(mine.learning == LOOKS)
-        self.step = self.images = self.judged_steps = 0
+        self.step = self.images = self.discriminator_steps = 0
         self.balance = dict.fromkeys(LOOKS, 0.0)
         self.squared = 0.0
         self.numbers: dict[str, Tensor] = {}
@@ -110,9 +112,10 @@ class Trainer:
 
     def state(self, budget: Budget) -> dict[str, Any]:
         return {
-            "model": self.model.state_dict(), "average": self.average.state_dict(), "judges": self.judges.state_dict(),
-            "optimizer": self.optimizer.state_dict(), "judge_optimizer": self.judge_optimizer.state_dict(),
-            "step": self.step, "images": self.images, "judged_steps": self.judged_steps, "balance": self.balance,
+            "model": self.model.state_dict(), "average": self.average.state_dict(),
+            "discriminators": self.discriminators.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+            "step": self.step, "images": self.images, "discriminator_steps": self.discriminator_steps, "balance": self.balance,
             "used": budget.used, "codec": self.codec.state_dict(),
         }  # fmt: skip
 
@@ -122,9 +125,9 @@ class Trainer:
             return False
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            for name in ("model", "average", "judges", "optimizer", "judge_optimizer", "codec"):
+            for name in ("model", "average", "discriminators", "optimizer", "discriminator_optimizer", "codec"):
                 getattr(self, name).load_state_dict(state[name])
-            self.step, self.images, self.judged_steps = state["step"], state["images"], state["judged_steps"]
+            self.step, self.images, self.discriminator_steps = state["step"], state["images"], state["discriminator_steps"]
             self.balance = state["balance"]
             budget.resume(state["used"])
         except Exception as error:
@@ -206,8 +209,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             rate = loop.decay(fraction, mine.decay_from) * min(1.0, (self.step + 1) / _WARM_STEPS)
             group["lr"] = group["peak"] * rate * (mine.adversary_rate if adversary else 1.0)
-        for group in self.judge_optimizer.param_groups:
-            group["lr"] = mine.judge_lr * loop.decay(fraction, mine.decay_from)
+        for group in self.discriminator_optimizer.param_groups:
+            group["lr"] = mine.discriminator_lr * loop.decay(fraction, mine.decay_from)
 
         rows = self.people.draw(count, size, self.rarity.odds if mine.rare else None)
         people = batch(self.people, rows, size)
@@ -217,7 +220,7 @@ class Trainer:
             people = rehearsal.joined(people, again)
         z = self.codec.z(self.codec.standardize(people.features))
         if adversary:
-            self._judge_step(z, {"photo": people.photo, "toon": people.toon}, size)
+            self._discriminator_step(z, {"photo": people.photo, "toon": people.toon}, size)
         self._generator_step(z, people, size, adversary)
         self._update_average(count)
         self.step += 1
@@ -233,7 +236,7 @@ class Trainer:
         codes = self.model.codes(z)
         weight = attention(people.mesh, people.found, size, mine.attention, self.rarity.glasses(people.features))
         self.optimizer.zero_grad(set_to_none=True)
-        self.judges.requires_grad_(False)
+        self.discriminators.requires_grad_(False)
         # Each look goes back as far as the codes by itself, so that the two can run side by side.
         own = {look: codes.detach().requires_grad_(codes.requires_grad) for look in mine.learning}
 
@@ -243,7 +246,7 @@ class Trainer:
         list(self.each_look.map(learn, own) if self.each_look else map(learn, own))
         if codes.requires_grad:
             codes.backward(torch.stack([code.grad for code in own.values() if code.grad is not None]).sum(0))
-        self.judges.requires_grad_(True)
+        self.discriminators.requires_grad_(True)
         loop.keep_finite(self.model.parameters())
         self.optimizer.step()
 
@@ -263,16 +266,16 @@ class Trainer:
             self.numbers[f"structure_{look}"] = likeness.detach()
         if not adversary:
             return total
-        judge = self.judges[look]
+        discriminator = self.discriminators[look]
         condition = self.condition(z)
         with torch.no_grad():
-            real_maps = judge(real, condition[:known], self.dtype)[1]
-        score, maps = judge(made, condition, self.dtype)
+            real_maps = discriminator(real, condition[:known], self.dtype)[1]
+        score, maps = discriminator(made, condition, self.dtype)
         matching = feature_matching([m[:known] for m in maps], real_maps)
         adversarial = F.softplus(-score).mean()
-        if self.judged_steps % 16 == 1 or self.balance[look] == 0:
+        if self.discriminator_steps % 16 == 1 or self.balance[look] == 0:
             self.balance[look] = self._balance(pixels, adversarial, made)
-        warm = min(1.0, self.judged_steps / 300)
+        warm = min(1.0, self.discriminator_steps / 300)
         self.numbers[f"matching_{look}"] = matching.detach()
         self.numbers[f"score_made_{look}"] = score.detach().mean()
         return total + warm * (
@@ -299,32 +302,32 @@ class Trainer:
         ratio = float(a / (b + 1e-8))
         return min(10.0, ratio) if math.isfinite(ratio) else 0.0
 
-    def _judge_step(self, z: Tensor, real: dict[str, Tensor], size: int) -> None:
+    def _discriminator_step(self, z: Tensor, real: dict[str, Tensor], size: int) -> None:
         mine = self.mine
         invented = int(len(z) * mine.invented)
         fake_z = torch.cat([z[: len(z) - invented], self.random_z(invented)]) if invented else z
         with torch.no_grad():
             codes = self.model.codes(fake_z)
             made = {look: self.model.look(look)(codes, size, self.dtype) for look in LOOKS}
-        self.judge_optimizer.zero_grad(set_to_none=True)
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for look in LOOKS:
-            judge = self.judges[look]
-            score_real = judge(real[look], self.condition(z), self.dtype)[0]
-            score_made = judge(made[look], self.condition(fake_z), self.dtype)[0]
+            discriminator = self.discriminators[look]
+            score_real = discriminator(real[look], self.condition(z), self.dtype)[0]
+            score_made = discriminator(made[look], self.condition(fake_z), self.dtype)[0]
             total = total + F.softplus(-score_real).mean() + F.softplus(score_made).mean()
             self.numbers[f"score_real_{look}"] = score_real.detach().mean()
-            if self.judged_steps % mine.r1_every == 0:
+            if self.discriminator_steps % mine.r1_every == 0:
                 some = real[look][: max(4, len(z) // 4)].clone().requires_grad_(True)
-                score = judge(some, self.condition(z[: len(some)]), self.dtype)[0]
+                score = discriminator(some, self.condition(z[: len(some)]), self.dtype)[0]
                 (slope,) = torch.autograd.grad(score.sum(), some, create_graph=True)
                 penalty = slope.square().sum((1, 2, 3)).mean()
                 total = total + 0.5 * mine.r1_weight * mine.r1_every * penalty
                 self.numbers[f"r1_{look}"] = penalty.detach()
         total.backward()
-        loop.keep_finite(self.judges.parameters())
-        self.judge_optimizer.step()
-        self.judged_steps += 1
+        loop.keep_finite(self.discriminators.parameters())
+        self.discriminator_optimizer.step()
+        self.discriminator_steps += 1
 
     def condition(self, z: Tensor) -> Tensor:
         return z[:, : self.codec.count]

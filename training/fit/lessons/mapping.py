@@ -162,10 +162,10 @@ def learn(
         steps += 1
         if time.monotonic() - said > 20:
             said = time.monotonic()
-            figures = _judge(mapping, codec, known, rendered.read, people)
+            figures = _evaluate(mapping, codec, known, rendered.read, people)
             report(event="mapping", step=steps, fraction=fraction, loss=loss.detach(), **figures)
     mapping.noise = noise
-    figures = _judge(mapping, codec, known, rendered.read, people)
+    figures = _evaluate(mapping, codec, known, rendered.read, people)
     counts = {"people": len(rendered.told) // 2, "sketches": 0 if drawn is None else len(drawn.told) // 2}
     report(event="mapping learned", step=steps, **counts, **figures)
     if earlier is None:
@@ -176,7 +176,9 @@ def learn(
 
 
 @torch.no_grad()
-def _judge(mapping: Mapping, codec: FeatureCodec, known: RenderedComponents, read: nn.Linear, people: People) -> dict[str, float]:
+def _evaluate(
+    mapping: Mapping, codec: FeatureCodec, known: RenderedComponents, read: nn.Linear, people: People
+) -> dict[str, float]:
     rows = people.everyone(held_out=True)[:400]
     if not len(rows):
         return {}
