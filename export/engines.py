@@ -317,10 +317,10 @@ def _variants(
         have = ", ".join(sorted(bundle.manifest.networks))
         raise BackendError(f"{bundle.path}: expected a network of {have}, got {name!r}")
     data = (bundle.path / network.file).read_bytes()
-    found: list[tuple[str, bytes, Drift | None]] = []
+    variants: list[tuple[str, bytes, Drift | None]] = []
     for precision in precisions or ("float16",):
         if precision == "float32":
-            found.append((precision, data, None))
+            variants.append((precision, data, None))
             continue
         try:
             onnx, drift = _in_precision(bundle, name, data, precision, samples, report)
@@ -328,10 +328,10 @@ def _variants(
             if precisions:
                 raise
             report(f"{error}: float32 instead")
-            found.append(("float32", data, None))
+            variants.append(("float32", data, None))
             continue
-        found.append((precision, onnx, drift))
-    return found
+        variants.append((precision, onnx, drift))
+    return variants
 
 
 def _in_precision(

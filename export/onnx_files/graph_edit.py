@@ -170,7 +170,7 @@ class Modulated:
 
 def modulated_convolutions(graph: GraphEditor) -> list[Modulated]:
     """All style-modulated, demodulated convolutions, in the order of the graph."""
-    found = []
+    convolutions = []
     for conv in graph.nodes:
         if not is_dense_convolution(graph, conv):
             continue
@@ -184,12 +184,12 @@ def modulated_convolutions(graph: GraphEditor) -> list[Modulated]:
             fir, after = after, graph.only_reader(after.output[0])
         if split is None or after is None or after.op_type != "Mul":
             continue
-        made = (fir or conv).output[0]
-        d = next((name for name in after.input if name != made), None)
+        convolved = (fir or conv).output[0]
+        d = next((name for name in after.input if name != convolved), None)
         if d is None or d in graph.constants:
             continue
-        found.append(Modulated(scale, conv, fir, after, *split, d))
-    return found
+        convolutions.append(Modulated(scale, conv, fir, after, *split, d))
+    return convolutions
 
 
 def is_dense_convolution(graph: GraphEditor, node: onnx.NodeProto) -> bool:

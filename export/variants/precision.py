@@ -158,13 +158,13 @@ def transposed_layers(data: bytes) -> tuple[str, ...]:
 def layer_operations(data: bytes) -> dict[str, float]:
     """Multiply-adds of each dense convolution, by its output's name."""
     graph = GraphEditor(data)
-    found = {}
+    operations = {}
     for node in graph.nodes:
         if is_dense_convolution(graph, node):
             side = node.input[0] if node.op_type == "ConvTranspose" else node.output[0]
             height, width = graph.shapes[side][2:]
-            found[node.output[0]] = float(graph.constants[node.input[1]].size * height * width)
-    return found
+            operations[node.output[0]] = float(graph.constants[node.input[1]].size * height * width)
+    return operations
 
 
 def _told(bound: Bound, image: bool) -> str:

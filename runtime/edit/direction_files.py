@@ -103,15 +103,15 @@ def load_directions(text: str | Path, n_styles: int, w_dim: int) -> list[Directi
 
     Raises EditError if the file holds none, one that does not fit, or one in StyleSpace.
     """
-    found: list[Direction] = []
+    directions: list[Direction] = []
     for direction in read_directions(text, n_styles, w_dim):
         if isinstance(direction, StyleSpaceOffset):
             raise EditError(
                 f"direction {direction.name!r}: expected offsets of W or W+, got StyleSpace channels, which "
                 "need a synthesis network with S inputs; doppelgan export --direction approximates them in W+"
             )
-        found.append(direction)
-    return found
+        directions.append(direction)
+    return directions
 
 
 def read_directions(

@@ -65,13 +65,13 @@ def versions() -> dict[str, str]:
     """Installed versions of what decides speed and results, and Python's."""
     from importlib.metadata import PackageNotFoundError, version  # slow to import, and not always wanted
 
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in _VERSIONS:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def load_average() -> float | None:
