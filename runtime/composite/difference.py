@@ -4,7 +4,7 @@ Whatever the generator cannot draw of a person is in both of its pictures and ca
 taken care of:
 
 light      the difference is scaled to the person's light, and goes no further than the edited picture's color
-leaks      differences far below the edit's own are none
+leaks      differences far below the edit's own are none; nor are those beside the face if the edit is on it
 occlusion  where camera and reconstruction disagree, something stands before the face: nothing is added
 movement   pixels go where the mesh goes; of what is left only new looks are added, and what shows between
            lids and lips: the rest would be ghosts of outlines
@@ -19,14 +19,15 @@ import numpy as np
 from .. import native
 from ..face_mesh import FACE_OVAL
 from ..types import Crop, Floats, Image, Matrix
-from .masks import Agreement, Light, cells_of, means, ramp, reachable, strength
+from .masks import Agreement, Light, belonging, cells_of, means, ramp, reachable, strength
 from .movement import FAR, flow_of, parting, remains
-from .regions import draw_region, fade_of, reach_of, rescaled
+from .regions import DIRECTIONS, draw_region, fade_of, reach_of, rescaled
 
 EDGE: Final = 0.11  # of the side, over which the difference fades to nothing
 PAUSE_S: Final = 1.0  # after a longer one nothing is left to be steady with
 FINEST: Final = 0.8  # pixels of the picture per pixel of the frame that are worth drawing
 COARSEST_PX: Final = 64
+ON_FACE: Final = (0.98, 0.2)  # of the oval's reach: where an edit of the face may be; so much more downward
 _OVAL: Final = list(FACE_OVAL)
 
 
@@ -79,7 +80,8 @@ class Difference:
         drawn = np.maximum(means(plain, cells) + 1, 0)
         points = _points(crop, cells)
         middle = points[_OVAL].mean(axis=0)
-        face = draw_region(cells, middle, reach_of(points[_OVAL] - middle), 0.03 * cells, fade_of(0.0, cells))
+        reach = reach_of(points[_OVAL] - middle)
+        face = draw_region(cells, middle, reach, 0.03 * cells, fade_of(0.0, cells))
         now, gain = self._light(seen, drawn, face, step_s)
         agreement = self._agreement(seen - now * drawn, step_s)
 
@@ -101,7 +103,11 @@ class Difference:
             gone = ramp(np.sqrt((flow * flow).sum(axis=0)) / (FAR * size) - 0.5)
             limit += (1 - limit) * np.maximum(inside, gone)
         fade = fade_of(EDGE, cells)
-        weight = strength(amplitude) * agreement * np.outer(fade, fade)
+        strong = strength(amplitude)
+        around, down = ON_FACE
+        larger = around + down * np.maximum(DIRECTIONS[1], 0) ** 2  # beards reach below the chin
+        near = draw_region(cells, middle, larger * reach, 0.03 * cells, fade_of(0.0, cells))
+        weight = strong * belonging(strong, amplitude, face, near) * agreement * np.outer(fade, fade)
         added = np.ascontiguousarray(gain * limit * weight, np.float32)
         matrix = rescaled(crop.matrix, crop.size, size)
         native.add_difference(frame, change, added, flow, matrix, native.THREADS)

@@ -3,6 +3,7 @@
 ``Light``      how much brighter the person is than the reconstruction, per channel
 ``Agreement``  1 where the camera sees what was reconstructed, 0 where something else is in front of it
 ``strength``   small differences are leaks: 0 for them, 1 for what the edit is about
+``belonging``  beside the face, what a beard or glasses change is a leak as well
 ``reachable``  no more is added than leads to the edited picture's own color
 """
 
@@ -26,6 +27,8 @@ FOREIGN: Final = (0.38, 0.3)  # 0..2: an error from which something else is seen
 USUAL_S: Final = 3.0  # time in which a small, lasting error becomes the usual one
 COVER_S, UNCOVER_S = 0.05, 0.3  # an edit gives way at once to what comes before the face, and returns slowly
 LEAK: Final = (0.03, 0.2)  # 0..2, and of the largest differences: below are leaks
+ON_FACE: Final = (0.32, 0.4)  # of an edit, what is inside the face: hair has less, a beard and glasses more
+WHOLE: Final = (0.6, 0.8)  # of the face, what an edit changes: a tone of skin, which goes on to ears and neck
 
 
 def cells_of(size: int) -> int:
@@ -159,6 +162,24 @@ def strength(amplitude: Floats) -> Floats:
     least, share = LEAK
     leak = max(least, share * float(np.quantile(near, 0.98)))
     return ramp((near - leak) / leak)
+
+
+def belonging(
+    strong: Floats,  # [n,n] 0..1, as of :func:`strength`
+    amplitude: Floats,  # [n,n] 0..2
+    face: Floats,  # [n,n] 0..1
+    near: Floats,  # [n,n] 0..1: the face, and where what is on it may reach
+) -> Floats:
+    """[n,n] 0..1: ``near`` for an edit of something on the face, 1 for one of hair, skin or all there is.
+
+    A beard often comes with other hair, which would hang as a veil before the wall beside the head.
+    """
+    changed = amplitude * strong
+    inside = float((changed * face).sum() / max(float(changed.sum()), 1e-6))
+    whole = float((strong * face).sum() / max(float(face.sum()), 1e-6))
+    on_face = ramp((inside - ON_FACE[0]) / (ON_FACE[1] - ON_FACE[0]))
+    part = 1 - ramp((whole - WHOLE[0]) / (WHOLE[1] - WHOLE[0]))
+    return np.asarray(1 - on_face * part * (1 - near), np.float32)
 
 
 def reachable(

@@ -109,6 +109,22 @@ def test_small_differences_are_leaks() -> None:
     assert at(shown(photo(), faint), *FOREHEAD).mean() > 10
 
 
+def test_beside_the_face_a_beards_other_hair_is_a_leak_and_hair_and_skin_are_not() -> None:
+    column, row = 64 / SIZE, 18 / SIZE
+
+    def there(edited: Floats) -> float:
+        return float(at(shown(photo(noise=0), edited), column, row, reach=1).mean())
+
+    hair = picture().copy()
+    hair[:, 12:24, 30:98] -= 0.5
+    beard = bearded(-0.5)
+    beard[:, 12:24, 30:98] -= 0.5
+    skin = picture() - np.float32(0.3)
+    assert there(hair) < -30
+    assert there(beard) > -2
+    assert there(skin) < -20
+
+
 def with_object(frame: Image, color: tuple[int, int, int]) -> tuple[Image, np.ndarray]:
     """Something before the beard's left half; its pixels, without the edge."""
     frame = frame.copy()
