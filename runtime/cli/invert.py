@@ -72,9 +72,8 @@ def command(
     from doppelgan.export.tuning.inverting import run_invert
 
     if output.suffix != ".npz":
-        raise EditError(
-            f"{output}: expected a name that ends in .npz; choose {output.with_suffix('.npz').name}"
-        )
+        name = Path(output.name or "codes").with_suffix(".npz")
+        raise EditError(f"{output}: expected a name that ends in .npz; choose {name}")
     pages = [] if page is None else [page / "page.png", page / "page.json"]
     refuse_to_replace([output, *pages], overwrite)
     make_folder(output.parent)

@@ -127,6 +127,9 @@ def test_commands_refuse_before_the_work(tmp_path: Path, monkeypatch: pytest.Mon
     error = run(invert_command, "me.jpg", "-o", str(tmp_path / "me.txt"))
     assert isinstance(error, EditError)
     assert "me.npz" in str(error)
+    error = run(invert_command, "me.jpg", "-o", "")
+    assert isinstance(error, EditError)
+    assert "codes.npz" in str(error)
     monkeypatch.setattr("doppelgan.runtime.cli.tuning.find_spec", lambda name: None)
     for command in (enroll_command, invert_command):
         error = run(
