@@ -105,6 +105,23 @@ def test_a_smaller_picture_is_the_rgb_sum_of_its_resolution(channels: str, opene
             assert np.linalg.norm(got - want[0]) < TOLERANCE * np.linalg.norm(want), size
 
 
+@pytest.mark.parametrize("precision", ["float32", "int16"])
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_nothing_is_written_beside_the_pictures(channels: str, precision: str, opened: Opened) -> None:
+    """Three pictures of one memory, at every size: those that end at a layer wider than the last one, too."""
+    session = opened(of_channels(channels), threads=3, precision=precision)
+    codes, edited = codes_for(session, 1)
+    beside, untouched = 64, np.float32(-7.25e30)
+    for size in session.sizes:
+        memory = np.full((3, 3 * size * size + beside), untouched)
+        pictures = [row[:-beside].reshape(1, 3, size, size) for row in memory]
+        assert all(np.shares_memory(memory, picture) for picture in pictures)
+        session.run_together([codes, edited, codes], pictures)
+        assert (memory[:, -beside:] == untouched).all(), size
+        assert (np.abs(memory[:, :-beside]) < 1e20).all(), size
+        np.testing.assert_array_equal(pictures[0], pictures[2])
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_smaller_picture_is_the_same_from_any_number_of_threads(threads: int, opened: Opened) -> None:
     session = opened(of_channels("wide"), threads=threads, precision="int16")

@@ -144,7 +144,6 @@ Synthesis::Synthesis(int64_t w_dim, int64_t rows, const float *constant,
 
     // Inputs of integer layers are rounded anyway: their maps are kept in bfloat16. No vector of a layer may be
     // resized below this line, since kernels are given pointers into them.
-    ones_.assign(static_cast<size_t>(padded(layers.back().outputs)), 1.0f);
     for (size_t n = 0; n < layers_.size(); ++n) {
         Layer &layer = layers_[n];
         const Kind next = n + 1 < layers_.size() ? layers_[n + 1].kind : Kind::direct;
@@ -268,8 +267,7 @@ Synthesis::Plan Synthesis::plan(const float *const *codes, float *const *picture
             c.x = {x.floats, x.halves};
             c.y = last || (p > 0 && !next_differ) ? Map{} : map_of(p, n);
             c.demod = lanes_[lane_of(p, layer.style)].layers[n].demod.data();
-            c.style = last ? ones_.data()
-                           : lanes_[lane_of(p, layers_[n + 1].style)].layers[n + 1].style.data();
+            c.style = c.y ? lanes_[lane_of(p, layers_[n + 1].style)].layers[n + 1].style.data() : nullptr;
             c.rgb_weights = nullptr, c.rgb = nullptr;
             if (!colored || (p > 0 && !colors_differ)) continue;
             c.rgb_weights = lanes_[lane_of(p, rgbs_[level].style)].rgbs[level].scaled.data();

@@ -112,7 +112,7 @@ class Synthesis {
     float *picture_of(size_t lane, size_t level);
 
     int64_t w_dim_, rows_, size_;
-    std::vector<float> constant_, ones_;
+    std::vector<float> constant_;
     std::vector<Layer> layers_;
     std::vector<Rgb> rgbs_;
     Lane lanes_[MOST_PICTURES];

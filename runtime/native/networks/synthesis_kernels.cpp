@@ -103,7 +103,7 @@ void finish_row(const Convolution &c, const float *sums, int64_t row) {
         for (int64_t channel = 0; channel < c.outputs; channel += LANES) {
             const Ending ending(c, channel);
             const Vector y = ending(load(sums + column * c.outputs + channel), noise[column]);
-            if (c.y) put(c.y, pixel(c.size, c.outputs, row, column) + channel, y * ending.style);
+            if (c.y) put(c.y, pixel(c.size, c.outputs, row, column) + channel, y * load(c.style + channel));
             if (c.rgb_weights)
                 for (int color = 0; color < 3; ++color)
                     rgb[color] += y * load(c.rgb_weights + color * c.outputs + channel);

@@ -43,7 +43,8 @@ struct Convolution {
     PackedWeights weights;              // for one of the kernels below
     ConstMap x;                         // [in_size + 2][in_size + 2][inputs]; halves for Winograd alone
     Map y;                              // [size + 2][size + 2][outputs]; none: only the RGB is wanted
-    const float *demod, *bias, *style;  // [outputs]; style of the convolution that reads y
+    const float *demod, *bias;          // [outputs]
+    const float *style;                 // [outputs], of the convolution that reads y; nullptr without y
     const float *noise;                 // [size][size]
     float clamp;                        // of the activations; infinity where there is none
     const float *rgb_weights;           // [3][outputs], or nullptr

@@ -23,12 +23,11 @@ inline void put(const Map &map, int64_t at, Vector v) {
 
 // What follows a convolution, for eight channels from `channel` on.
 struct Ending {
-    Vector demod, bias, style, high;
+    Vector demod, bias, high;
 
     Ending(const Convolution &c, int64_t channel)
         : demod(load(c.demod + channel)),
           bias(load(c.bias + channel)),
-          style(load(c.style + channel)),
           high(all(c.clamp)) {}
 
     Vector operator()(Vector value, float noise) const {

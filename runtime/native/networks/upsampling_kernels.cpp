@@ -64,13 +64,13 @@ void filter_row(const Convolution &c, const Part &part, const Ring &ring, int64_
         const Vector filtered = c.fir_across[0] * load(in) + c.fir_across[1] * load(in + apart) +
                                 c.fir_across[2] * load(in + 2 * apart) +
                                 c.fir_across[3] * load(in + 3 * apart);
-        return ending(filtered, noise[column]) * ending.style;
+        return ending(filtered, noise[column]);
     };
     int64_t out = pixel(c.size, c.outputs, row, first) + part.first_channel;
     for (int64_t column = first; column < end; ++column, line += apart, out += c.outputs)
         for (int64_t channel = 0; channel < apart; channel += LANES) {
             const Vector y = value(Ending(c, part.first_channel + channel), line + channel, column);
-            put(c.y, out + channel, y);
+            put(c.y, out + channel, y * load(c.style + part.first_channel + channel));
         }
 }
 
