@@ -52,7 +52,8 @@ def main() -> int:
         "LD_PRELOAD": ":".join(preload),
         "DOPPELGAN_SANITIZED": str(module),
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.hard.sanitized", *tests]
+    # A report is written past Python: were file descriptors captured, it would be lost with the process.
+    command = [sys.executable, "-m", "pytest", "-q", "--capture=sys", "-p", "tests.hard.sanitized", *tests]
     return subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode
 
 
