@@ -42,7 +42,7 @@ def face_tiles(
 ) -> list[Image]:
     """The face frame by frame, cut out with MARGIN around its aligned square."""
     with open_bundle(bundle, backend="onnxruntime") as opened:
-        pipeline = Pipeline(opened)
+        pipeline = Pipeline(opened, composite="face")
         settle(pipeline, frames, 1)
         (person,) = pipeline.people.values()
         assert person.crop is not None
@@ -90,7 +90,7 @@ class Together(Pipeline):
 
     def __init__(self, bundle: Bundle, encode: Session, draw: Session) -> None:
         """encode, draw: the bundle's encoder and generator for the same number of samples."""
-        super().__init__(bundle, max_faces=encode.inputs[0].shape[0])
+        super().__init__(bundle, composite="face", max_faces=encode.inputs[0].shape[0])
         self._encode_all, self._draw_all = encode, draw
         self._pictures = np.empty(self._draw_all.outputs[0].shape, np.float32)
 

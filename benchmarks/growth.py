@@ -171,7 +171,7 @@ def faces(scope: Scope) -> Panel:
         for n in scope.faces:
             frames = [faces_frame(tiles, n, i) for i in range(len(tiles))]
             both = [
-                Pipeline(bundle, max_faces=n),
+                Pipeline(bundle, composite="face", max_faces=n),
                 Together(bundle, *(scope.open(batched(data, n), scope.backend) for data in (encode, draw))),
             ]
             worst = max(worst, check_faces(both[0], both[1], frames, n))
@@ -263,7 +263,7 @@ def threads(scope: Scope) -> Panel:
         whole = []
         for n in counts:
             opened = stack.enter_context(open_bundle(scope.bundle, backend=scope.backend, threads=n))
-            pipeline = Pipeline(opened)
+            pipeline = Pipeline(opened, composite="face")
             settle(pipeline, frames, 1)
             whole.append((n, Row("", frame_run(pipeline, frames))))
         groups.append((f"whole frame, {scope.backend}", whole))
@@ -295,7 +295,7 @@ def stopping(scope: Scope) -> str:
             side = next(s for s in sides(data) if s >= square)
             tiles = face_tiles(scope.bundle, scope.clip(), round(square * MARGIN))
             frames = [faces_frame(tiles, 1, i) for i in range(len(tiles))]
-            full, ideal, stopped = (Pipeline(bundle) for _ in range(3))
+            full, ideal, stopped = (Pipeline(bundle, composite="face") for _ in range(3))
             ideal._synthesize = Averaged(bundle.generator(), side)  # type: ignore[assignment]
             stopped._synthesize = Synthesizer(scope.open(stopped_at(data, side), scope.backend))
             try:

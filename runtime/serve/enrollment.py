@@ -23,7 +23,12 @@ from .frames import encode_png
 
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 NEEDS: Final = ("doppelgan.runtime.cli.enroll", "torch", "onnx")  # what enrollment is made of
-COMMAND: tuple[str, ...] = (sys.executable, "-m", "doppelgan.runtime.cli")
+# A server that a shell started in the background ignores SIGINT; its child must not, it is ended by it.
+_LISTENING = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from doppelgan.runtime.cli import main; main()"
+)
+COMMAND: tuple[str, ...] = (sys.executable, "-c", _LISTENING)
 STOP_S: Final = 30.0  # from asking it to keep the best so far to ending it
 _CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -231,7 +231,10 @@ def test_all_faces_at_once_make_the_frames_that_one_after_the_other_does(tmp_pat
         for name in ("encoder", "synthesis"):
             (tmp_path / name).write_bytes(batched(face_frames.network(bundle, name), 2))
             sessions.append(open_session(tmp_path / name, backend="onnxruntime"))
-        alone, together = Pipeline(bundle, max_faces=2), face_frames.Together(bundle, *sessions)
+        alone, together = (
+            Pipeline(bundle, composite="face", max_faces=2),
+            face_frames.Together(bundle, *sessions),
+        )
         assert face_frames.check_faces(alone, together, frames, 2) <= 1
         edited = together.process(frames[0])
     assert all((edited[y] != frames[0][y]).any() for y in (np.s_[:, :640], np.s_[:, 640:]))
