@@ -45,8 +45,11 @@ def check(rows: Sequence[Row], samples: int, image: bool) -> None:
 
 def time_rows(rows: Sequence[Row], rounds: int, warm_up: int = 1) -> None:
     """Fill ``times_ms``: every row once per round."""
-    work: list[Run] = [lambda _, row=row: row.run(0) for row in rows]  # type: ignore[misc]
-    series = time_in_turns(work, rounds, warm_up=warm_up, pause_s=PAUSE_S)
+
+    def always_the_first(row: Row) -> Run:
+        return lambda _: row.run(0)
+
+    series = time_in_turns([always_the_first(row) for row in rows], rounds, warm_up=warm_up, pause_s=PAUSE_S)
     for row, values in zip(rows, series, strict=True):
         row.times_ms = tuple(values)
 

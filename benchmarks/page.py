@@ -141,12 +141,13 @@ class Page:
 
 
 @contextlib.contextmanager
-def server(folder: Path, port: int = 0) -> Iterator[Desk]:
+def server(folder: Path, port: int = 0) -> Iterator[int]:
+    """A page is served while inside; its port."""
     desk = Desk(folder=folder / "data")
     listener = listening_socket("127.0.0.1", port)
-    desk.port = listener.getsockname()[1]  # type: ignore[attr-defined]
-    with serving(desk, Door(desk.port, TOKEN), listener):  # type: ignore[attr-defined]
-        yield desk
+    port = listener.getsockname()[1]
+    with serving(desk, Door(port, TOKEN), listener):
+        yield port
 
 
 class ThinLine:
@@ -227,8 +228,7 @@ def troubles(page: Page, folder: Path) -> None:
         )
 
     with contextlib.ExitStack() as first:
-        desk = first.enter_context(server(folder))
-        port: int = desk.port  # type: ignore[attr-defined]
+        port = first.enter_context(server(folder))
         page.open(port)
         row("none", *page.fresh_after(lambda: None))
         pull = "const [track] = stream.getTracks(); track.stop(); track.dispatchEvent(new Event('ended'))"
@@ -239,7 +239,7 @@ def troubles(page: Page, folder: Path) -> None:
         back = page.driver.window_handles[0]
         row("tab hidden for 8 s", *page.fresh_after(lambda: page.driver.switch_to.window(back)))
     time.sleep(3)
-    with server(folder, port) as desk:
+    with server(folder, port) as port:
         row("server away for 3 s", *page.fresh_after(lambda: None))
         line = ThinLine(port, 1e6)
         page.driver.get("about:blank")
@@ -264,8 +264,8 @@ def rss_mb(pid: int) -> float:
 def soak(page: Page, folder: Path, minutes: float) -> None:
     """Memory of server and page, and the age, minute by minute."""
     print("\n| minute | server MB | page's heap MB | frames/s | age median ms |\n|--:|--:|--:|--:|--:|")
-    with server(folder) as desk:
-        page.open(desk.port)  # type: ignore[attr-defined]
+    with server(folder) as port:
+        page.open(port)
         rows = []
         for minute in range(1, max(2, round(minutes)) + 1):
             samples = page.measure(60)
@@ -292,8 +292,8 @@ def screenshots(page: Page, folder: Path) -> None:
         print(f"docs/{name}: {(Path('docs') / name).stat().st_size / 1e3:.0f} kB")
 
     turn = "await (await import('/static/api.js')).call('PATCH', '/api/state', %s);"
-    with server(folder) as desk:
-        page.open(desk.port)  # type: ignore[attr-defined]
+    with server(folder) as port:
+        page.open(port)
         page.run_async(turn % '{"edits": {"age": 0.6, "smile": 0.8, "glasses": 0.9}}')
         page.run_async("await (await import('/static/api.js')).call('PUT', '/api/presets/Grandma', {});")
         page.run("document.getElementById('compare').click()")
@@ -328,8 +328,8 @@ def main() -> None:
         page = Page(folder)
         try:
             if chosen.only in (None, "ways"):
-                with server(folder) as desk:
-                    page.open(desk.port)  # type: ignore[attr-defined]
+                with server(folder) as port:
+                    page.open(port)
                     print(f"Chromium {page.driver.capabilities['browserVersion']}, camera 640x480")
                     weigh(page)
                     ways(page, chosen.seconds, chosen.rounds)

@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 
 from .errors import BundleError
-from .host.private_cache import user_cache
-from .host.user_data import data_folder
+from .host.user_folders import data_folder, user_cache
 from .manifest import MANIFEST, Manifest, write_manifest
 
 FOLDER = "compiled"  # beside a bundle's own files

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from .errors import EditError
 from .host.files import NOT_JSON, write_whole
-from .host.user_data import data_folder
+from .host.user_folders import data_folder
 
 MOST_PRESETS: Final = 500
 _NAME = re.compile(r"[\w][\w .+-]{0,39}")

@@ -35,12 +35,14 @@ def structure(
     drawn: Tensor,
     real: Tensor,
     full: int,  # px: levels count as in the MS-SSIM of pictures of this size
-    weight: Tensor,  # [n or 1, 1, h, w], with a mean of about 1
+    weight: Tensor | None = None,  # [n or 1, 1, h, w], mean of about 1; None: all places count alike
 ) -> Tensor:
     """1 - SSIM, its weighted mean over places and levels of a pyramid: the contrast that L1 gives away.
 
     Windows are 5 px wide, as wide as MS-SSIM's Gaussian is (standard deviation 1.4), and go by 2.
     """
+    if weight is None:
+        weight = drawn.new_ones(1, 1, *drawn.shape[2:])
     a, b = drawn / 2 + 0.5, real / 2 + 0.5
     total, shares = drawn.new_zeros(()), 0.0
     skipped = round(math.log2(max(full / drawn.shape[-1], 1)))

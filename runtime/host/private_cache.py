@@ -17,26 +17,13 @@ import hashlib
 import os
 import secrets
 import stat
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Final
+
+from .user_folders import user_cache
 
 LIMIT_MB: Final = 512  # of all files of one kind together
 _DIGEST_BYTES: Final = hashlib.sha256().digest_size
-
-
-def user_cache() -> Path:
-    """$DOPPELGAN_CACHE, or the platform's cache folder for doppelgan; not created here."""
-    if configured := os.environ.get("DOPPELGAN_CACHE"):
-        return Path(configured)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "doppelgan"
 
 
 def read_private(kind: str, key: Sequence[str]) -> bytes | None:

@@ -15,13 +15,13 @@ from __future__ import annotations
 import datetime
 import mimetypes
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from ..errors import SinkError
 from ..host.files import write_whole
+from ..host.user_folders import user_config
 
 _FORMATS: Final = {
     ".png": "image/png",
@@ -213,19 +213,6 @@ def _algorithm(private: Any, path: Path) -> bytes:
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return b"ed25519"
     raise SinkError(f"{path}: expected a key on P-256, P-384, P-521 or Ed25519, or RSA; pass another key")
-
-
-def user_config() -> Path:
-    """$DOPPELGAN_CONFIG, or the platform's folder for a user's settings; not created here."""
-    if configured := os.environ.get("DOPPELGAN_CONFIG"):
-        return Path(configured)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return base / "doppelgan"
 
 
 def _own_key() -> tuple[Path, Path]:

@@ -15,7 +15,7 @@ from typing import Any
 from ..bundle import Bundle, list_bundles, open_bundle
 from ..composite import MODES
 from ..errors import BundleError, DoppelganError, EditError, SourceError
-from ..host.user_data import data_folder
+from ..host.user_folders import data_folder
 from ..presets import Presets
 from .controls import Changes, Controls, History, check, preset_of, shown_mode, with_preset
 from .enrollment import Enrollment

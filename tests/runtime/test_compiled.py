@@ -19,7 +19,7 @@ from doppelgan.runtime.bundle.compiled import Choice, Measurement, explain, find
 from doppelgan.runtime.cli.compile import command, read_crops
 from doppelgan.runtime.errors import BackendError, BundleError, ParityError, SourceError
 from doppelgan.runtime.host.machine import Machine, this_machine
-from doppelgan.runtime.host.private_cache import user_cache
+from doppelgan.runtime.host.user_folders import user_cache
 from doppelgan.runtime.measure import autotune as autotune_module
 from doppelgan.runtime.measure.autotune import autotune, usable_backends
 from doppelgan.runtime.measure.network_inputs import sample_inputs

@@ -2,49 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
+from doppelgan.export.tuning.losses import SCALES, pyramid_l1, structure
 from torch import Tensor
 
-SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # what MS-SSIM counts of each, from full size down by halves
-_WINDOW = 5  # pixels
-
-
-def pyramid_l1(made: Tensor, real: Tensor, weight: Tensor, levels: int = 4) -> Tensor:
-    """Weighted L1 at full size and at halves of it; each level counts the same. weight: [n or 1, 1, h, w]."""
-    difference = made - real
-    total = (difference.abs() * weight).mean()
-    for _ in range(levels - 1):
-        if difference.shape[-1] <= 8:
-            break
-        difference = F.avg_pool2d(difference, 2)
-        weight = F.avg_pool2d(weight, 2)
-        total = total + (difference.abs() * weight).mean()
-    return total
-
-
-def structure(made: Tensor, real: Tensor, full: int) -> Tensor:
-    """1 - SSIM, its mean over places and levels of a pyramid: local contrast and edges, which L1 gives away when in doubt.
-
-    Levels count as in the MS-SSIM of pictures of `full` px. Windows are 5 px wide, as wide as its Gaussian is (standard deviation
-    1.4), and go by 2.
-    """
-    a, b = made / 2 + 0.5, real / 2 + 0.5
-    total, shares = made.new_zeros(()), 0.0
-    for share in SCALES[round(math.log2(full / made.shape[-1])) :]:
-        if a.shape[-1] < _WINDOW:
-            break
-        mean_a, mean_b, aa, bb, ab = (F.avg_pool2d(x, _WINDOW, 2) for x in (a, b, a * a, b * b, a * b))
-        both = mean_a * mean_b
-        squares = mean_a.square() + mean_b.square()
-        likeness = (2 * both + 0.01**2) / (squares + 0.01**2)
-        likeness = likeness * (2 * (ab - both) + 0.03**2) / (aa + bb - squares + 0.03**2)
-        total = total + share * (1 - likeness).mean()
-        shares += share
-        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-    return total / max(shares, 1e-6)
+__all__ = ["SCALES", "feature_matching", "ms_ssim", "psnr", "pyramid_l1", "structure"]
 
 
 def feature_matching(made: list[Tensor], real: list[Tensor]) -> Tensor:
