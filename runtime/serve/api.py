@@ -6,11 +6,10 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from importlib import metadata
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
-from msgspec import Meta, Struct
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -21,284 +20,35 @@ from ..errors import DoppelganError
 from ..host.files import NOT_JSON
 from ..mark.metadata import with_source_type
 from ..types import Image
-from .controls import Changes, Controls
+from .controls import Changes
 from .desk import Desk
 from .frames import encode_jpeg, encode_png, fit_within
 from .live import Sockets
+from .messages import (
+    Enrollee,
+    Health,
+    Mix,
+    Named,
+    Offer,
+    SourceChoice,
+)
 from .metrics import metrics_text
-from .openapi import Operation, Problem, document
+from .openapi import Problem, document
+from .operations import operations
 from .studio import kind_of
 
 T = TypeVar("T")
 BUSY = 4  # pictures that wait for the gallery's thread; more are refused
 
 
-class State(Struct):
-    """The controls, and what they may be."""
-
-    version: int
-    controls: Controls
-    can_undo: bool
-    can_redo: bool
-    source: str | None  # "page", a source of the server, or null
-    recording: str | None
-    presets: list[str]
-    composite: str  # the mode in effect
-    bundle: dict[str, Any]
-    bundles: list[str]
-    modes: list[str]
-
-
-class Named(Struct):
-    name: Annotated[str, Meta(min_length=1, max_length=100)]
-
-
-class SourceChoice(Struct):
-    """``page``, or what `doppelgan live --source` takes; null: whichever page comes next."""
-
-    source: Annotated[str, Meta(max_length=1000)] | None
-
-
-class Mix(Struct):
-    first: str
-    second: str
-    weight: Annotated[float, Meta(ge=0, le=1)] = 0.5
-    rows: str | None = None  # "coarse", "coarse+middle" ...; null: all
-
-
-class Enrollee(Struct):
-    """A picture of `/api/pictures` that becomes an avatar."""
-
-    picture: str
-    name: Annotated[str, Meta(min_length=1, max_length=40)]
-    consent: bool  # of the person in the picture
-
-
-class EnrollmentInfo(Struct):
-    available: bool
-    running: bool
-    done: bool
-    name: str
-    line: str  # what it said last
-    failure: str | None
-    picture: int | None  # changes with the picture of `/api/enrollment/picture`
-
-
-class Offer(Struct):
-    """A session description; ``plain``: leave aiortc as it is, for comparison."""
-
-    sdp: str
-    type: str
-    plain: bool = False
-
-
-class Health(Struct):
-    status: str
-
-
-class PictureInfo(Struct):
-    id: str
-    width: int
-    height: int
-
-
-class RecordingInfo(Struct):
-    name: str
-    bytes: int
-
-
 class Api:
-    """Handlers, and the table of them."""
+    """Handlers; ``operations.py`` has the table of them, ``messages.py`` what they take and give."""
 
     def __init__(self, desk: Desk, sockets: Sockets) -> None:
         self._desk = desk
         self._sockets = sockets
         self._waiting = 0
-        self.operations = [
-            Operation(
-                "GET", "/api/health", self.health, "Is the server up? Needs no token.", "server", None, Health
-            ),
-            Operation("GET", "/api/metrics", self.metrics, "Prometheus text.", "server", None, "text/plain"),
-            Operation(
-                "GET", "/api/status", self.status, "Frames/s, stages, drops.", "server", None, dict[str, Any]
-            ),
-            Operation(
-                "GET", "/api/state", self.state, "All controls, sliders and choices.", "controls", None, State
-            ),
-            Operation(
-                "PATCH", "/api/state", self.change, "Turn some controls.", "controls", Changes, Controls
-            ),
-            Operation("POST", "/api/undo", self.undo, "One step back.", "controls", None, Controls),
-            Operation("POST", "/api/redo", self.redo, "One step forward again.", "controls", None, Controls),
-            Operation("POST", "/api/reset", self.reset, "Every edit away.", "controls", None, Controls),
-            Operation(
-                "PUT",
-                "/api/source",
-                self.choose_source,
-                "Whose frames are edited.",
-                "controls",
-                SourceChoice,
-                State,
-            ),
-            Operation("GET", "/api/presets", self.list_presets, "Names.", "presets", None, list[str]),
-            Operation(
-                "PUT",
-                "/api/presets/{name}",
-                self.save_preset,
-                "Save the present look.",
-                "presets",
-                None,
-                Named,
-            ),
-            Operation(
-                "POST", "/api/presets/{name}", self.apply_preset, "Look like this.", "presets", None, Controls
-            ),
-            Operation(
-                "DELETE", "/api/presets/{name}", self.delete_preset, "Forget it.", "presets", None, None, 204
-            ),
-            Operation(
-                "GET",
-                "/api/presets/{name}/picture",
-                self.preset_picture,
-                "How it looked.",
-                "presets",
-                None,
-                "image/jpeg",
-            ),
-            Operation(
-                "GET",
-                "/api/snapshot.png",
-                self.snapshot,
-                "What is shown now, at full size.",
-                "live",
-                None,
-                "image/png",
-                query=(("what", "string", "after (default), before, or both"),),
-            ),
-            Operation(
-                "POST", "/api/recording", self.start_recording, "Begin to record.", "live", None, Named, 201
-            ),
-            Operation(
-                "DELETE",
-                "/api/recording",
-                self.stop_recording,
-                "Complete the recording.",
-                "live",
-                None,
-                Named,
-            ),
-            Operation(
-                "GET",
-                "/api/recordings",
-                self.list_recordings,
-                "Newest first.",
-                "live",
-                None,
-                list[RecordingInfo],
-            ),
-            Operation(
-                "GET", "/api/recordings/{name}", self.get_recording, "The file.", "live", None, "video/mp4"
-            ),
-            Operation(
-                "DELETE",
-                "/api/recordings/{name}",
-                self.delete_recording,
-                "Delete it.",
-                "live",
-                None,
-                None,
-                204,
-            ),
-            Operation(
-                "GET",
-                "/api/pictures",
-                self.list_pictures,
-                "Those that are loaded.",
-                "pictures",
-                None,
-                list[PictureInfo],
-            ),
-            Operation(
-                "POST",
-                "/api/pictures",
-                self.add_picture,
-                "Load a picture file.",
-                "pictures",
-                "application/octet-stream",
-                PictureInfo,
-                201,
-            ),
-            Operation(
-                "DELETE", "/api/pictures/{id}", self.delete_picture, "Forget it.", "pictures", None, None, 204
-            ),
-            Operation(
-                "GET",
-                "/api/pictures/{id}/before",
-                self.picture_before,
-                "As it came.",
-                "pictures",
-                None,
-                "image/jpeg",
-                query=_SIZE,
-            ),
-            Operation(
-                "GET",
-                "/api/pictures/{id}/after",
-                self.picture_after,
-                "Edited with the present controls.",
-                "pictures",
-                None,
-                "image/jpeg",
-                query=_SIZE,
-            ),
-            Operation(
-                "GET",
-                "/api/sheet.png",
-                self.sheet,
-                "All pictures, before and after.",
-                "pictures",
-                None,
-                "image/png",
-            ),
-            Operation(
-                "POST",
-                "/api/mix",
-                self.mix,
-                "The first picture, its face mixed with the second's.",
-                "pictures",
-                Mix,
-                "image/png",
-            ),
-            Operation(
-                "GET", "/api/enrollment", self.enrollment, "How far it is.", "enroll", None, EnrollmentInfo
-            ),
-            Operation(
-                "POST", "/api/enrollment", self.enroll, "Begin.", "enroll", Enrollee, EnrollmentInfo, 201
-            ),
-            Operation(
-                "DELETE",
-                "/api/enrollment",
-                self.stop_enrollment,
-                "Keep the best so far.",
-                "enroll",
-                None,
-                None,
-                204,
-            ),
-            Operation(
-                "GET",
-                "/api/enrollment/picture",
-                self.enrollment_picture,
-                "The avatar so far.",
-                "enroll",
-                None,
-                "image/png",
-            ),
-            Operation("POST", "/api/webrtc", self.webrtc, "Answer an offer.", "live", Offer, Offer),
-            Operation(
-                "GET", "/api/openapi.json", self.describe, "This interface.", "server", None, dict[str, Any]
-            ),
-        ]
+        self.operations = operations(self)
 
     def routes(self) -> list[Route]:
         return [Route(one.path, _guarded(one.handler), methods=[one.method]) for one in self.operations]
@@ -496,9 +246,6 @@ class Api:
             )
         finally:
             self._waiting -= 1
-
-
-_SIZE = (("size", "integer", "longest side in px of a JPEG; without it a PNG at full size"),)
 
 
 def _guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
