@@ -37,7 +37,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "align": (("runtime/align.py",), ("test_align",)),
     "encode": (("runtime/encode.py",), ("test_encode", "test_pipeline", "test_heart")),
     "synthesize": (("runtime/synthesize.py",), ("test_pipeline", "test_heart", "test_native_pair")),
-    "track": (("runtime/track",), ("test_track",)),
+    "track": (("runtime/track",), ("test_track", "test_track_search", "test_region", "test_expression")),
     "edit": (("runtime/edit/direction.py", "runtime/edit/editor.py"), ("test_edit",)),
     "composite": (("runtime/composite", "runtime/composite.py"), ("test_composite", "test_difference")),
     "schedule": (("runtime/schedule",), ("test_schedule",)),
