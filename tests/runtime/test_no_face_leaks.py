@@ -83,6 +83,13 @@ class PatternedSource(Source):
             raise SourceError("patterned: still gone")
 
 
+class SlowToReturn(PatternedSource):
+    """Away long enough, each time, for what is shown of a lost camera to be shown."""
+
+    def reopen(self) -> None:
+        time.sleep(0.1)
+
+
 class Watcher(Sink):
     name = "watcher"
 
@@ -126,7 +133,7 @@ def watch(bundle: Bundle, source: Source, sink: Watcher | None = None, **options
 def test_the_pattern_is_seen_where_the_camera_is_shown(bundle: Bundle) -> None:
     """A check that cannot fail proves nothing."""
     assert watch(bundle, PatternedSource(), pipeline={"composite": "head"}).worst > 0.3
-    pulled = PatternedSource(lambda index: SourceError("gone") if index % 7 == 0 else None)
+    pulled = SlowToReturn(lambda index: SourceError("gone") if index % 7 == 0 else None)
     assert watch(bundle, pulled, on_lost=passthrough).worst > 0.3
     assert watch(bundle, PatternedSource(lambda index: "away"), pipeline={"when_lost": "frame"}).worst > 0.3
 
