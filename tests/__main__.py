@@ -2,7 +2,7 @@
 
 Style (ruff), types (mypy, strict) and behavior (pytest, warnings are errors), in that order; further
 arguments go to pytest: ``python -m tests -k align``. ``python -m tests --mutants`` breaks the code on purpose
-instead (``mutation.py``).
+instead (``mutation``).
 
 The tree one stands in is what is tested: an installed copy that differs from it is refused.
 """

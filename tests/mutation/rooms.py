@@ -1,0 +1,30 @@
+"""The rooms of the flow, whose tests are to notice what is broken in them, and what nobody can notice."""
+
+from __future__ import annotations
+
+# Room -> (what is broken, whose tests are to notice). What tests start as processes of their own is whole.
+ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "pipeline": (("runtime/pipeline.py",), ("test_pipeline", "test_heart")),
+    "source": (
+        ("runtime/source",),
+        ("test_source", "test_pace", "test_times", "test_video_color", "test_picture_colors"),
+    ),
+    "track": (("runtime/track",), ("test_track", "test_track_search", "test_region", "test_expression")),
+    "align": (("runtime/align.py",), ("test_align",)),
+    "encode": (("runtime/encode.py",), ("test_encode", "test_pipeline", "test_heart")),
+    "edit": (("runtime/edit",), ("test_edit", "test_effects", "test_direction_files")),
+    "synthesize": (("runtime/synthesize.py",), ("test_pipeline", "test_heart", "test_native_pair")),
+    "composite": (("runtime/composite",), ("test_composite", "test_difference", "test_tone")),
+    "sink": (("runtime/sink",), ("test_sink", "test_tracks")),
+    "schedule": (("runtime/schedule",), ("test_schedule", "test_schedule_moments")),
+    "cli": (
+        tuple(
+            f"runtime/cli/{name}.py"
+            for name in ("image", "live", "options", "processor", "progress", "video")
+        ),
+        ("test_options", "test_cli", "test_cli_files", "test_processor", "test_presets"),
+    ),
+}
+
+# Survivors that nobody could notice: (file, the line -> what became of it) -> why.
+JUDGED: dict[tuple[str, str], str] = {}
