@@ -153,11 +153,20 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.filterwarnings("error")
-def test_more_pixels_than_pillow_likes_are_read(tmp_path: Path) -> None:
-    pillow.new("1", (14000, 13000), 1).save(tmp_path / "a.png")  # 182 megapixels: Pillow alone refuses
-    before = pillow.MAX_IMAGE_PIXELS
-    assert read_image(tmp_path / "a.png").shape == (13000, 14000, 3)
-    assert before == pillow.MAX_IMAGE_PIXELS, "other users of Pillow keep their limit"
+@pytest.mark.parametrize("share", [1.5, 2.5], ids=["Pillow warns", "Pillow refuses"])
+def test_more_pixels_than_pillow_likes_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    assert pillow.MAX_IMAGE_PIXELS is not None
+    assert MAX_PIXELS > 2 * pillow.MAX_IMAGE_PIXELS  # from which on Pillow alone refuses
+    cv2.imwrite(str(tmp_path / "a.png"), photo())
+    height, width = photo().shape[:2]
+    limit = int(height * width / share)
+    monkeypatch.setattr(pillow, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises((pillow.DecompressionBombWarning, pillow.DecompressionBombError)):
+        pillow.open(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), photo())
+    assert limit == pillow.MAX_IMAGE_PIXELS, "other users of Pillow keep their limit"
 
 
 def test_our_own_limit_is_stated(tmp_path: Path) -> None:
