@@ -295,3 +295,90 @@ def test_whole_frames_go_through_with_their_time_and_index(bundle: Bundle) -> No
     assert (out.index, out.time_s) == (4, 2.5)
     assert pipeline._tracker.times_s == [2.5]
     assert at(out.image, LEFT)[2] > at(given.image, LEFT)[2] + 20
+
+
+def test_who_was_seen_lately_is_known_however_long_ago_they_came(bundle: Bundle) -> None:
+    pipeline = pipe(bundle)
+    pipeline.process(frame(), 0.0)
+    person = pipeline.people[3]
+    for time_s in (4.0, 8.0):
+        pipeline.process(frame(), time_s)
+    pipeline.process(frame(BLACK), 8.1)
+    pipeline.process(frame(), 12.9)
+    assert pipeline.people[3] is person
+
+
+def codes_of(value: float) -> np.ndarray:
+    codes = np.zeros((1, tiny.STYLES, tiny.W_DIM), np.float32)
+    codes[..., 3:] = value  # what the stand-in encoder never reads
+    return codes
+
+
+def test_given_codes_are_drawn_and_moved_by_who_is_seen(bundle: Bundle) -> None:
+    pipeline = pipe(bundle, codes=codes_of(0.5))
+    pipeline.process(frame((0, 0, 100)), 0.0)
+    np.testing.assert_allclose(pipeline.people[3].found, codes_of(0.5), atol=1e-6)
+    for k in range(40, 80):
+        pipeline.process(frame((0, 0, 200)), k / 30)
+    expected = codes_of(0.5)
+    expected[..., 0] = 100 / 127.5
+    np.testing.assert_allclose(pipeline.people[3].found, expected, atol=0.05)
+
+
+def test_given_codes_are_drawn_as_they_are_into_unrelated_pictures(bundle: Bundle) -> None:
+    pipeline = pipe(bundle, codes=codes_of(0.5), smoothing=False)
+    for color in ((0, 0, 100), (0, 0, 200)):
+        pipeline.process(frame(color))
+        np.testing.assert_array_equal(pipeline.people[3].found, codes_of(0.5))
+
+
+class Noting:
+    """A marker that notes what it is given."""
+
+    def __init__(self) -> None:
+        self.latest = True
+        self.given: list[tuple[Image, Image | None, int]] = []
+
+    def apply(self, out: Image, original: Image | None, crops: list[Any]) -> None:
+        self.given.append((out.copy(), original, len(crops)))
+        out[0, 0] = (1, 2, 3)
+
+
+@pytest.mark.parametrize("composite", ["head", "face", "replace", "difference"])
+def test_what_was_drawn_is_marked_last(bundle: Bundle, composite: str) -> None:
+    marker = Noting()
+    given = frame()
+    out = pipe(bundle, composite=composite, edits={"red": 1.0}, marker=marker).process(given)
+    ((drawn, original, crops),) = marker.given
+    assert crops == 1
+    assert (original is None) == (composite == "replace")  # all of a replaced frame is synthetic
+    assert original is None or original is given
+    assert out[0, 0].tolist() == [1, 2, 3]
+    np.testing.assert_array_equal(out[1:], drawn[1:])
+
+
+def test_a_frame_without_a_face_is_not_marked(bundle: Bundle) -> None:
+    marker = Noting()
+    out = pipe(bundle, marker=marker).process(frame(BLACK))
+    assert marker.given == []
+    assert not marker.latest
+    np.testing.assert_array_equal(out, frame(BLACK))
+
+
+def test_every_face_is_marked(bundle: Bundle) -> None:
+    marker = Noting()
+    pipe(bundle, marker=marker, max_faces=2).process(halves((60, 90, 120), (120, 60, 30)))
+    assert [crops for *_, crops in marker.given] == [2]
+
+
+def test_what_is_held_is_marked_too(bundle: Bundle) -> None:
+    pipeline = pipe(bundle, when_lost="hold", marker=Noting())
+    pipeline.process(frame())
+    assert pipeline.process(frame(BLACK))[0, 0].tolist() == [1, 2, 3]
+
+
+def test_stages_are_timed_by_name(bundle: Bundle) -> None:
+    pipeline = pipe(bundle, edits={"red": 1.0}, marker=Noting())
+    pipeline.process(frame())
+    names = [stage.name for stage in pipeline.clock.report().stages]
+    assert names == ["track", "align", "encode", "edit", "synthesize", "composite", "mark"]
