@@ -74,16 +74,16 @@ def _sound(path: Path) -> str:
         return f"{track.codec_context.name} {digest.hexdigest()[:12]}"
 
 
-def check(clip: Path, look: str, made: Path, before: Facts, bundle: str) -> Row:
+def check(clip: Path, look: str, result: Path, before: Facts, bundle: str) -> Row:
     """Run the command and compare."""
-    command = [sys.executable, "-m", "doppelgan.runtime.cli", "video", str(clip), "-o", str(made)]
+    command = [sys.executable, "-m", "doppelgan.runtime.cli", "video", str(clip), "-o", str(result)]
     command += [*LOOKS[look], "--bundle", bundle, "--overwrite"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return Row(clip.name, look, before, 0, 0.0, (done.stderr.strip(),))
     said = re.search(r"a face in (\d+).*?([\d.]+) frames/s", done.stdout)
     faces, speed = (int(said[1]), float(said[2])) if said else (0, 0.0)
-    after = facts(made)
+    after = facts(result)
     faults = [
         f"{name}: {getattr(before, name)} became {getattr(after, name)}"
         for name in ("size", "rate", "frames", "sound")
@@ -96,10 +96,10 @@ def check(clip: Path, look: str, made: Path, before: Facts, bundle: str) -> Row:
     return Row(clip.name, look, before, faces, speed, tuple(faults))
 
 
-def contact_sheet(clip: Path, made: dict[str, Path], frames: int) -> Image:
+def contact_sheet(clip: Path, results: dict[str, Path], frames: int) -> Image:
     """One row of moments per video: the clip and what became of it."""
     moments = np.linspace(0, frames - 1, COLUMNS).astype(int).tolist()
-    return grid([_moments(label, path, moments) for label, path in {"clip": clip, **made}.items()], 240)
+    return grid([_moments(label, path, moments) for label, path in {"clip": clip, **results}.items()], 240)
 
 
 def _moments(label: str, path: Path, moments: list[int]) -> list[tuple[str, Image]]:
@@ -137,11 +137,11 @@ def main() -> int:
     rows = []
     for clip in clips:
         before = facts(clip)
-        made = {look: chosen.output / f"{clip.stem}-{look}.mp4" for look in LOOKS}
-        for look, path in made.items():
+        results = {look: chosen.output / f"{clip.stem}-{look}.mp4" for look in LOOKS}
+        for look, path in results.items():
             rows.append(check(clip, look, path, before, chosen.bundle))
             print(f"{clip.name} {look}: {'; '.join(rows[-1].faults) or 'good'}", flush=True)
-        there = {look: path for look, path in made.items() if path.is_file()}
+        there = {look: path for look, path in results.items() if path.is_file()}
         cv2.imwrite(str(chosen.output / f"{clip.stem}.png"), contact_sheet(clip, there, before.frames))
     (chosen.output / "clips.md").write_text(table(rows) + "\n", encoding="utf-8")
     print("\n" + table(rows))

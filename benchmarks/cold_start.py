@@ -42,13 +42,13 @@ STEPS = {
 
 
 def seconds(arguments: list[str], rounds: int) -> list[float]:
-    found = []
+    times = []
     for turn in range(rounds + 1):
         start = time.perf_counter()
         subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
         if turn:
-            found.append(time.perf_counter() - start)
-    return found
+            times.append(time.perf_counter() - start)
+    return times
 
 
 def install_size_mb(names: list[str]) -> dict[str, float]:
@@ -86,11 +86,11 @@ def main() -> None:
     lines = ["| what | median s | min s | max s |", "|---|--:|--:|--:|"]
     for label, arguments in steps.items():
         try:
-            found = seconds(arguments, options.rounds)
+            times = seconds(arguments, options.rounds)
         except subprocess.CalledProcessError as error:
             lines.append(f"| {label} | failed ({error.returncode}) | - | - |")
             continue
-        lines.append(f"| {label} | {np.median(found):.2f} | {min(found):.2f} | {max(found):.2f} |")
+        lines.append(f"| {label} | {np.median(times):.2f} | {min(times):.2f} | {max(times):.2f} |")
     base = ["av", "click", "msgspec", "numpy", "onnxruntime", "pillow", "rich"]
     sizes = install_size_mb(base)
     listed = ", ".join(

@@ -89,8 +89,8 @@ def table(rows: Sequence[Row], against: Sequence[Row], gflop: float | None = Non
 def header(title: str, command: str) -> str:
     """Machine, versions, commit, date, command."""
     machine = this_machine()
-    found = {**versions(), "torch": metadata.version("torch")}
-    numbers = " · ".join(f"{name} {number}" for name, number in found.items())
+    packages = {**versions(), "torch": metadata.version("torch")}
+    numbers = " · ".join(f"{name} {number}" for name, number in packages.items())
     return (
         f"# {title}\n\n{time.strftime('%Y-%m-%d %H:%M')} · commit {commit() or 'unknown'} · "
         f"{machine.processor}, "

@@ -32,12 +32,12 @@ class Ratio(msgspec.Struct, frozen=True):
 
     def verdict(self) -> str:
         """In words; a difference counts if it is past SAME and shows in three rounds of four."""
-        told = f"{1 / self.median:.2f}x"
+        factor = f"{1 / self.median:.2f}x"
         if self.median < 1 - SAME and self.high < 1:
-            return f"pays ({told})"
+            return f"pays ({factor})"
         if self.median > 1 + SAME and self.low > 1:
-            return f"costs ({told})"
-        return f"makes no clear difference ({told})"
+            return f"costs ({factor})"
+        return f"makes no clear difference ({factor})"
 
     def __str__(self) -> str:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"

@@ -429,12 +429,12 @@ def movement(bundle: Bundle, found: Sequence[View]) -> list[str]:
         linear, looks = [], []
         for view in found:
             _, person = view.run(bundle, {})
-            assert person.found is not None
+            assert person.own_codes is not None
             for strength in direction.range:
-                step = float(direction.move(person.found, strength)[0])
+                step = float(direction.move(person.own_codes, strength)[0])
                 if abs(step) < 0.1:
                     continue
-                codes = np.concatenate([person.found, editor.apply(person.found, {name: strength})])
+                codes = np.concatenate([person.own_codes, editor.apply(person.own_codes, {name: strength})])
                 plain, edited = np.clip(bundle.synthesize(codes), -1, 1)
                 size = plain.shape[-1]
                 before, after = (

@@ -85,12 +85,12 @@ def main() -> None:
             if not options.skip_int8:
                 samples = [{"crop": crop[None]} for crop in crops]
                 try:
-                    made = make_variant(
+                    variant = make_variant(
                         "encoder", data, "int8", samples[2:8], samples[8:12],
                         weight_bits=7 if this_machine().int8_saturates else 8,
                         report=lambda step: print(step, flush=True),
                     )  # fmt: skip
-                    add(f"ours, OpenVINO int8, {len(made.kept)} layers float32", made.onnx, "openvino")
+                    add(f"ours, OpenVINO int8, {len(variant.kept)} layers float32", variant.onnx, "openvino")
                 except ParityError as error:
                     print(error)
         check(rows, CHECKED, image=False)

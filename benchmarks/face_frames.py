@@ -97,13 +97,13 @@ class Together(Pipeline):
     def process(self, frame: Image, time_s: float | None = None) -> Image:
         self._time_s = self._time_s + FRAME_S if time_s is None else time_s
         with self.clock.stage("track"):
-            found = self._track(frame)
-        if len(found) != self._pictures.shape[0]:
+            faces = self._track(frame)
+        if len(faces) != self._pictures.shape[0]:
             return frame.copy()
         out = frame.copy()
-        people = [self.people[face.id] for face in found]
+        people = [self.people[face.id] for face in faces]
         with self.clock.stage("align"):
-            crops = [align(frame, face, self._encoder.crop_size) for face in found]
+            crops = [align(frame, face, self._encoder.crop_size) for face in faces]
         with self.clock.stage("encode"):
             feeds: Feeds = {"crop": np.concatenate([crop.pixels for crop in crops])}
             if self._encoder.takes_landmarks:
@@ -127,7 +127,7 @@ class Together(Pipeline):
         with self.clock.stage("synthesize"):
             feeds = {"codes": np.ascontiguousarray(joined, np.float32)}
             self._draw_all.run(feeds, {"image": self._pictures})
-        for person, picture, crop, face in zip(people, self._pictures, crops, found, strict=True):
+        for person, picture, crop, face in zip(people, self._pictures, crops, faces, strict=True):
             with self.clock.stage("composite"):
                 assert person.compositor is not None
                 out = person.compositor.apply(out, picture, crop, face)
@@ -150,13 +150,13 @@ class Averaged:
 
 def settle(pipeline: Pipeline, frames: Sequence[Image], n: int) -> list[Image]:
     """The first frames; ParityError unless they have ``n`` faces that keep their ids."""
-    made, ids = [], set()
+    pictures, ids = [], set()
     for frame in frames[:SETTLED]:
-        made.append(pipeline.process(frame).copy())
+        pictures.append(pipeline.process(frame).copy())
         ids.add(tuple(sorted(pipeline.people)))
     if len(ids) != 1 or len(next(iter(ids))) != n:
         raise ParityError(f"expected {n} faces that keep their ids over {SETTLED} frames, got {sorted(ids)}")
-    return made
+    return pictures
 
 
 def check_faces(alone: Pipeline, together: Pipeline, frames: Sequence[Image], n: int) -> int:

@@ -299,12 +299,12 @@ def stopping(scope: Scope) -> str:
             ideal._synthesize = Averaged(bundle.generator(), side)  # type: ignore[assignment]
             stopped._synthesize = Synthesizer(scope.open(stopped_at(data, side), scope.backend))
             try:
-                made = [settle(pipeline, frames, 1) for pipeline in (full, ideal, stopped)]
+                settled = [settle(pipeline, frames, 1) for pipeline in (full, ideal, stopped)]
             except ParityError:
                 lines.append(f"| {square} | {side} | - | - | no face is found at this size | - | - |")
                 continue
             box = face_box(full)
-            as_is, wanted, early = ([frame[box] for frame in series] for series in made)
+            as_is, wanted, early = ([frame[box] for frame in series] for series in settled)
             rows = [Row("", frame_run(pipeline, frames)) for pipeline in (full, stopped)]
             time_rows(rows, scope.rounds(48))
             ratio = paired(rows[1], rows[0])
@@ -339,8 +339,8 @@ def config_f(wanted: Sequence[int]) -> Case:
         # Weights are drawn by name: a smaller generator is the first part of a larger one.
         tensors = {key: value for key, value in state(side).items() if not key.startswith("style.")}
         with torch.inference_mode():
-            made: Floats = OriginalSynthesis(tensors).eval()(torch.from_numpy(codes)).numpy()
-        return made
+            pictures: Floats = OriginalSynthesis(tensors).eval()(torch.from_numpy(codes)).numpy()
+        return pictures
 
     weights = from_rosinality(TensorTable(state(max(wanted)), "generator", "seeded fill"))
     codes = 0.5 * torch.randn(1, weights.n_styles, 512, generator=torch.Generator().manual_seed(0))

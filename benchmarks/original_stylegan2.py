@@ -41,8 +41,8 @@ class OriginalSynthesis(nn.Module):
         )
 
     def get(self, name: str) -> Tensor:
-        found: Tensor = getattr(self, self.names[name])
-        return found
+        stored: Tensor = getattr(self, self.names[name])
+        return stored
 
     def convolved(self, x: Tensor, code: Tensor, name: str, demodulate: bool, up: bool) -> Tensor:
         weight = self.get(f"{name}.weight")  # [1, O, I, k, k]

@@ -179,12 +179,12 @@ def kernel_rows(repetitions: int, threads: int) -> list[str]:
                     opencv_paste(frame, picture, mask, matrix, gain, offset, filtered)
 
             filtered = scale > 1.25 if kernel == "crop" else scale < 0.8
-            mine = time_ms(ours, repetitions)
+            own = time_ms(ours, repetitions)
             same = time_ms(partial(calls, filtered), repetitions)
             plain = time_ms(partial(calls, False), repetitions) if filtered else same
             rows.append(
-                f"| {kernel} | {label} | {scale * SIZE:.0f} | {threads} | {spread(mine)} | {spread(same)} | "
-                f"**{same[0] / mine[0]:.1f}x** | {f'{plain[0]:.3f}' if filtered else '-'} |"
+                f"| {kernel} | {label} | {scale * SIZE:.0f} | {threads} | {spread(own)} | {spread(same)} | "
+                f"**{same[0] / own[0]:.1f}x** | {f'{plain[0]:.3f}' if filtered else '-'} |"
             )
     return rows
 

@@ -58,9 +58,9 @@ def stopped_at(
 def sides(data: bytes) -> list[int]:
     """Resolutions at which a synthesis network can stop, rising; the last is its own."""
     graph = GraphEditor(data)
-    found = {
+    doubled = {
         graph.shapes[node.input[0]][-1]
         for node in graph.nodes
         if node.op_type == "ConvTranspose" and attribute(node, "group", 1) == 3
     }
-    return sorted({int(side) for side in found} | {int(np.asarray(graph.shapes[graph.outputs[0]])[-1])})
+    return sorted({int(side) for side in doubled} | {int(np.asarray(graph.shapes[graph.outputs[0]])[-1])})

@@ -100,13 +100,13 @@ def main() -> None:
                 bits = 7 if this_machine().int8_saturates else 8
                 samples = [{"codes": code[None]} for code in codes]
                 try:
-                    made = make_variant(
+                    variant = make_variant(
                         "synthesis", ours, "int8", samples[2:6], samples[10:14],
                         weight_bits=bits, transposed=this_machine().int8_transposed,
                         report=lambda step: print(step, flush=True),
                     )  # fmt: skip
-                    kept = f", {len(made.kept)} layers float32" if made.kept else ""
-                    add(f"ours, OpenVINO int8{kept}", made.onnx, "openvino")
+                    kept = f", {len(variant.kept)} layers float32" if variant.kept else ""
+                    add(f"ours, OpenVINO int8{kept}", variant.onnx, "openvino")
                 except ParityError as error:
                     print(error)
         check(rows, CHECKED, image=True)

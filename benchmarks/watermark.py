@@ -159,10 +159,10 @@ def pictures(bundle: object, clips: list[str], count: int) -> str:
     for name in DAMAGES:
         cells, bounds = [], []
         for row in ROWS:
-            found = results.get((name, row), [])
-            share = f"{100 * np.mean([is_found(d) for d in found]):.1f} %" if found else "-"
-            cells.append(f"{share} of {len(found)}")
-            bounds += [math.log10(max(d.false_alarm, 1e-300)) for d in found]
+            detections = results.get((name, row), [])
+            share = f"{100 * np.mean([is_found(d) for d in detections]):.1f} %" if detections else "-"
+            cells.append(f"{share} of {len(detections)}")
+            bounds += [math.log10(max(d.false_alarm, 1e-300)) for d in detections]
         lines.append(f"| {name} | {' | '.join(cells)} | {np.median(bounds):.0f} |")
     faint = ", ".join(f"{row} {sum(hits)} of {len(hits)}" for row, hits in small.items())
     psnr = ", ".join(f"{row} {np.median(v):.1f} (least {min(v):.1f})" for row, v in decibels.items() if v)

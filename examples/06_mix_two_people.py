@@ -14,7 +14,7 @@ codes = []
 for source in sources:
     pipeline = Pipeline(bundle, smoothing=False)
     pipeline.process(read_image(source))
-    codes.append(next(iter(pipeline.people.values())).found)
+    codes.append(next(iter(pipeline.people.values())).own_codes)
 
 a, b = codes
 row = [a, mix(a, b, rows="fine"), mix(a, b, weight=0.5), mix(b, a, rows="fine"), b]

@@ -26,13 +26,13 @@ def collect_directions(texts: Iterable[str | Path], weights: GeneratorWeights) -
 
     Raises EditError for a file that holds none or does not fit, and for a name that comes twice.
     """
-    found: dict[str, Direction] = {}
+    by_name: dict[str, Direction] = {}
     for text in texts:
         for direction in _read(text, weights):
-            if direction.name in found:
+            if direction.name in by_name:
                 raise EditError(f"direction {direction.name!r}: there twice; rename one, e.g. other={text}")
-            found[direction.name] = direction
-    return list(found.values())
+            by_name[direction.name] = direction
+    return list(by_name.values())
 
 
 def sefa(
@@ -55,13 +55,15 @@ def sefa(
     lengths = np.linalg.norm(stacked, axis=1, keepdims=True)
     stacked = stacked[lengths[:, 0] > 0] / lengths[lengths[:, 0] > 0]
     _, vectors = np.linalg.eigh(stacked.T @ stacked)  # smallest first
-    made = []
+    directions = []
     for index in range(min(count, weights.w_dim)):
         vector = vectors[:, -1 - index]
         vector = vector * np.sign(vector[np.abs(vector).argmax()])
         offset = np.tile(vector.astype(np.float32), (weights.n_styles, 1))
-        made.append(Direction(f"sefa-{index}", offset, (-5.0, 5.0), "steps", ("one way", "other way"), rows))
-    return made
+        directions.append(
+            Direction(f"sefa-{index}", offset, (-5.0, 5.0), "steps", ("one way", "other way"), rows)
+        )
+    return directions
 
 
 def style_layers(weights: GeneratorWeights) -> list[Affine]:
@@ -110,8 +112,10 @@ def _read(text: str | Path, weights: GeneratorWeights) -> list[Direction]:
     asked = None if Path(text).is_file() else _SEFA.fullmatch(str(text))
     if asked is None:
         return [
-            style_space_direction(found, weights) if isinstance(found, StyleSpaceOffset) else found
-            for found in read_directions(text, weights.n_styles, weights.w_dim, read_arrays)
+            style_space_direction(direction, weights)
+            if isinstance(direction, StyleSpaceOffset)
+            else direction
+            for direction in read_directions(text, weights.n_styles, weights.w_dim, read_arrays)
         ]
     name, index, first, last = asked.groups()
     rows = None if first is None else (int(first), int(last))

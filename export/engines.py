@@ -160,14 +160,14 @@ def compile_engines(
             for precision, onnx, drift in _variants(source, name, precisions, samples, report):
                 for arch in wanted:
                     report(f"{name}: build in {precision} for {arch}")
-                    made = build_engine(onnx, trt, arch, name)
-                    engine = _entry(source, name, precision, onnx, drift, trt, arch, made)
-                    store_engine(folder, engine, made.plan)
+                    fresh = build_engine(onnx, trt, arch, name)
+                    engine = _entry(source, name, precision, onnx, drift, trt, arch, fresh)
+                    store_engine(folder, engine, fresh.plan)
                     built.append(engine)
                     report(
-                        f"{name}: {len(made.layers)} layers, {engine.size / 1e6:.0f} MB; on the device "
+                        f"{name}: {len(fresh.layers)} layers, {engine.size / 1e6:.0f} MB; on the device "
                         f"weights {engine.weights / 1e6:.0f} MB, activations "
-                        f"{engine.activations / 1e6:.0f} MB; built in {made.build_s:.1f} s"
+                        f"{engine.activations / 1e6:.0f} MB; built in {fresh.build_s:.1f} s"
                     )
     return folder, built
 
@@ -240,10 +240,10 @@ def read_build_log(messages: Iterable[str]) -> tuple[tuple[Layer, ...], int, int
     layers: list[Layer] = []
     weights = activations = 0
     for message in messages:
-        if found := re.match(r"Total Weights Memory: (\d+) bytes", message):
-            weights = int(found[1])
-        elif found := re.match(r"Total Activation Memory: (\d+) bytes", message):
-            activations = int(found[1])
+        if match := re.match(r"Total Weights Memory: (\d+) bytes", message):
+            weights = int(match[1])
+        elif match := re.match(r"Total Activation Memory: (\d+) bytes", message):
+            activations = int(match[1])
         elif message.startswith(("Layers:", "Engine Layer Information:")):
             lines = (_LINE.match(line) for line in message.splitlines())
             layers = [
@@ -345,7 +345,7 @@ def _in_precision(
             "run `pip install onnx`, or pass --precision float32"
         ) from None
     calibration = sample_inputs(bundle, name, CALIBRATION, seed=1) if precision == "int8" else []
-    made = make_variant(
+    variant = make_variant(
         name,
         data,
         precision,
@@ -354,7 +354,7 @@ def _in_precision(
         symmetric=True,  # the one form of int8 that TensorRT knows
         report=report,
     )
-    return made.onnx, made.drift
+    return variant.onnx, variant.drift
 
 
 def _entry(
@@ -365,25 +365,25 @@ def _entry(
     drift: Drift | None,
     trt: Any,
     arch: str,
-    made: BuiltEngine,
+    built: BuiltEngine,
 ) -> Engine:
     return Engine(
         network=name,
         precision=precision,
         file=f"{name}-{precision}-{arch}-{trt.__name__}-{trt.__version__}.engine",
-        sha256=hashlib.sha256(made.plan).hexdigest(),
+        sha256=hashlib.sha256(built.plan).hexdigest(),
         source_sha256=bundle.manifest.networks[name].sha256,
         onnx_sha256=hashlib.sha256(onnx).hexdigest(),
         product=trt.__name__,
         version=trt.__version__,
         arch=arch,
         platform=this_platform(),
-        size=len(made.plan),
-        weights=made.weights,
-        activations=made.activations,
-        layers=made.summary(),
-        float32_maps=len(float32_maps(made.layers)),
-        build_s=round(made.build_s, 2),
+        size=len(built.plan),
+        weights=built.weights,
+        activations=built.activations,
+        layers=built.summary(),
+        float32_maps=len(float32_maps(built.layers)),
+        build_s=round(built.build_s, 2),
         drift=drift,
     )
 

@@ -178,8 +178,8 @@ def read_manifest(data: bytes, where: str) -> Manifest:
     except NOT_JSON as error:
         raise BundleError(f"{where}: expected JSON, got {error}; export the bundle again") from None
     if not isinstance(head, dict) or head.get("format") != FORMAT:
-        found = head.get("format") if isinstance(head, dict) else type(head).__name__
-        raise BundleError(f"{where}: expected format {FORMAT!r}, got {found!r}; is this a doppelgan bundle?")
+        name = head.get("format") if isinstance(head, dict) else type(head).__name__
+        raise BundleError(f"{where}: expected format {FORMAT!r}, got {name!r}; is this a doppelgan bundle?")
     if head.get("version") != VERSION:
         raise BundleError(
             f"{where}: expected version {VERSION}, got {head.get('version')!r}; "
@@ -234,7 +234,7 @@ def _check(manifest: Manifest, where: str) -> None:
 
 
 def _expect(where: str, name: str, tensors: tuple[Tensor, ...], tensor: str, shape: tuple[int, ...]) -> None:
-    found = {t.name: t.shape for t in tensors}
-    if found.get(tensor) != shape:
-        got = list(found[tensor]) if tensor in found else f"only {sorted(found)}"
+    shapes = {t.name: t.shape for t in tensors}
+    if shapes.get(tensor) != shape:
+        got = list(shapes[tensor]) if tensor in shapes else f"only {sorted(shapes)}"
         raise BundleError(f"{where}: network {name!r}: expected {tensor} {list(shape)}, got {got}")

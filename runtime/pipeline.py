@@ -47,7 +47,7 @@ class Person:
     face: Face | None = None
     crop: Crop | None = None
     seen_s: float = 0.0
-    found: Floats | None = None  # the person's own code, [1, n_styles, w_dim]
+    own_codes: Floats | None = None  # the person's own code, [1, n_styles, w_dim]
     codes: Floats | None = None  # after editing
     picture: Floats | None = (
         None  # of `codes`, RGB float32 [3,R,R], None: not drawn; the next frame overwrites it
@@ -195,9 +195,9 @@ class Pipeline:
             with self.clock.stage("align"):
                 person.crop = align(frame, face, self._encoder.crop_size)
             with self.clock.stage("encode"):
-                person.found = self._encode(person.crop, person)
+                person.own_codes = self._encode(person.crop, person)
             with self.clock.stage("edit"):
-                drawn = truncate(person.found, self.bundle.latent_avg, self.truncation)
+                drawn = truncate(person.own_codes, self.bundle.latent_avg, self.truncation)
                 person.codes = self._editor.apply(drawn, edits)
             if person.compositor is None:
                 self._add_difference(out, person, edits)
@@ -219,9 +219,9 @@ class Pipeline:
 
     def _add_difference(self, out: Image, person: Person, edits: Mapping[str, float]) -> None:
         """Without an edit the frame stays as it came, to the byte."""
-        assert person.crop is not None and person.found is not None and person.codes is not None  # noqa: PT018
-        found, codes, person.picture = person.found, person.codes, None
-        if np.array_equal(codes, found):
+        assert person.crop is not None and person.own_codes is not None and person.codes is not None  # noqa: PT018
+        own, codes, person.picture = person.own_codes, person.codes, None
+        if np.array_equal(codes, own):
             return
         with self.clock.stage("synthesize"):
             effects = {name: self.bundle.effect(name) for name in self._editor.active(edits)}
@@ -230,13 +230,13 @@ class Pipeline:
             size = person.difference.size_for(person.crop, self._synthesize.size, needed)
             if motion and (len(motion) < len(effects) or self.truncation != 1):
                 # Looks are compared where things have moved to.
-                all_codes = found, self._mover.apply(found, motion), codes
+                all_codes = own, self._mover.apply(own, motion), codes
                 plain, moved, person.picture = self._synthesize.together(all_codes, size)
             else:
-                plain, person.picture = self._synthesize.pair(found, codes, size)
+                plain, person.picture = self._synthesize.pair(own, codes, size)
                 moved = person.picture if motion else plain
         with self.clock.stage("composite"):
-            shift = self._editor.shift(found, motion, effects) if motion else None
+            shift = self._editor.shift(own, motion, effects) if motion else None
             person.difference.apply(out, plain, moved, person.picture, person.crop, shift, self._time_s)
 
     def process_frame(self, frame: Frame) -> Frame:

@@ -40,12 +40,12 @@ def find_bundle(name_or_folder: str | Path) -> Path:
 
 def list_bundles() -> list[Path]:
     """Folders of all bundles in :func:`engine_folders`; a name found twice counts once."""
-    found: dict[str, Path] = {}
+    bundles: dict[str, Path] = {}
     for place in engine_folders():
         if place.is_dir():
             for manifest in sorted(place.glob(f"*/{MANIFEST}")):
-                found.setdefault(manifest.parent.name, manifest.parent)
-    return list(found.values())
+                bundles.setdefault(manifest.parent.name, manifest.parent)
+    return list(bundles.values())
 
 
 def folders(bundle: Path, manifest: Manifest) -> tuple[Path, Path]:

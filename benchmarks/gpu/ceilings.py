@@ -93,19 +93,19 @@ def _transfers(notes: Notes, card: Card) -> None:
 
 
 def _versions() -> dict[str, object]:
-    found = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
     try:
         nvcc = subprocess.run(["nvcc", "--version"], capture_output=True, text=True, timeout=20, check=True)
-        found["nvcc"] = nvcc.stdout.strip().splitlines()[-1]
+        versions["nvcc"] = nvcc.stdout.strip().splitlines()[-1]
     except (OSError, subprocess.SubprocessError):
         pass
     return {
-        "versions": {"python": platform.python_version(), **found},
+        "versions": {"python": platform.python_version(), **versions},
         "commit": os.environ.get("DOPPELGAN_COMMIT") or commit(),
         "date": time.strftime("%Y-%m-%d"),
     }

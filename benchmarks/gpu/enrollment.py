@@ -52,8 +52,8 @@ def run(notes: Notes, rehearse: bool) -> None:
         optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = rate, 2.5 * rate
         size = full // 4 if done < 0.15 else full // 2 if done < 0.5 else full
         target = F.interpolate(real, size=size, mode="area")
-        made = tuned(code + offset, size=size)
-        loss = pyramid_l1(made, target, mask[size]) / 4 + 0.5 * structure(made, target, full)
+        drawn = tuned(code + offset, size=size)
+        loss = pyramid_l1(drawn, target, mask[size]) / 4 + 0.5 * structure(drawn, target, full)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

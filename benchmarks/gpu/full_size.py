@@ -56,11 +56,13 @@ def _bundle(folder: Path, encoder: str, size: int, rehearse: bool) -> Callable[[
         w_dim = 16 if rehearse else 512
         side = max(networks.channels(size, rehearse))
         styles = 8 if rehearse else networks.STYLES
-        made = {"n_styles": styles, "w_dim": w_dim, "image_size": side, "z_dim": w_dim}
+        shape = {"n_styles": styles, "w_dim": w_dim, "image_size": side, "z_dim": w_dim}
         target = folder / f"bundle-{encoder}"
         demo = find_bundle("demo")
         manifest = read_manifest((demo / "manifest.json").read_bytes(), "demo")
-        with BundleWriter(target, overwrite=True, name=encoder, description="", license="", **made) as bundle:
+        with BundleWriter(
+            target, overwrite=True, name=encoder, description="", license="", **shape
+        ) as bundle:
             crop = Tensor("crop", "float32", (1, planes, 256, 256))
             codes = Tensor("codes", "float32", (1, styles, w_dim))
             image = Tensor("image", "float32", (1, 3, side, side))

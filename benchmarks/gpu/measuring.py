@@ -66,16 +66,16 @@ class Distance:
         self._worst = max(self._worst, squares / reference.size)
         self._largest = max(self._largest, float(difference.max()), -float(difference.min()))
 
-    def told(self, image: bool) -> dict[str, Any]:
+    def figures(self, image: bool) -> dict[str, Any]:
         """Figures as in ``doppelgan.runtime.drift``: pictures have a peak of 2."""
-        told: dict[str, Any] = {"samples": self._samples, "finite": self._finite}
+        figures: dict[str, Any] = {"samples": self._samples, "finite": self._finite}
         if self._count:
-            told["relative_l2"] = float(f"{np.sqrt(self._squares / max(self._norm, 1e-30)):.3g}")
-            told["max_abs"] = float(f"{self._largest:.3g}")
+            figures["relative_l2"] = float(f"{np.sqrt(self._squares / max(self._norm, 1e-30)):.3g}")
+            figures["max_abs"] = float(f"{self._largest:.3g}")
         if image and self._count:
-            told["psnr_db"] = _psnr_db(self._squares / self._count)
-            told["worst_psnr_db"] = _psnr_db(self._worst)
-        return told
+            figures["psnr_db"] = _psnr_db(self._squares / self._count)
+            figures["worst_psnr_db"] = _psnr_db(self._worst)
+        return figures
 
 
 def distance(references: Iterable[np.ndarray], results: Iterable[np.ndarray], image: bool) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def distance(references: Iterable[np.ndarray], results: Iterable[np.ndarray], im
     sum_ = Distance()
     for reference, got in zip(references, results, strict=True):
         sum_.add(reference, got)
-    return sum_.told(image)
+    return sum_.figures(image)
 
 
 def _psnr_db(mean_square: float) -> float:

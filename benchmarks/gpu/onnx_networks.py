@@ -154,13 +154,13 @@ def _measuring(
         opened_s = round(time.monotonic() - began, 2)
         try:
             if variant.batch > 1:
-                told = _check_batch(session, subject, variant.batch, references)
+                figures = _check_batch(session, subject, variant.batch, references)
             else:
-                told = _check(session, subject, subject.samples, references)
-            notes.add("check", network=subject.name, how=variant.label, **told)
+                figures = _check(session, subject, subject.samples, references)
+            notes.add("check", network=subject.name, how=variant.label, **figures)
             if variant.batch == 1 and wild:
-                told = _check(session, subject, subject.wild, wild)
-                notes.add("overflow", network=subject.name, how=variant.label, **told)
+                figures = _check(session, subject, subject.wild, wild)
+                notes.add("overflow", network=subject.name, how=variant.label, **figures)
             row = _time(session, subject, variant.batch, card, rehearse)
             taken = card.used_mb()
             memory_mb = None if free is None or taken is None else round(taken - free)
@@ -187,7 +187,7 @@ def _check(
     distance = Distance()
     for sample, reference in zip(samples, references, strict=False):
         distance.add(reference, _one(session, subject, sample))
-    return distance.told(subject.image)
+    return distance.figures(subject.image)
 
 
 def _check_batch(session: Any, subject: Network, n: int, references: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def _check_batch(session: Any, subject: Network, n: int, references: Sequence[np
         got = session.run(feeds)[subject.output]
         for one, reference in zip(got, references[first : first + n], strict=True):
             distance.add(reference, one[None])
-    return distance.told(subject.image)
+    return distance.figures(subject.image)
 
 
 def _time(session: Any, subject: Network, n: int, card: Card, rehearse: bool) -> dict[str, Any]:

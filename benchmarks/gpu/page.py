@@ -52,13 +52,13 @@ def _outcomes(result: Mapping[str, Any], records: Sequence[Record]) -> list[str]
 
 def _ceilings(_: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
     rows = [r for r in records if r["kind"] == "ceiling"]
-    told = [
+    figures = [
         f"{r['what']} {r['tflops']} TFLOP/s"
         if "tflops" in r
         else f"{r['what']} {r['gb_s']} GB/s (read and written)"
         for r in rows
     ]
-    return ["## Ceilings, measured", "", ", ".join(told) + "."] if told else []
+    return ["## Ceilings, measured", "", ", ".join(figures) + "."] if figures else []
 
 
 def _checks(_: Mapping[str, Any], records: Sequence[Record]) -> list[str]:

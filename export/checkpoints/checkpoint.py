@@ -55,18 +55,18 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"{path}: expected a checkpoint file, got {state}; check the path")
     try:
         entries, records, options = _flatten(_read_container(path))
-        found = _recognize(path, entries, records, options)
+        content = _recognize(path, entries, records, options)
     except RecursionError:
         raise CheckpointError(
             f"{path.name}: expected a tree of tensors, got one that holds itself; the file is damaged: "
             "take the original file"
         ) from None
-    for table in (found.generator, found.encoder):
+    for table in (content.generator, content.encoder):
         if table is not None:
             table.require_finite()
-    if found.latent_avg is not None:
-        require_finite(found.latent_avg, f"{path.name}: latent_avg")
-    return found
+    if content.latent_avg is not None:
+        require_finite(content.latent_avg, f"{path.name}: latent_avg")
+    return content
 
 
 def _read_container(path: Path) -> Any:

@@ -180,7 +180,7 @@ def read_attributes(
 ) -> dict[str, dict[str, Any]]:
     """Attributes that enter the arithmetic, by dotted module name. Raises CheckpointError for one that the
     exporter does not follow."""
-    found: dict[str, dict[str, Any]] = {}
+    entering: dict[str, dict[str, Any]] = {}
     for name, record in generator.walk():
         place = Place(name, record)
         where = f"{source}: module {name or record.class_name!r}"
@@ -190,7 +190,7 @@ def read_attributes(
                 f"{where}: expected one of StyleGAN2's classes ({', '.join(ATTRIBUTES)}), "
                 f"got {record.class_name!r}, whose arithmetic is not known; {_REMEDY}"
             )
-        found[name] = {}
+        entering[name] = {}
         for attribute, value in record.state.items():
             if attribute in _OF_EVERY_MODULE:
                 if attribute in _HOOKS and value:
@@ -210,8 +210,8 @@ def read_attributes(
                     f"{_remedy(attribute)}"
                 )
             if rule.enters:
-                found[name][attribute] = value
-    return found
+                entering[name][attribute] = value
+    return entering
 
 
 _REMEDY = (

@@ -37,14 +37,14 @@ class ModuleRecord:
 
     def tensors(self, prefix: str = "") -> dict[str, torch.Tensor]:
         """Parameters and buffers by dotted name, as ``state_dict()`` would list them."""
-        found: dict[str, torch.Tensor] = {}
+        tensors: dict[str, torch.Tensor] = {}
         for group in ("_parameters", "_buffers"):
             for name, value in self._group(group).items():
                 if isinstance(value, torch.Tensor):
-                    found[prefix + name] = value
+                    tensors[prefix + name] = value
         for name, child in self.children().items():
-            found.update(child.tensors(f"{prefix}{name}."))
-        return found
+            tensors.update(child.tensors(f"{prefix}{name}."))
+        return tensors
 
     def children(self) -> dict[str, ModuleRecord]:
         """The modules directly below this one."""

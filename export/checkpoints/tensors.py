@@ -36,8 +36,8 @@ class TensorTable(Mapping[str, torch.Tensor]):
 
     def indices(self, pattern: str) -> list[int]:
         """The distinct numbers that ``pattern`` (one group) matches at the start of a name, sorted."""
-        found = (re.match(pattern, name) for name in self._tensors)
-        return sorted({int(m.group(1)) for m in found if m})
+        matches = (re.match(pattern, name) for name in self._tensors)
+        return sorted({int(m.group(1)) for m in matches if m})
 
     def require_finite(self) -> None:
         """Check every float tensor at once.

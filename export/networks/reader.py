@@ -159,18 +159,18 @@ class _MappingReader(GraphReader):
     def layers(self) -> list[tuple[Array, Array]]:
         """(weight [w_dim, inputs], bias [w_dim]) of every layer, gains folded in."""
         try:
-            found: list[tuple[Array, Array]] = []
+            pairs: list[tuple[Array, Array]] = []
             name = self._graph.outputs[0].name
             while self._is(name, "LeakyRelu"):
                 activation = self._node(name, "LeakyRelu", 1, alpha=SLOPE)
                 gemm = self._node(activation.inputs[0], "Gemm", 3, transB=1)
-                found.append((self._constant(gemm.inputs[1]), self._constant(gemm.inputs[2])))
+                pairs.append((self._constant(gemm.inputs[1]), self._constant(gemm.inputs[2])))
                 name = gemm.inputs[0]
-            if not found or not self._is(name, "Mul"):
+            if not pairs or not self._is(name, "Mul"):
                 self.refuse("PixelNorm and layers with leaky ReLU")
         except MALFORMED as error:
             self.refuse(f"nodes with the inputs and sizes of their kind ({error})")
-        return found[::-1]
+        return pairs[::-1]
 
 
 class _Constants:

@@ -339,21 +339,21 @@ def _fir() -> Tensor:
 def _mapping(
     g: TensorTable, layers: list[str], w_dim: int, modules: Modules
 ) -> tuple[MappingLayer, ...]:  # fmt: skip
-    found: list[MappingLayer] = []
+    linear: list[MappingLayer] = []
     for i, layer in enumerate(layers):
         own = modules.get(layer, {})
         activation = own.get("activation", "lrelu")
-        n_in = int(g.peek(f"{layer}.weight", 2).shape[1]) if i == 0 else int(found[-1].weight.shape[0])
+        n_in = int(g.peek(f"{layer}.weight", 2).shape[1]) if i == 0 else int(linear[-1].weight.shape[0])
         n_out = w_dim if i == len(layers) - 1 else None
         weight = g.take(f"{layer}.weight", n_out, n_in)
         bias = g.take(f"{layer}.bias", weight.shape[0])
         gain = DEFAULT_GAINS[activation]  # leaky ReLU commutes with positive factors
         weight_gain = own.get("weight_gain", LR_MULTIPLIER / math.sqrt(n_in))
         bias_gain = own.get("bias_gain", LR_MULTIPLIER)
-        found.append(
+        linear.append(
             MappingLayer(weight * (gain * weight_gain), bias * (gain * bias_gain), SLOPES[activation])
         )
-    return tuple(found)
+    return tuple(linear)
 
 
 class Mapping(nn.Module):

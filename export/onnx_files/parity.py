@@ -61,7 +61,7 @@ def compare_all(
     samples: int = 1,
 ) -> tuple[Parity, ...]:
     """Compare and require every output; the step of a network with several names the output too."""
-    found = []
+    results = []
     for name, array in reference.items():
         if not np.isfinite(array).all():
             raise ParityError(
@@ -70,5 +70,5 @@ def compare_all(
             )
         label = step if len(reference) == 1 else f"{step}, {name}"
         parity = compare(label, array, got[name], tolerance=tolerance, image=name == "image", samples=samples)
-        found.append(require(network, parity))
-    return tuple(found)
+        results.append(require(network, parity))
+    return tuple(results)

@@ -66,8 +66,8 @@ def rounding_twin(data: bytes) -> bytes:
     for node in list(graph.nodes):
         if node.op_type == "Cast" and attribute(node, "to", 0) == HALF:
             node.CopyFrom(onnx.helper.make_node("Cast", [*node.input], [*node.output], node.name, to=HALF))
-        made = [name for name in node.output if name in halves]
-        for name in made:
+        narrow_names = [name for name in node.output if name in halves]
+        for name in narrow_names:
             exact = name
             if node.op_type != "Cast":
                 exact = graph.unique(f"{name}.exact")
@@ -175,19 +175,19 @@ def _normalize_rgb(graph: GraphEditor, product: onnx.NodeProto, x: str) -> None:
 def _retype(graph: GraphEditor, half: list[onnx.NodeProto]) -> None:
     """Give the nodes of ``half`` float16 tensors, with casts where float32 begins and ends."""
     chosen = {id(node) for node in half}
-    made = {name for node in half for name in node.output if graph.is_float(name)}
+    computed = {name for node in half for name in node.output if graph.is_float(name)}
     narrowed: dict[str, str] = {}
     for node in half:
         for index, name in enumerate(node.input):
-            if not graph.is_float(name) or name in made:
+            if not graph.is_float(name) or name in computed:
                 continue
             if name not in narrowed:
                 narrowed[name] = _narrow(graph, name)
             node.input[index] = narrowed[name]
-    for name in made:
+    for name in computed:
         graph.types[name] = HALF
     graph.refresh()
-    for name in made:
+    for name in computed:
         outside = [
             reader
             for reader in graph.readers.get(name, [])

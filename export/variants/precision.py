@@ -63,10 +63,10 @@ def make_variant(
     image = "image" in GraphEditor(data).outputs
     if precision == "float16":
         report(f"{network}: convert to float16")
-        made = to_float16(data)
+        converted = to_float16(data)
         report(f"{network}: measure float16")
-        drift = measure(reference, _results(rounding_twin(made), samples), image=image)
-        return Variant(precision, made, require(network, precision, drift, bound))
+        drift = measure(reference, _results(rounding_twin(converted), samples), image=image)
+        return Variant(precision, converted, require(network, precision, drift, bound))
     if precision != "int8":
         raise ValueError(f"precision: expected one of {', '.join(VARIANTS)}, got {precision!r}")
 
@@ -95,10 +95,10 @@ def make_variant(
             f"network {network!r} in int8: expected a layer that can be quantized within "
             f"{_told(bound, image)}, got none; keep float32"
         )
-    made = int8.to_int8(base, scales, keep=keep, weight_bits=weight_bits, symmetric=symmetric)
+    converted = int8.to_int8(base, scales, keep=keep, weight_bits=weight_bits, symmetric=symmetric)
     report(f"{network}: measure int8")
-    drift = measure(reference, _results(made, samples), image=image)
-    return Variant(precision, made, require(network, precision, drift, bound), keep, note)
+    drift = measure(reference, _results(converted, samples), image=image)
+    return Variant(precision, converted, require(network, precision, drift, bound), keep, note)
 
 
 def _equalizations(data: bytes, calibration: Sequence[Feeds]) -> list[tuple[bytes, str]]:

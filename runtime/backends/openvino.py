@@ -107,8 +107,8 @@ def _key(sha256: str, settings: Mapping[str, Any]) -> list[str]:
     """All that a compiled network depends on."""
     from openvino import get_version
 
-    told = (f"{name}={value}" for name, value in sorted(settings.items()))
-    return [this_machine().key, get_version(), sha256, *told]
+    options = (f"{name}={value}" for name, value in sorted(settings.items()))
+    return [this_machine().key, get_version(), sha256, *options]
 
 
 def _compiled_before(core: Any, key: Sequence[str], settings: Mapping[str, Any]) -> Any | None:

@@ -111,7 +111,7 @@ class Compiled:
 
 def find_compiled(bundle: Path, manifest: Manifest) -> Compiled | None:
     """The newest record for this machine and bundle, or None. Unreadable records are passed over."""
-    found = []
+    usable = []
     for folder in folders(bundle, manifest):
         path = folder / f"{this_machine().key}.json"
         try:
@@ -121,8 +121,8 @@ def find_compiled(bundle: Path, manifest: Manifest) -> Compiled | None:
         if record.machine == this_machine() and any(
             record.sources.get(name) == network.sha256 for name, network in manifest.networks.items()
         ):
-            found.append(Compiled(folder, record))
-    return max(found, key=lambda compiled: compiled.record.created, default=None)
+            usable.append(Compiled(folder, record))
+    return max(usable, key=lambda compiled: compiled.record.created, default=None)
 
 
 def explain(bundle: Path, manifest: Manifest) -> str:
@@ -132,8 +132,8 @@ def explain(bundle: Path, manifest: Manifest) -> str:
         others = [p for folder in folders(bundle, manifest) for p in sorted(folder.glob("*.json"))]
         if not others:
             return f"not compiled; run `doppelgan compile {manifest.name}`"
-        mine = [p for p in others if p.stem == this_machine().key]
-        why = "made from other networks or unreadable" if mine else "made on another machine"
+        here = [p for p in others if p.stem == this_machine().key]
+        why = "made from other networks or unreadable" if here else "made on another machine"
         return f"compiled, but {why}; run `doppelgan compile {manifest.name}`"
     used = [name for name in compiled.record.choices if compiled.choice(name, manifest) is not None]
     idle = sorted(set(compiled.record.choices) - set(used))

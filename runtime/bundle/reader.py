@@ -222,8 +222,8 @@ class Bundle:
             digest = choice.sha256 or self._digest(network)  # a variant's was compared just now
             options = session_options(choice)
             session = open_session(path, threads=threads, **options, **_vouched(choice.backend, digest))
-        for stated, found in ((network.inputs, session.inputs), (network.outputs, session.outputs)):
-            want, got = {t.name: tuple(t.shape) for t in stated}, {t.name: t.shape for t in found}
+        for stated, actual in ((network.inputs, session.inputs), (network.outputs, session.outputs)):
+            want, got = {t.name: tuple(t.shape) for t in stated}, {t.name: t.shape for t in actual}
             if want != got:
                 raise BundleError(f"{self.path / network.file}: expected tensors {want}, got {got}")
         return session

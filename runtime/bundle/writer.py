@@ -193,13 +193,13 @@ def add_effects(
         manifest = bundle.manifest
     guard = _DiskGuard(folder, "effects.npz")
     with guard, tempfile.TemporaryDirectory(prefix=".effects-", dir=folder) as aside:
-        made = Path(aside) / "effects.npz"
-        np.savez_compressed(made, **arrays)  # type: ignore[arg-type]
-        files = {**manifest.files, "effects": DataFile("effects.npz", sha256_of(made))}
+        draft = Path(aside) / "effects.npz"
+        np.savez_compressed(draft, **arrays)  # type: ignore[arg-type]
+        files = {**manifest.files, "effects": DataFile("effects.npz", sha256_of(draft))}
         data = write_manifest(msgspec.structs.replace(manifest, files=files))
         read_manifest(data, str(folder / MANIFEST))
         (Path(aside) / MANIFEST).write_bytes(data)
-        made.replace(folder / "effects.npz")
+        draft.replace(folder / "effects.npz")
         (Path(aside) / MANIFEST).replace(folder / MANIFEST)
 
 

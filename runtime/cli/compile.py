@@ -127,32 +127,32 @@ def read_crops(folder: Path) -> list[Floats]:
     paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
     if not paths:
         raise SourceError(f"{folder}: expected a folder with aligned pictures (PNG, JPEG, WebP), got none")
-    found = []
+    crops = []
     for path in paths:
         picture = read_image(path)
         if picture.shape[0] != picture.shape[1]:
             height, width = picture.shape[:2]
             raise SourceError(f"{path}: expected an aligned, square picture, got {width}x{height}")
-        found.append(to_planes(picture))
-    return found
+        crops.append(to_planes(picture))
+    return crops
 
 
 def rows(record: Record) -> list[list[str]]:
     """Network, backend, precision, threads, median, p95, drift, verdict: one row per measurement."""
-    found = []
+    table = []
     for m in record.measurements:
         choice = record.choices.get(m.network)
         won = choice is not None and (m.backend, m.precision, m.threads) == (
             choice.backend, choice.precision, choice.threads,
         )  # fmt: skip
-        found.append([
+        table.append([
             m.network, m.backend, m.precision, str(m.threads or "-"),
             f"{m.median_ms:.2f}" if m.median_ms is not None else "-",
             f"{m.p95_ms:.2f}" if m.p95_ms is not None else "-",
             str(m.drift) if m.drift is not None else "-",
             _verdict(m, won),
         ])  # fmt: skip
-    return found
+    return table
 
 
 def _verdict(row: Measurement, won: bool) -> str:

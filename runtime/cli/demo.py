@@ -40,9 +40,9 @@ def command(output: Path, source: str | None, frames: int | None, bundle: str, o
     refuse_to_replace((output / name for name in FILES.values()), overwrite)
     console = Console(highlight=False)
     with open_bundle(bundle) as opened, frame_progress("demo") as advance:
-        made = run_demo(opened, output, source=source, frames=frames, on_progress=advance)
-    console.print(made.latency_text)
-    for what, path in made.files.items():
+        result = run_demo(opened, output, source=source, frames=frames, on_progress=advance)
+    console.print(result.latency_text)
+    for what, path in result.files.items():
         console.print(f"{what:>10}  {path}")
     console.print(
         "Live, with sliders, in your browser: doppelgan serve (pip install 'doppelgan[serve]')", markup=False

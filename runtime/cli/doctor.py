@@ -131,10 +131,14 @@ def _opencv() -> list[Row]:
         return [("windows", False, missing), ("GStreamer cameras", False, f"{_GSTREAMER}; docs/jetson.md")]
     gui = build_says(opencv, "GUI").upper() not in ("NONE", "NO")
     gstreamer = build_says(opencv, "GStreamer").startswith("YES")
-    told = f"OpenCV {opencv.__version__}"
+    release = f"OpenCV {opencv.__version__}"
     return [
-        ("windows", gui, told if gui else f"{told} is headless; pip install opencv-python in its place"),
-        ("GStreamer cameras", gstreamer, told if gstreamer else f"{_GSTREAMER}; docs/jetson.md"),
+        (
+            "windows",
+            gui,
+            release if gui else f"{release} is headless; pip install opencv-python instead",
+        ),
+        ("GStreamer cameras", gstreamer, release if gstreamer else f"{_GSTREAMER}; docs/jetson.md"),
     ]
 
 

@@ -85,16 +85,16 @@ class Compositor:
         self._match = None
 
     def _matched(self, picture: Floats, crop: Crop) -> tuple[Floats, Floats]:
-        found = match_colors(picture, crop, keep_black=self.mode == "head")
+        match = match_colors(picture, crop, keep_black=self.mode == "head")
         if self._match is not None:
             old_gain, old_offset = self._match
-            gain, offset = found
-            found = (
+            gain, offset = match
+            match = (
                 STEADINESS * old_gain + (1 - STEADINESS) * gain,
                 STEADINESS * old_offset + (1 - STEADINESS) * offset,
             )
-        self._match = found
-        return found
+        self._match = match
+        return match
 
 
 def match_colors(

@@ -39,7 +39,7 @@ View = tuple[float, Image, Face, Floats]  # how frontal, the frame BGR uint8 [H,
 
 
 @dataclass
-class Made:
+class DemoResult:
     """What a demonstration has written."""
 
     files: dict[str, Path] = field(default_factory=dict)
@@ -55,7 +55,7 @@ def run_demo(
     source: str | None = None,  # anything open_source takes; None: the bundle's own clip
     frames: int | None = None,  # stop after so many; None: all of a clip, 300 of a camera
     on_progress: Callable[[int, int | None], None] = lambda done, total: None,
-) -> Made:
+) -> DemoResult:
     """Run ``bundle`` over a clip and write demo.mp4, before-after.png, latency.md and latency.json."""
     source = source or str(_clip(bundle))
     try:
@@ -73,50 +73,52 @@ def _run(
     source: str,
     frames: int | None,
     on_progress: Callable[[int, int | None], None],
-) -> Made:
+) -> DemoResult:
     edits = {name: value for name, value in EDITS.items() if name in bundle.directions}
     pipelines = {"photo": Pipeline(bundle, edits, marker=Marker("edited"))}
     if person is not None:
         pipelines["enrolled"] = Pipeline(person, composite="replace", marker=Marker("avatar"))
     if "toon" in bundle.styles:
         pipelines["toon"] = Pipeline(bundle, style="toon", composite="replace", marker=Marker("avatar"))
-    made = Made(files={"video": output / FILES["video"]})
+    result = DemoResult(files={"video": output / FILES["video"]})
     best: View | None = None
 
     with open_source(source) as clip:
         size = (2 * round(PANEL_PX * clip.size[0] / clip.size[1] / 2) * (1 + len(pipelines)), PANEL_PX)
         frames = LIVE_FRAMES if frames is None and clip.live else frames
         total = min((n for n in (frames, clip.frame_count) if n is not None), default=None)
-        with open_sink(made.files["video"], rate=clip.rate or Fraction(30)) as sink:
+        with open_sink(result.files["video"], rate=clip.rate or Fraction(30)) as sink:
             for frame in islice(clip, frames):
                 panels = [frame.image]
                 for name, pipeline in pipelines.items():
                     panels.append(pipeline.process(frame.image, frame.time_s))
                     if name == "photo" and pipeline.people:
-                        made.frames_with_face += 1
+                        result.frames_with_face += 1
                         best = _better(best, pipeline, frame.image)
                 sink.write(Frame(_strip(panels, size), frame.index, frame.time_s))
-                made.frames += 1
-                on_progress(made.frames, total)
+                result.frames += 1
+                on_progress(result.frames, total)
     if best is None:
-        made.files["video"].unlink(missing_ok=True)
-        raise SourceError(f"{source}: expected a face, found none in {made.frames} frames; try another clip")
+        result.files["video"].unlink(missing_ok=True)
+        raise SourceError(
+            f"{source}: expected a face, found none in {result.frames} frames; try another clip"
+        )
 
-    made.files["sheet"] = output / FILES["sheet"]
+    result.files["sheet"] = output / FILES["sheet"]
     sheet = edit_sheet(bundle, {"person": best[1:]})
     if person is not None:
         sheet = np.vstack([sheet, enrolled_sheet(bundle, person)])
-    write_image(made.files["sheet"], sheet)
+    write_image(result.files["sheet"], sheet)
     for name in ("video", "sheet"):
-        write_source_type(made.files[name], "edited")
+        write_source_type(result.files[name], "edited")
     # Rate and interval are left out: here they count all pipelines and the coding of the video as well.
     report = replace(pipelines["photo"].clock.report(), interval=None, frames_per_s=None)
-    made.latency_text = report.table()
-    made.files["latency"] = output / FILES["latency"]
+    result.latency_text = report.table()
+    result.files["latency"] = output / FILES["latency"]
     page = f"# Latency of one frame, {bundle.manifest.name}\n\n{report.table()}\n"
-    write_whole(made.files["latency"], page.encode())
+    write_whole(result.files["latency"], page.encode())
     write_whole(output / FILES["figures"], json.dumps(report.to_dict(), indent=2).encode())
-    return made
+    return result
 
 
 def _clip(bundle: Bundle) -> Path:
@@ -130,14 +132,14 @@ def _better(best: View | None, pipeline: Pipeline, frame: Image) -> View:
     """Prefer the frame whose face looks most into the camera."""
     person = next(iter(pipeline.people.values()))
     assert person.face is not None
-    assert person.found is not None
+    assert person.own_codes is not None
     left, right, *_ = person.face.eyes_mouth
     nose = person.face.landmarks[1, :2]
     symmetry = -abs(float(np.linalg.norm(nose - left) - np.linalg.norm(nose - right)))
     score = symmetry / max(float(np.linalg.norm(right - left)), 1.0)
     if best is not None and best[0] >= score:
         return best
-    return score, frame, person.face, person.found.copy()
+    return score, frame, person.face, person.own_codes.copy()
 
 
 def _strip(panels: list[Image], size: tuple[int, int]) -> Image:

@@ -166,8 +166,8 @@ class Direction:
         """Where codes [N, n_styles, w_dim] are: float64 [N], of a component in sigmas, else in strengths."""
         if self.probe is None:
             raise EditError(f"direction {self.name!r}: expected a component or bounds, got an offset")
-        found: NDArray[np.float64] = codes[:, 0].astype(np.float64) @ self.probe - self.origin
-        return found
+        places: NDArray[np.float64] = codes[:, 0].astype(np.float64) @ self.probe - self.origin
+        return places
 
     def move(self, codes: Floats, strength: float) -> NDArray[np.float64]:
         """How many times the offset is added to each of codes [N, n_styles, w_dim]: float64 [N]."""

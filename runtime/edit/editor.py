@@ -271,7 +271,7 @@ def orthogonalize(
             raise EditError(f"direction {direction.name!r}: expected an offset, got kind {direction.kind}")
     originals = [d.offset.astype(np.float64).ravel() for d in directions]
     cleaned: list[NDArray[np.float64]] = []
-    made = []
+    orthogonal = []
     for i, (direction, vector) in enumerate(zip(directions, originals, strict=True)):
         against = cleaned[:i] if mode == "order" else originals[:i] + originals[i + 1 :]
         rest = _reject(vector, against, direction)
@@ -281,8 +281,8 @@ def orthogonalize(
             raise EditError(f"direction {direction.name!r}: nothing is left beside {names}; leave it out")
         rest *= length / np.linalg.norm(rest)
         cleaned.append(rest)
-        made.append(replace(direction, offset=rest.reshape(direction.offset.shape).astype(np.float32)))
-    return made
+        orthogonal.append(replace(direction, offset=rest.reshape(direction.offset.shape).astype(np.float32)))
+    return orthogonal
 
 
 def _reject(

@@ -55,9 +55,9 @@ def this_machine() -> Machine:
     processor, flags = _cpuinfo()
     instructions = tuple(name for name in _NOTABLE if name in flags)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = "\n".join((system, processor, str(cores), *instructions))
+    facts = "\n".join((system, processor, str(cores), *instructions))
     words = re.sub(r"[^a-z0-9]+", "-", f"{processor} {cores}".lower()).strip("-")
-    key = f"{words}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    key = f"{words}-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"
     return Machine(key, system, processor, cores, instructions)
 
 

@@ -31,8 +31,8 @@ def read_private(kind: str, key: Sequence[str]) -> bytes | None:
     with contextlib.suppress(OSError), _folder(kind) as folder:
         file = os.open(_file_name(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         with os.fdopen(file, "rb") as opened:
-            found = os.fstat(file)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
                 return None
             digest, data = opened.read(_DIGEST_BYTES), opened.read()
             if hashlib.sha256(data).digest() != digest:
@@ -77,8 +77,8 @@ def _folder(kind: str, create: bool = False) -> Iterator[int]:
         path.mkdir(mode=0o700, exist_ok=True)
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        found = os.fstat(folder)
-        if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        status = os.fstat(folder)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
             raise PermissionError(f"{path}: expected a folder of this user with permissions 0700")
         yield folder
     finally:
@@ -89,8 +89,8 @@ def _drop_oldest(folder: int) -> None:
     files = []
     for name in os.listdir(folder):
         with contextlib.suppress(FileNotFoundError):  # another process may drop the same
-            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            files.append((found.st_mtime_ns, found.st_size, name))
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            files.append((status.st_mtime_ns, status.st_size, name))
     total = sum(size for _, size, _ in files)
     for _, size, name in sorted(files):
         if total <= LIMIT_MB * 1e6:

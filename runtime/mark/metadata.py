@@ -153,16 +153,16 @@ def _attribute_or_element(xmp: str, name: str) -> str | None:
 
 def _find_xmp(data: bytes) -> str | None:
     if data.startswith(_PNG):
-        found = _png_xmp(data)
+        packet = _png_xmp(data)
     elif data.startswith(b"\xff\xd8"):
-        found = next(
+        packet = next(
             (data[a + 4 + len(_JPEG_XMP) : b] for a, b in _jpeg_parts(data) if _is_xmp(data, a)), None
         )
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        found = next((body for name, body in _webp_chunks(data) if name == b"XMP "), None)
+        packet = next((body for name, body in _webp_chunks(data) if name == b"XMP "), None)
     else:
         return None
-    return found[:_LIMIT].decode("utf-8", "replace") if found is not None else None
+    return packet[:_LIMIT].decode("utf-8", "replace") if packet is not None else None
 
 
 # --- pictures -------------------------------------------------------------------------------------------

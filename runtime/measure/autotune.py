@@ -85,9 +85,9 @@ def autotune(
             candidates = list(
                 _candidates(opened, name, backends, precisions, crops, samples, measured, report)
             )
-            found = _measure_network(opened, name, candidates, samples, rounds, crops, report)
-            measured += [row for row, _ in found]
-            if usable := [pair for pair in found if pair[0].median_ms is not None and not pair[0].refused]:
+            timings = _measure_network(opened, name, candidates, samples, rounds, crops, report)
+            measured += [row for row, _ in timings]
+            if usable := [pair for pair in timings if pair[0].median_ms is not None and not pair[0].refused]:
                 timed[name] = usable
         best, too_little = _choose(timed, _runs_per_frame(opened))
         measured = [msgspec.structs.replace(m, note=_joined(m.note, too_little.get(m, ""))) for m in measured]
@@ -136,12 +136,12 @@ def _candidates(
     for precision in ("float16", "int8"):
         if (half if precision == "float16" else precision in precisions) and is_large:
             try:
-                made = _variant(bundle, name, precision, crops, min(samples, 16), report)
+                variant = _variant(bundle, name, precision, crops, min(samples, 16), report)
             except (ParityError, BackendError) as error:
                 refused.append(Measurement(name, "any", precision, 0, refused=str(error)))
                 report(f"{name}: {error}")
             else:
-                variants[precision] = made
+                variants[precision] = variant
     for backend in wanted:
         if backend == "cuda":
             yield from _on_gpu(bundle, name, precisions, generator, is_large, variants)
@@ -206,7 +206,7 @@ def _variant(
             f"compile: {precision} needs the package {error.name!r}, which is not installed; "
             'run `pip install "doppelgan[export]"`'
         ) from None
-    made = make_variant(
+    variant = make_variant(
         name,
         (bundle.path / bundle.manifest.networks[name].file).read_bytes(),
         precision,
@@ -216,8 +216,8 @@ def _variant(
         transposed=this_machine().int8_transposed,
         report=report,
     )
-    kept = f"{len(made.kept)} of its layers float32" if made.kept else ""
-    return made.onnx, ", ".join(filter(None, (made.note, kept)))
+    kept = f"{len(variant.kept)} of its layers float32" if variant.kept else ""
+    return variant.onnx, ", ".join(filter(None, (variant.note, kept)))
 
 
 def _measure_network(

@@ -196,10 +196,10 @@ def run_bench(
 def read_frames(text: str, count: int = 60, size: tuple[int, int] = FRAME_SIZE) -> list[Image]:
     """Up to ``count`` frames of a picture, clip or pattern, fitted into ``size`` with black bars."""
     with open_source(text) as source:
-        found = [_fitted(np.asarray(frame.image), size) for frame in islice(source, count)]
-    if not found:
+        frames = [_fitted(np.asarray(frame.image), size) for frame in islice(source, count)]
+    if not frames:
         raise SourceError(f"{text}: expected at least one frame, got none; choose another input")
-    return found
+    return frames
 
 
 def own_clip(bundle: str | Path) -> str | None:
@@ -301,13 +301,13 @@ def commit() -> str:
     """Short commit of the checkout this runs from, with a + if files differ; empty outside of one."""
     where = Path(__file__).resolve().parent
     try:
-        told = subprocess.run(
+        completed = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=10"],
             cwd=where, capture_output=True, text=True, timeout=5, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return ""
-    return told.stdout.strip()
+    return completed.stdout.strip()
 
 
 def _open_side(bundle: str | Path, backend: str | None, threads: int | None, stack: ExitStack) -> _Side:

@@ -277,13 +277,13 @@ def _decoded(data: bytes, formats: tuple[str, ...], path: str, max_pixels: int) 
         tagged = "icc_profile" in opened.info or "srgb" in opened.info
         colors, alpha, gray = _pixels(opened, notes)
         metadata = _metadata(opened)
-    found = Picture(
+    picture = Picture(
         colors, gray=gray or is_gray(colors), metadata=metadata, tagged=tagged, notes=tuple(notes)
     )
     return (
-        found
+        picture
         if alpha is None
-        else replace(found, image=over_ground(colors, alpha), alpha=alpha, colors=colors)
+        else replace(picture, image=over_ground(colors, alpha), alpha=alpha, colors=colors)
     )
 
 

@@ -101,7 +101,7 @@ def run_files(
     """Every frame of ``source`` through ``process`` into every sink, in order."""
     sinks = [sinks] if isinstance(sinks, Sink) else list(sinks)
     clock = clock or Clock()
-    read, made = Queue[Frame](depth), Queue[Frame](depth)
+    read, processed = Queue[Frame](depth), Queue[Frame](depth)
     started_s = time.monotonic()
     frames = 0
 
@@ -116,17 +116,17 @@ def run_files(
         for frame in read:
             with clock.stage("process"):
                 result = process(frame)
-            if not made.put(result):
+            if not processed.put(result):
                 return
 
-    with Stages(source, sinks, (read, made)) as stages:
+    with Stages(source, sinks, (read, processed)) as stages:
         stages.start("capture", capture, read)
-        stages.start("process", work, made)
+        stages.start("process", work, processed)
         try:
             while not (stop and stop.is_set()) and not any(sink.stopped for sink in sinks):
                 stages.check()
                 try:
-                    frame = made.get(TICK_S)
+                    frame = processed.get(TICK_S)
                 except Ended:
                     break
                 if frame is None:
@@ -173,7 +173,7 @@ def run_live(
     watchdog = watchdog or Watchdog()
     waits = backoff or Backoff()
     ended = threading.Event()
-    captured, made = Queue[tuple[Frame, float]](1, newest=True), Queue[tuple[Frame, float]](1, newest=True)
+    captured, results = Queue[tuple[Frame, float]](1, newest=True), Queue[tuple[Frame, float]](1, newest=True)
     newest: list[Frame | None] = [None]
     processed = written = reconnects = 0
 
@@ -215,7 +215,7 @@ def run_live(
             with clock.stage("process"):
                 result = process(frame)
             processed += 1
-            made.put((result, captured_s))
+            results.put((result, captured_s))
 
     def write(frame: Frame) -> None:
         with clock.stage("write"):
@@ -227,13 +227,13 @@ def run_live(
     shown_s = now_s()
     index = 0
     watchdog.start(shown_s)
-    with Stages(source, sinks, (captured, made), ended) as stages:
+    with Stages(source, sinks, (captured, results), ended) as stages:
         stages.start("capture", capture, captured)
-        stages.start("process", work, made)
+        stages.start("process", work, results)
         while not (stop and stop.is_set()) and not any(sink.stopped for sink in sinks):
             stages.check()
             try:
-                item = made.get(tick_s)
+                item = results.get(tick_s)
             except Ended:
                 break
             moment_s = now_s()
@@ -270,7 +270,7 @@ def run_live(
         captured=captured.count,
         processed=processed,
         written=written,
-        dropped=captured.dropped + made.dropped,
+        dropped=captured.dropped + results.dropped,
         reconnects=reconnects,
         timing=clock.report(),
     )

@@ -25,11 +25,11 @@ class Backoff:
 
     def delays_s(self) -> Iterator[float]:
         delay_s = self.first_s
-        made = 0
-        while self.attempts is None or made < self.attempts:
+        attempt = 0
+        while self.attempts is None or attempt < self.attempts:
             yield min(delay_s, self.longest_s)
             delay_s = min(delay_s * self.factor, self.longest_s)
-            made += 1
+            attempt += 1
 
 
 class Watchdog:

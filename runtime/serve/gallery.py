@@ -89,9 +89,9 @@ class Gallery:
 
     def edited(self, key: str, live: Bundle, controls: Controls) -> tuple[Image, int]:
         """The edited picture, BGR at full size, and how many faces it has; in the gallery's thread."""
-        made = self._made
-        if made is not None and made[0] == (key, controls):
-            return made[1], made[2]
+        latest = self._made
+        if latest is not None and latest[0] == (key, controls):
+            return latest[1], latest[2]
         pipeline = build_pipeline(self._own(live), controls, smoothing=False)
         picture = self.get(key)
         image = pipeline.process(picture.image)
@@ -124,26 +124,26 @@ class Gallery:
         Raises EditError where a picture shows no face.
         """
         bundle = self._own(live)
-        found = []
+        people = []
         for key in (first, second):
             pipeline = build_pipeline(bundle, controls, smoothing=False)
             picture = self.get(key)
             pipeline.process(picture.image)
             person = next(iter(pipeline.people.values()), None)
-            if person is None or person.face is None or person.crop is None or person.found is None:
+            if person is None or person.face is None or person.crop is None or person.own_codes is None:
                 which = "first" if key == first else "second"
                 raise EditError(
                     f"mix: expected a face in both pictures, got none in the {which}; choose another"
                 )
-            found.append(
+            people.append(
                 (
                     picture.image,
                     person.face,
                     align(picture.image, person.face, bundle.crop_size),
-                    person.found,
+                    person.own_codes,
                 )
             )
-        (frame, face, crop, codes), (*_, others) = found
+        (frame, face, crop, codes), (*_, others) = people
         codes = truncate(mix(codes, others, rows, weight), bundle.latent_avg, controls.truncation)
         codes = Editor(bundle.directions, bundle.latent_avg).apply(codes, controls.edits)
         picture_planes = bundle.synthesize(codes, controls.style)[0]

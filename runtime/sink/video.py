@@ -290,8 +290,8 @@ class VideoSink(Sink):
                 self._tracks.close()
             self._container.close()
             if self.broken_off:
-                told = f"{self.name}: not complete; its first {self.frames} frames are kept as {self._part}"
-                warnings.warn(told, SinkWarning, stacklevel=2)
+                notice = f"{self.name}: not complete; its first {self.frames} frames are kept as {self._part}"
+                warnings.warn(notice, SinkWarning, stacklevel=2)
                 return
             self._part.replace(self._path)
             self._completed(self._path)

@@ -123,16 +123,16 @@ class CameraSource(Source):
         """Why the camera gives no picture, and what to do."""
         if self._device.startswith("gst:"):
             return "the GStreamer pipeline gives no frames; try it with gst-launch-1.0"
-        found = ", ".join(f"{c.device} ({c.name})" for c in list_cameras())
-        found = f"cameras found: {found}" if found else "no camera found"
+        others = ", ".join(f"{c.device} ({c.name})" for c in list_cameras())
+        others = f"cameras found: {others}" if others else "no camera found"
         if sys.platform != "linux":
             return "expected a camera that gives frames; is it plugged in, allowed by the system, and free?"
         path = Path(f"/dev/video{self._device}" if self._device.isdigit() else self._device)
         if not path.exists():
-            return f"expected a camera at {path}, there is none; {found}; try 'test:' for a test pattern"
+            return f"expected a camera at {path}, there is none; {others}; try 'test:' for a test pattern"
         if not os.access(path, os.R_OK | os.W_OK):
-            return f"{path} may not be opened; add yourself to the group 'video'; {found}"
-        return f"{path} is there but gives no frames; is another program using it? {found}"
+            return f"{path} may not be opened; add yourself to the group 'video'; {others}"
+        return f"{path} is there but gives no frames; is another program using it? {others}"
 
     def _read(self) -> Frame:
         picture = self._picture(self._capture)

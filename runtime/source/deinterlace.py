@@ -16,11 +16,11 @@ FILTER = (
 class Deinterlacer:
     """Passes pictures on as they are until the first interlaced one, then through FFmpeg's bwdif.
 
-    found  at least one picture was interlaced
+    interlaced  at least one picture was interlaced
     """
 
     def __init__(self) -> None:
-        self.found = False
+        self.interlaced = False
         self._graph: Graph | None = None
         self._shape: tuple[object, ...] = ()
 
@@ -32,7 +32,7 @@ class Deinterlacer:
         if self._graph is None and not picture.interlaced_frame:
             yield picture
             return
-        self.found = True
+        self.interlaced = True
         shape = (picture.width, picture.height, picture.format.name, picture.time_base)
         if shape != self._shape:
             yield from self._flush()

@@ -199,10 +199,10 @@ class VideoSource(Source):
                 # AVI knows no presentation times; FFmpeg's guesses go back and forth.
                 own = None if self._container.format.name == "avi" else picture.pts
                 picture.pts = self._best_effort(own, picture.dts)
-                known = self._deinterlacer.found
+                known = self._deinterlacer.interlaced
                 for whole in self._deinterlacer(picture):
                     yield self._frame(whole)
-                if self._deinterlacer.found and not known:
+                if self._deinterlacer.interlaced and not known:
                     self._say("interlaced pictures are deinterlaced")
             if packet is None:
                 for whole in self._deinterlacer(None):

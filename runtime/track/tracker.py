@@ -167,8 +167,8 @@ class Tracker:
     def _measure(self, image: Image, region: Region) -> tuple[Floats, float]:
         """Landmarks [P,3] in frame pixels from one look at ``region``, and how surely that is a face."""
         size = self._landmarks_size
-        found = self._landmarks.run({"image": look(image, region, size)})
-        return place(found["points"][0], region, size), float(found["score"].reshape(-1)[0])
+        outputs = self._landmarks.run({"image": look(image, region, size)})
+        return place(outputs["points"][0], region, size), float(outputs["score"].reshape(-1)[0])
 
     def _follow(self, track: _Track, image: Image, time_s: float) -> bool:
         """Move a track to where its face went; False if it is gone."""
@@ -269,10 +269,10 @@ class Tracker:
     def _detections(self, image: Image, view: Region, threshold: float) -> list[tuple[Region, float]]:
         """Regions of the faces in a view, largest first."""
         size = self._detector_size
-        found = self._detector.run({"image": look(image, view, size, "black")})
-        scores = found["scores"][0]
+        outputs = self._detector.run({"image": look(image, view, size, "black")})
+        scores = outputs["scores"][0]
         keep = scores >= threshold
-        boxes, best = suppress(found["boxes"][0][keep], scores[keep])
+        boxes, best = suppress(outputs["boxes"][0][keep], scores[keep])
         regions = []
         for k in np.argsort(-boxes[:, 2:4].max(axis=1)):
             box = boxes[k]
@@ -311,8 +311,8 @@ def landmarks_in_crop(
     image = to_image(crop)
     region = Region((side - 1) / 2, (side - 1) / 2, float(side))
     for _ in range(2):  # the second look is from where the first one saw the face
-        found = landmarks.run({"image": look(image, region, size)})
-        points = place(found["points"][0], region, size)
+        outputs = landmarks.run({"image": look(image, region, size)})
+        points = place(outputs["points"][0], region, size)
         region = Region.around(points)
     return points
 

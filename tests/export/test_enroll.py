@@ -334,10 +334,10 @@ def test_relative_motion_starts_at_the_person(
         for pipeline in (moved, absolute):
             pipeline.process(tinted[0], 0.0)
         (person,), (other,) = moved.people.values(), absolute.people.values()
-        assert person.found is not None
-        assert other.found is not None
-        np.testing.assert_allclose(person.found[0], pivot, atol=1e-5)
-        assert np.abs(other.found[0] - pivot).max() > 0.05
+        assert person.own_codes is not None
+        assert other.own_codes is not None
+        np.testing.assert_allclose(person.own_codes[0], pivot, atol=1e-5)
+        assert np.abs(other.own_codes[0] - pivot).max() > 0.05
 
 
 def test_an_appearance_to_start_from_must_fit() -> None:

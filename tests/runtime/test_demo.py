@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from doppelgan.runtime import Bundle, SinkError, SourceError, open_bundle
-from doppelgan.runtime.demo.run import PANEL_PX, Made, run_demo
+from doppelgan.runtime.demo.run import PANEL_PX, DemoResult, run_demo
 from doppelgan.runtime.pictures.convert import to_image
 from doppelgan.runtime.pictures.sheet import LABEL_PX, grid
 from doppelgan.runtime.source import open_source
@@ -27,7 +27,7 @@ def demo() -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def made(demo: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def result(demo: Bundle, tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
     """The demo over the first frames of the bundle's own clip."""
     seen: list[tuple[int, int | None]] = []
     folder = tmp_path_factory.mktemp("demo")
@@ -41,12 +41,14 @@ def read(path: Path) -> list[Image]:
         return [frame.image for frame in source]
 
 
-def test_a_face_is_found_in_every_frame(made: Made) -> None:
-    assert (made.frames, made.frames_with_face) == (FRAMES, FRAMES)
+def test_a_face_is_found_in_every_frame(result: DemoResult) -> None:
+    assert (result.frames, result.frames_with_face) == (FRAMES, FRAMES)
 
 
-def test_the_video_shows_original_edited_enrolled_and_toon_side_by_side(demo: Bundle, made: Made) -> None:
-    frames = read(made.files["video"])
+def test_the_video_shows_original_edited_enrolled_and_toon_side_by_side(
+    demo: Bundle, result: DemoResult
+) -> None:
+    frames = read(result.files["video"])
     clip = read(demo.path / demo.manifest.files["clip"].file)[:FRAMES]
     width = 2 * round(PANEL_PX * clip[0].shape[1] / clip[0].shape[0] / 2)
     assert [frame.shape for frame in frames] == [(PANEL_PX, 4 * width, 3)] * FRAMES
@@ -61,15 +63,15 @@ def test_the_video_shows_original_edited_enrolled_and_toon_side_by_side(demo: Bu
         assert np.abs(toon - enrolled).mean() > 2
 
 
-def test_the_face_moves_in_every_panel(made: Made) -> None:
-    frames = read(made.files["video"])
+def test_the_face_moves_in_every_panel(result: DemoResult) -> None:
+    frames = read(result.files["video"])
     first, last = (np.hsplit(frame.astype(int), 4) for frame in (frames[0], frames[-1]))
     for before, after in zip(first, last, strict=True):
         assert np.abs(before - after).mean() > 0.05
 
 
-def test_the_sheet_has_a_cell_for_everything(demo: Bundle, made: Made) -> None:
-    sheet = cv2.imread(str(made.files["sheet"]))
+def test_the_sheet_has_a_cell_for_everything(demo: Bundle, result: DemoResult) -> None:
+    sheet = cv2.imread(str(result.files["sheet"]))
     assert sheet is not None
     cells = 2 + 2 * len(demo.directions)
     rows = (len(demo.styles) + 1) * -(-cells // 12)  # and the person who is enrolled
@@ -79,13 +81,13 @@ def test_the_sheet_has_a_cell_for_everything(demo: Bundle, made: Made) -> None:
     assert first[:, CELL_PX:].std() > 10  # the person as found
 
 
-def test_latencies_are_of_these_frames(made: Made) -> None:
-    page = made.files["latency"].read_text()
-    assert made.latency_text in page
+def test_latencies_are_of_these_frames(result: DemoResult) -> None:
+    page = result.files["latency"].read_text()
+    assert result.latency_text in page
     stages = ("track", "align", "encode", "edit", "synthesize", "composite")
     for stage in stages:
         assert f"| {stage} " in page
-    data = json.loads((made.files["latency"].parent / "latency.json").read_text())
+    data = json.loads((result.files["latency"].parent / "latency.json").read_text())
     assert json.dumps(data).count('"median_ms"') >= len(stages)
 
 

@@ -140,7 +140,7 @@ def test_without_smoothing_every_picture_is_a_new_one(bundle: Bundle) -> None:
     for color in ((60, 90, 150), (150, 90, 60)):
         pipeline.process(frame(color))
         expected = np.array(color[::-1]) / 127.5 - 1
-        np.testing.assert_allclose(pipeline.people[3].found[0, 0, :3], expected, atol=0.02)
+        np.testing.assert_allclose(pipeline.people[3].own_codes[0, 0, :3], expected, atol=0.02)
     assert pipeline._tracker.resets == 2
     assert pipeline._tracker.smoothing is None
 
@@ -148,9 +148,9 @@ def test_without_smoothing_every_picture_is_a_new_one(bundle: Bundle) -> None:
 def test_with_smoothing_a_jump_is_followed_with_a_lag(bundle: Bundle) -> None:
     pipeline = pipe(bundle)
     pipeline.process(frame((0, 0, 100)))
-    first = pipeline.people[3].found[0, 0, 0]
+    first = pipeline.people[3].own_codes[0, 0, 0]
     pipeline.process(frame((0, 0, 200)))
-    second = pipeline.people[3].found[0, 0, 0]
+    second = pipeline.people[3].own_codes[0, 0, 0]
     assert pytest.approx(first, abs=0.02) == 100 / 127.5 - 1
     assert first + 0.02 < second < 200 / 127.5 - 1 - 0.02
     assert pipeline._tracker.smoothing is not None
@@ -165,7 +165,7 @@ def test_two_people_are_drawn_each_in_their_place_from_their_own_code(bundle: Bu
         blue, green, red = at(given, where)
         np.testing.assert_allclose(at(out, where), [blue, green, red + 0.25 * 127.5], atol=3)
         expected = np.array([red, green, blue]) / 127.5 - 1
-        np.testing.assert_allclose(pipeline.people[id_].found[0, 0, :3], expected, atol=0.03)
+        np.testing.assert_allclose(pipeline.people[id_].own_codes[0, 0, :3], expected, atol=0.03)
     assert pipeline.people[3].face.id == 3
     assert pipeline.people[5].crop.landmarks.shape == (468, 3)
 
@@ -196,7 +196,7 @@ def test_the_lock_keeps_looks_and_lets_motion_through(remembering: Bundle) -> No
             pipeline.process(frame((0, 100, 100)), k / 30)
         for k in range(60, 75):
             pipeline.process(frame((0, 200, 200)), k / 30)
-        red, green = pipeline.people[3].found[0, 0, :2]
+        red, green = pipeline.people[3].own_codes[0, 0, :2]
         return float(red), float(green)
 
     locked, free = after_a_change(True), after_a_change(False)
@@ -238,7 +238,7 @@ def test_the_loop_takes_as_many_steps_as_asked(
     bundle = seeing(open_bundle(tiny.write_bundle(tmp_path / "restyle", restyle=True)), monkeypatch)
     pipeline = pipe(bundle, steps=steps)
     pipeline.process(frame((0, 0, 200)))
-    assert pipeline.people[3].found[0, 0, 0] == pytest.approx(share * (200 / 127.5 - 1), abs=0.02)
+    assert pipeline.people[3].own_codes[0, 0, 0] == pytest.approx(share * (200 / 127.5 - 1), abs=0.02)
 
 
 @pytest.mark.parametrize(

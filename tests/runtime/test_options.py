@@ -76,7 +76,7 @@ def test_steps(tmp_path: Path) -> None:
     bundle = tiny.write_bundle(tmp_path / "restyle", restyle=True)
     pipeline = pipeline_of(bundle, "-c", "face", "--steps", "2")
     pipeline.process(frame((0, 0, 200)))
-    assert pipeline.people[3].found[0, 0, 0] == pytest.approx(0.75 * (200 / 127.5 - 1), abs=0.02)
+    assert pipeline.people[3].own_codes[0, 0, 0] == pytest.approx(0.75 * (200 / 127.5 - 1), abs=0.02)
 
 
 def test_max_faces(tiny_bundle: Path) -> None:

@@ -172,8 +172,8 @@ def test_codes_behind_a_lock_lag_less(tmp_path: Path, monkeypatch: pytest.Monkey
         pipeline.process(frame(), 0.0)
         (person,) = pipeline.people.values()
         assert person.smoother is not None
-        assert person.found is not None
-        start, jump = person.found, 0.2 * np.float32(bundle.latent.get("w_std", 1.0))
+        assert person.own_codes is not None
+        start, jump = person.own_codes, 0.2 * np.float32(bundle.latent.get("w_std", 1.0))
         for k in (1, 2, 3):
             now = person.smoother(start + jump, k / 30)
         return float(np.mean((now - start) / jump))

@@ -32,7 +32,7 @@ def test_damaged_shards_and_pictures_are_left_out(tmp_path: Path) -> None:
     assert pool.refresh() == 39
     assert len(pool.test) == 2
     assert len(pool.train) == 37  # numbers 19 and 39 are held out
-    rows = pool.judged(5)
+    rows = pool.held_out_rows(5)
     assert torch.allclose(pool.features[rows[0]], torch.from_numpy(people.features[19]))
     assert np.array_equal(pool.natural[rows[0]].numpy(), people.natural(19))
 

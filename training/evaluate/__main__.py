@@ -54,18 +54,18 @@ def main() -> None:
             continue
         began = time.monotonic()
         try:
-            found = part()
+            figures = part()
         except FileNotFoundError as error:
             print(f"{name}: left out: {error}", flush=True)
             continue
-        if found is not None:
-            report[name] = found
-            print(f"{name} ({time.monotonic() - began:.0f} s): {json.dumps(_short(found))}", flush=True)
+        if figures is not None:
+            report[name] = figures
+            print(f"{name} ({time.monotonic() - began:.0f} s): {json.dumps(_short(figures))}", flush=True)
         report_path.write_text(json.dumps(report, indent=1))
 
 
-def _short(found: Any) -> Any:
-    return {k: v for k, v in found.items() if k != "directions"} if isinstance(found, dict) else found
+def _short(figures: Any) -> Any:
+    return {k: v for k, v in figures.items() if k != "directions"} if isinstance(figures, dict) else figures
 
 
 def _parts(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -108,11 +108,11 @@ def _parts(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
         return points
 
     def clips() -> Any:
-        found = {}
+        by_clip = {}
         for path in _media(arguments.media, (".mp4", ".webm", ".mov", ".avi")):
-            found[path.name] = measure_clip(bundle, read_clip(path, arguments.frames))
-            print(path.name, json.dumps(found[path.name]), flush=True)
-        return found
+            by_clip[path.name] = measure_clip(bundle, read_clip(path, arguments.frames))
+            print(path.name, json.dumps(by_clip[path.name]), flush=True)
+        return by_clip
 
     def sheets() -> Any:
         for path in _media(arguments.media, (".mp4", ".webm", ".mov", ".avi", ".jpg", ".jpeg", ".png")):

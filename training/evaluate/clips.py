@@ -60,7 +60,7 @@ def measure_clip(bundle: Bundle, frames: Iterator[tuple[np.ndarray, float]], sty
         if not pipeline.people:
             continue
         person = next(iter(pipeline.people.values()))
-        if person.face is None or person.picture is None or person.crop is None or person.found is None:
+        if person.face is None or person.picture is None or person.crop is None or person.own_codes is None:
             continue
         seen += 1
         picture = person.picture
@@ -167,9 +167,9 @@ def edit_sheet(bundle: Bundle, path: Path) -> np.ndarray | None:
     if not pipeline.people:
         return None
     person = next(iter(pipeline.people.values()))
-    if person.crop is None or person.found is None:
+    if person.crop is None or person.own_codes is None:
         return None
-    codes = person.found
+    codes = person.own_codes
 
     def column(one: np.ndarray, label: str) -> np.ndarray:
         both = [

@@ -93,9 +93,9 @@ def measure_curve(
     points += [("truncation", t, average + np.float32(t) * (full - average)) for t in (0.3, 0.5, 0.7, 0.85, 1.15, 1.3)]
     curve: list[dict[str, Any]] = []
     for kind, amount, codes in points:
-        made = bundle.synthesize(codes)
-        reconstruction = float(psnr(torch.from_numpy(made), torch.from_numpy(real)).mean())
-        start = judge(made)
+        pictures = bundle.synthesize(codes)
+        reconstruction = float(psnr(torch.from_numpy(pictures), torch.from_numpy(real)).mean())
+        start = judge(pictures)
         effects, drags = [], []
         for name in edits:
             if name not in bundle.directions:

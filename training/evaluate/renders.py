@@ -30,10 +30,10 @@ class HeldOut:
         for i in rows:
             picture = _tensor(people.natural(i), size)
             with torch.no_grad():
-                found, score = network(picture)
+                points, score = network(picture)
             if float(score) < 0.5:
                 continue
-            crop, moved = warp(picture, aligned_matrix(found), found)
+            crop, moved = warp(picture, aligned_matrix(points), points)
             self.photo.append(picture)
             self.toon.append(_tensor(people.toon(i), size))
             self.crops.append(crop.numpy())
@@ -62,8 +62,8 @@ def true_codes(codec: FeatureCodec, mapping: Mapping, features: torch.Tensor, n_
 def measure_renders(bundle: Bundle, codec: FeatureCodec, mapping: Mapping, held_out: HeldOut) -> dict[str, Any]:
     values: dict[str, list[float]] = {}
 
-    def note(name: str, made: Floats, real: torch.Tensor) -> None:
-        tensor = torch.from_numpy(made)
+    def note(name: str, pictures: Floats, real: torch.Tensor) -> None:
+        tensor = torch.from_numpy(pictures)
         values.setdefault(f"{name}_psnr_db", []).append(float(psnr(tensor, real)))
         values.setdefault(f"{name}_ms_ssim", []).append(float(ms_ssim(tensor, real)))
 

@@ -151,7 +151,7 @@ def attribute_value(codec: FeatureCodec, attribute: Attribute, features: Tensor)
 
 
 @dataclass(frozen=True)
-class Found:
+class FittedDirection:
     """A direction in W: what strength 1 adds, and where a code is along it (`w @ probe - origin`, in strengths)."""
 
     offset: Tensor  # [w_dim], scaled for -1..1
@@ -162,7 +162,7 @@ class Found:
 
 
 @torch.no_grad()
-def find_directions(codec: FeatureCodec, mapping: Mapping, features: Tensor) -> dict[str, Found]:
+def find_directions(codec: FeatureCodec, mapping: Mapping, features: Tensor) -> dict[str, FittedDirection]:
     """Directions by name. features: raw vectors [n, F] of a few thousand people."""
     known = {name: a for name, a in ATTRIBUTES.items() if {*a.low, *a.high} <= set(codec.names)}
     w = codes_of(codec, mapping, features)
@@ -181,7 +181,7 @@ def find_directions(codec: FeatureCodec, mapping: Mapping, features: Tensor) -> 
             for a in known.values()
         ]
     )
-    directions: dict[str, Found] = {}
+    directions: dict[str, FittedDirection] = {}
     for i, name in enumerate(names):
         rivals = [j for j, other in enumerate(names) if j != i and frozenset((name, other)) not in _RELATED]
         # The smallest change, in spreads of W, that the probes of all others do not see.
@@ -194,7 +194,7 @@ def find_directions(codec: FeatureCodec, mapping: Mapping, features: Tensor) -> 
         # Values are read in units of what one strength changes: least = 0 and most = 1 of the attribute.
         unit = offset @ probes[:, i]
         zero = float((mean @ probes[:, i] - values[:, i].mean()) / unit)
-        directions[name] = Found(
+        directions[name] = FittedDirection(
             offset=offset,
             probe=probes[:, i] / unit,
             origin=zero,

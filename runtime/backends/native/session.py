@@ -53,8 +53,8 @@ class NativeSession:
     def __init__(
         self,
         path: Path,
-        given: TensorSpec,
-        made: TensorSpec,
+        feed: TensorSpec,
+        result: TensorSpec,
         compiled: Any,
         threads: int,
         precision: str,
@@ -62,8 +62,8 @@ class NativeSession:
         self._name = path.name
         self._compiled = compiled
         self._threads = threads
-        self.inputs = (given,)
-        self.outputs = (made,)
+        self.inputs = (feed,)
+        self.outputs = (result,)
         self.backend = "native CPU" if precision == "float32" else f"native CPU {precision}"
 
     def run(self, feeds: Mapping[str, Array], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
@@ -72,10 +72,10 @@ class NativeSession:
         feeds = check_feeds(self.inputs, feeds, self._name)
         out = out or {}
         check_outputs(self.outputs, out, self._name)
-        (given,), (made,) = self.inputs, self.outputs
-        buffer = out[made.name] if made.name in out else np.empty(made.shape, made.dtype)
-        self._compiled.run(feeds[given.name][0], buffer[0], self._threads)
-        return {made.name: buffer}
+        (feed,), (result,) = self.inputs, self.outputs
+        buffer = out[result.name] if result.name in out else np.empty(result.shape, result.dtype)
+        self._compiled.run(feeds[feed.name][0], buffer[0], self._threads)
+        return {result.name: buffer}
 
     @property
     def bytes(self) -> int:
@@ -120,18 +120,18 @@ class NativeGenerator(NativeSession):
                 f"{self._name}: expected up to {self.most_pictures} codes and a picture for each, "
                 f"got {len(codes)} and {len(pictures)}"
             )
-        (given,), (made,) = self.inputs, self.outputs
+        (feed,), (result,) = self.inputs, self.outputs
         size = pictures[0].shape[-1] if pictures[0].ndim else 0
         if size not in self.sizes:
             raise BackendError(
                 f"{self._name}: expected pictures of a size in {self.sizes}, got {size} pixels"
             )
-        wanted = TensorSpec(made.name, made.dtype, (1, 3, size, size))
+        wanted = TensorSpec(result.name, result.dtype, (1, 3, size, size))
         for k, picture in enumerate(pictures):
-            check_outputs((wanted,), {made.name: picture}, self._name)
+            check_outputs((wanted,), {result.name: picture}, self._name)
             if any(np.shares_memory(picture, other) for other in pictures[:k]):
                 raise BackendError(f"{self._name}: expected a picture for each code, got one array twice")
-        checked = [check_feeds(self.inputs, {given.name: one}, self._name)[given.name][0] for one in codes]
+        checked = [check_feeds(self.inputs, {feed.name: one}, self._name)[feed.name][0] for one in codes]
         self._compiled.run_together(checked, [picture[0] for picture in pictures], self._threads)
 
 

@@ -154,7 +154,7 @@ class _Reader(GraphReader):
 
     def _rgb(self, picture: str, side: int) -> tuple[ToRGB, str, str | None]:
         """The RGB layer whose sum is ``picture``; the map it reads, and the picture it is added to."""
-        mine, fir, before = picture, None, None
+        own, fir, before = picture, None, None
         if self._is(picture, "Add"):
             doubled = [name for name in self._maker[picture].inputs if self._is(name, "ConvTranspose")]
             if doubled:
@@ -163,9 +163,9 @@ class _Reader(GraphReader):
                     strides=[2, 2], pads=[1, 1, 1, 1], group=3, kernel_shape=[4, 4],
                 )  # fmt: skip
                 fir, before = self._fir(self._constant(up.inputs[1]), 3), up.inputs[0]
-                (mine,) = [name for name in self._node(picture, "Add", 2).inputs if name != doubled[0]]
-        mine, clamp = self._clamp(mine)
-        added = self._node(mine, "Add", 2)
+                (own,) = [name for name in self._node(picture, "Add", 2).inputs if name != doubled[0]]
+        own, clamp = self._clamp(own)
+        added = self._node(own, "Add", 2)
         product, bias = self._constant_operand(added)
         matmul = self._node(self._reshaped(product, [1, 3, side, side]), "MatMul", 2)
         scaled = self._node(matmul.inputs[0], "Mul", 2)

@@ -107,10 +107,10 @@ def read_vouched(path: Path, sha256: str) -> bytes:
         plan = path.read_bytes()
     except OSError as error:
         raise BackendError(f"{path}: expected an engine, got {error.strerror}; compile again") from None
-    found = hashlib.sha256(plan).hexdigest()
-    if found != sha256:
+    actual = hashlib.sha256(plan).hexdigest()
+    if actual != sha256:
         raise BackendError(
-            f"{path}: expected sha256 {sha256[:12]}..., got {found[:12]}...; engines are code and this one "
+            f"{path}: expected sha256 {sha256[:12]}..., got {actual[:12]}...; engines are code and this one "
             "is not what was built, so it is not opened: delete it and compile again"
         )
     return plan

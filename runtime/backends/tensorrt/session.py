@@ -247,12 +247,12 @@ def choose_engine(
     if fitting:
         return min(fitting, key=lambda pair: PREFERENCE.index(pair[1].precision))
     wanted = f" in {precision}" if precision else ""
-    found = sorted(
+    others = sorted(
         {f"{PRODUCTS[e.product]} {e.version} {e.arch} {e.precision} ({e.platform})" for _, e in built}
     )
     raise BackendError(
         f"{path}: expected an engine{wanted} for {PRODUCTS[product]} {trt.__version__} {device.arch} "
-        f"({here}), got {'only ' + ', '.join(found) if found else 'none'}; run "
+        f"({here}), got {'only ' + ', '.join(others) if others else 'none'}; run "
         f"`doppelgan compile {path.parent} --for {TARGETS[product]}` on this machine"
     )
 

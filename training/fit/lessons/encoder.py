@@ -82,7 +82,7 @@ class Trainer:
         device: torch.device,
         log: Log,
     ) -> None:
-        self.plan, self.mine, self.people, self.out, self.device, self.log = (
+        self.plan, self.lesson, self.people, self.out, self.device, self.log = (
             plan,
             plan.encoder,
             people,
@@ -94,11 +94,11 @@ class Trainer:
         self.dtype = maps_dtype(device)
         self.encoder = Encoder(
             plan.size, codec.columns("motion"), codec.count, 2 * len(plan.generator.channels), plan.generator.w_dim,
-            self.mine.widths, self.mine.depths, thumbnail=self.mine.thumbnail, backdrop=codec.columns("background"),
+            self.lesson.widths, self.lesson.depths, thumbnail=self.lesson.thumbnail, backdrop=codec.columns("background"),
         ).to(device)  # fmt: skip
         self.average = copy.deepcopy(self.encoder).requires_grad_(False).eval()
         parts = [getattr(self.encoder, name) for name in READING_MOTION]
-        self.learning: list[nn.Module] = parts if self.mine.motion_only else [self.encoder]
+        self.learning: list[nn.Module] = parts if self.lesson.motion_only else [self.encoder]
         self.tuned: dict[str, Tensor] | None = None  # the encoder that is tuned, if only parts of it learn
         self.encoder.requires_grad_(False)
         for part in self.learning:
@@ -106,7 +106,7 @@ class Trainer:
         self.encoder.backdrop.requires_grad_(False)  # it learns by itself, also in a run that is resumed
         self.optimizer = torch.optim.AdamW(
             self.encoder.parameters(),
-            lr=self.mine.lr,
+            lr=self.lesson.lr,
             betas=(0.9, 0.99),
             weight_decay=0.01,
             fused=device.type == "cuda",
@@ -175,7 +175,7 @@ class Trainer:
         result = {name: value.to(self.device) for name, value in self.tuned.items()}
         for name, value in state.items():
             if name.split(".")[0] in READING_MOTION and value.is_floating_point():
-                result[name] = value.lerp(result[name], self.mine.kept)
+                result[name] = value.lerp(result[name], self.lesson.kept)
         return result
 
     def resume(self, path: Path, budget: Budget) -> bool:
@@ -196,10 +196,10 @@ class Trainer:
     def start_from(self, path: Path) -> None:
         """Begin with the encoder of an earlier run."""
         state = load_encoder(path).state_dict()
-        mine = self.encoder.state_dict()
+        own = self.encoder.state_dict()
         for network in (self.encoder, self.average):
-            network.load_state_dict(taken_over(state, mine))
-        self.log(event="started", at=str(path), afresh=sorted(set(mine) - set(state)))
+            network.load_state_dict(taken_over(state, own))
+        self.log(event="started", at=str(path), afresh=sorted(set(own) - set(state)))
 
     def learn_backdrop(self, seconds: float) -> None:
         """Of a new encoder or of an earlier one; from then on it stays as it is."""
@@ -232,15 +232,15 @@ class Trainer:
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def train_step(self, fraction: float) -> None:
-        mine = self.mine
+        lesson = self.lesson
         shown = 0
-        if fraction >= mine.features_only and self.photo is not None and self.mapping is not None:
+        if fraction >= lesson.features_only and self.photo is not None and self.mapping is not None:
             batch, shown = self.batches.pictures(self.mapping, self.photo)
         else:
             batch = self.batches.features()
         n = len(batch["crop"])
         for group in self.optimizer.param_groups:
-            group["lr"] = mine.lr * loop.decay(fraction, mine.decay_from) * min(1.0, (self.step + 1) / 200)
+            group["lr"] = lesson.lr * loop.decay(fraction, lesson.decay_from) * min(1.0, (self.step + 1) / 200)
 
         self.encoder.eval()  # keep batch-norm statistics of frozen parts
         for part in self.learning:
@@ -271,7 +271,7 @@ class Trainer:
     def _picture_loss(self, estimate: Tensor, offset: Tensor, batch: Batch, fraction: float) -> Tensor:
         assert self.mapping is not None
         assert self.photo is not None
-        mine = self.mine
+        lesson = self.lesson
         w = w_of(self.codec, self.mapping, estimate)
         with torch.no_grad():
             true_w = self.mapping.skip_norm(self.codec.quiet_z(batch["target"][: len(estimate)]))
@@ -279,34 +279,34 @@ class Trainer:
         total = 0.2 * (w - true_w).square().mean() / spread
         self.numbers["w"] = total.detach() / 0.2
         codes = self._rows(w)
-        if fraction >= mine.offsets_from:
+        if fraction >= lesson.offsets_from:
             # The offset explains the picture, and only what the features cannot: it does not steer them.
             codes = codes + offset
             small = offset.square().mean() / spread
             total = total + 0.5 * small
             self.numbers["offset"] = small.detach()
-        made = self.photo(codes, dtype=self.dtype)
-        weight = attention(batch["mesh"], batch["found"], made.shape[-1], self.mine.attention) * batch["counts"]
-        pixels = pyramid_l1(made, batch["real"], weight)
+        drawn = self.photo(codes, dtype=self.dtype)
+        weight = attention(batch["mesh"], batch["found"], drawn.shape[-1], self.lesson.attention) * batch["counts"]
+        pixels = pyramid_l1(drawn, batch["real"], weight)
         total = total + pixels
         self.numbers["l1"] = pixels.detach()
         if self.meshes is not None:
-            motion = self._mesh_loss(made, batch)
+            motion = self._mesh_loss(drawn, batch)
             total = total + motion
             self.numbers["mesh"] = motion.detach()
         return total
 
-    def _mesh_loss(self, made: Tensor, batch: Batch) -> Tensor:
+    def _mesh_loss(self, drawn: Tensor, batch: Batch) -> Tensor:
         """The tracker should find the same face in the generated picture."""
         assert self.meshes is not None
         found = batch["found"]
         wanted = torch.where(found[:, None, None], batch["mesh"], torch.rand_like(batch["mesh"]))
-        got, _ = self.meshes.look(made, region_of(wanted))
+        got, _ = self.meshes.look(drawn, region_of(wanted))
         return mesh_difference(got, wanted, found.float())
 
     @torch.no_grad()
     def _update_average(self, batch: int) -> None:
-        keep = 0.5 ** (batch / min(self.mine.ema_images, 0.1 * self.images + batch))
+        keep = 0.5 ** (batch / min(self.lesson.ema_images, 0.1 * self.images + batch))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.encoder.parameters()), 1 - keep)
         for old, new in zip(self.average.buffers(), self.encoder.buffers(), strict=True):
             old.copy_(new)
@@ -316,7 +316,7 @@ class Trainer:
     @torch.no_grad()
     def evaluate(self, most: int) -> dict[str, float]:
         """Held-out renders: encoder and generator against the picture, and r of some features."""
-        rows = self.people.judged(most)
+        rows = self.people.held_out_rows(most)
         score = self.people.score[rows]
         rows = rows[(score > 0.5) | (score < 0)]
         estimates: list[Tensor] = []
@@ -328,10 +328,10 @@ class Trainer:
             estimates.append(estimate)
             if self.photo is not None and self.mapping is not None:
                 codes = self._rows(w_of(self.codec, self.mapping, estimate))
-                made = self.photo(codes + offset)
+                drawn = self.photo(codes + offset)
                 values["psnr_w"].append(psnr(self.photo(codes), real))
-                values["psnr"].append(psnr(made, real))
-                values["ms_ssim"].append(ms_ssim(made, real))
+                values["psnr"].append(psnr(drawn, real))
+                values["ms_ssim"].append(ms_ssim(drawn, real))
         result = {name: float(torch.cat(parts).mean()) for name, parts in values.items() if parts}
         estimate, target = torch.cat(estimates).float(), self.codec.standardize(self.people.features[rows])
         a, b = estimate - estimate.mean(0), target - target.mean(0)
@@ -342,7 +342,7 @@ class Trainer:
     @torch.no_grad()
     def sheet(self, path: Path, count: int = 10) -> None:
         """Rows: held-out renders, what the encoder sees of them as by a bad camera, and what is made of it; then clean ones."""
-        rows = self.people.judged(count)
+        rows = self.people.held_out_rows(count)
         real = picture(self.people.natural, rows)
         lines = [real]
         for dirty in (True, False):

@@ -61,7 +61,7 @@ class Trainer:
     def __init__(
         self, plan: Plan, codec: FeatureCodec, people: People, out: Path, mesh: Path | None, device: torch.device, log: Log
     ) -> None:
-        self.plan, self.mine, self.people, self.out, self.device, self.log = (
+        self.plan, self.lesson, self.people, self.out, self.device, self.log = (
             plan,
             plan.generator,
             people,
@@ -71,36 +71,36 @@ class Trainer:
         )
         self.codec = codec.to(device)
         self.dtype = maps_dtype(device)
-        mine = self.mine
-        self.model = Generator(mine, codec).to(device)
-        self.discriminators = nn.ModuleDict({look: Discriminator(mine.discriminator_channels, codec.count) for look in LOOKS}).to(
-            device
-        )
+        lesson = self.lesson
+        self.model = Generator(lesson, codec).to(device)
+        self.discriminators = nn.ModuleDict(
+            {look: Discriminator(lesson.discriminator_channels, codec.count) for look in LOOKS}
+        ).to(device)
         self.meshes = MeshNetwork(mesh).to(device) if mesh is not None else None
         self.mirror, self.backgrounds = Mirror(self.codec, device), Backgrounds(self.codec, device)
-        self.rarity = Rarity(self.codec, mine.rare)
+        self.rarity = Rarity(self.codec, lesson.rare)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         looks = [*self.model.photo.named_parameters(), *self.model.toon.named_parameters()]
-        mapping_lr = mine.lr * mine.mapping_rate
+        mapping_lr = lesson.lr * lesson.mapping_rate
         groups = [
             {"params": self.model.mapping.named_parameters(), "lr": mapping_lr, "peak": mapping_lr},
-            {"params": looks, "lr": mine.lr, "peak": mine.lr},
+            {"params": looks, "lr": lesson.lr, "peak": lesson.lr},
         ]
         self.optimizer = MuonAndAdam(groups, betas=(0.8, 0.99))
         self.discriminator_optimizer = torch.optim.Adam(
             self.discriminators.parameters(),
-            lr=mine.discriminator_lr,
+            lr=lesson.discriminator_lr,
             betas=(0.0, 0.99),
             eps=1e-8,
             fused=True,
         )
         # Two cores serve two looks better than both serve one: feature maps are small.
-        side_by_side = device.type == "cpu" and torch.get_num_threads() >= len(mine.learning) > 1
+        side_by_side = device.type == "cpu" and torch.get_num_threads() >= len(lesson.learning) > 1
         self.each_look = (
             ThreadPoolExecutor(len(LOOKS), initializer=torch.set_num_threads, initargs=(1,)) if side_by_side else None
         )
         # The mapping network is shared: freeze it unless every look is trained.
-        self.model.mapping.requires_grad_(mine.learning == LOOKS)
+        self.model.mapping.requires_grad_(lesson.learning == LOOKS)
         self.step = self.images = self.discriminator_steps = 0
         self.balance = dict.fromkeys(LOOKS, 0.0)
         self.squared = 0.0
@@ -154,7 +154,7 @@ class Trainer:
             time_there_is = elapsing(seconds)
             old_from_new = mapping.learn(self.model.mapping, self.codec, self.people, time_there_is, earlier, sketches, self.log)
         for look, narrow in looks.items():
-            synthesis = widened(narrow, self.mine.channels)
+            synthesis = widened(narrow, self.lesson.channels)
             if old_from_new is not None:
                 mapping.take_over(self.model.look(look), synthesis, old_from_new)
             else:
@@ -200,23 +200,23 @@ class Trainer:
         return self.codec.z(self.codec.standardize(self.people.features[rows]))
 
     def train_step(self, fraction: float) -> Stage:
-        mine = self.mine
-        self.model.mapping.noise = mine.feature_noise * (1 - 0.85 * fraction)
-        stage = [s for s in mine.stages if s.start <= fraction][-1]
+        lesson = self.lesson
+        self.model.mapping.noise = lesson.feature_noise * (1 - 0.85 * fraction)
+        stage = [s for s in lesson.stages if s.start <= fraction][-1]
         size, count = stage.between if stage.between and self.step % 2 else (stage.size, stage.batch)
-        adversary = fraction >= mine.adversary_from and size == self.plan.size
-        self.squared = mine.squared_strength if fraction >= mine.squared_from else 0.0
+        adversary = fraction >= lesson.adversary_from and size == self.plan.size
+        self.squared = lesson.squared_strength if fraction >= lesson.squared_from else 0.0
         for group in self.optimizer.param_groups:
-            rate = loop.decay(fraction, mine.decay_from) * min(1.0, (self.step + 1) / _WARM_STEPS)
-            group["lr"] = group["peak"] * rate * (mine.adversary_rate if adversary else 1.0)
+            rate = loop.decay(fraction, lesson.decay_from) * min(1.0, (self.step + 1) / _WARM_STEPS)
+            group["lr"] = group["peak"] * rate * (lesson.adversary_rate if adversary else 1.0)
         for group in self.discriminator_optimizer.param_groups:
-            group["lr"] = mine.discriminator_lr * loop.decay(fraction, mine.decay_from)
+            group["lr"] = lesson.discriminator_lr * loop.decay(fraction, lesson.decay_from)
 
-        rows = self.people.draw(count, size, self.rarity.odds if mine.rare else None)
+        rows = self.people.draw(count, size, self.rarity.odds if lesson.rare else None)
         people = batch(self.people, rows, size)
-        people = self.backgrounds.some(self.mirror.some(people, mine.mirrored), mine.other_background)
+        people = self.backgrounds.some(self.mirror.some(people, lesson.mirrored), lesson.other_background)
         if self.rehearsal is not None and size <= rehearsal.UP_TO:
-            again = self.rehearsal.draw(round(count * mine.rehearsed), size, self.dtype)
+            again = self.rehearsal.draw(round(count * lesson.rehearsed), size, self.dtype)
             people = rehearsal.joined(people, again)
         z = self.codec.z(self.codec.standardize(people.features))
         if adversary:
@@ -229,16 +229,16 @@ class Trainer:
         return stage
 
     def _generator_step(self, z: Tensor, people: Batch, size: int, adversary: bool) -> None:
-        mine = self.mine
-        invented = int(len(z) * mine.invented) if adversary else 0
+        lesson = self.lesson
+        invented = int(len(z) * lesson.invented) if adversary else 0
         if invented:  # people nobody rendered: only the discriminators have an opinion
             z = torch.cat([z, self.random_z(invented)])
         codes = self.model.codes(z)
-        weight = attention(people.mesh, people.found, size, mine.attention, self.rarity.glasses(people.features))
+        weight = attention(people.mesh, people.found, size, lesson.attention, self.rarity.glasses(people.features))
         self.optimizer.zero_grad(set_to_none=True)
         self.discriminators.requires_grad_(False)
         # Each look goes back as far as the codes by itself, so that the two can run side by side.
-        own = {look: codes.detach().requires_grad_(codes.requires_grad) for look in mine.learning}
+        own = {look: codes.detach().requires_grad_(codes.requires_grad) for look in lesson.learning}
 
         def learn(look: str) -> None:
             self._look_loss(look, own[look], z, people, weight, adversary).backward()
@@ -251,18 +251,18 @@ class Trainer:
         self.optimizer.step()
 
     def _look_loss(self, look: str, codes: Tensor, z: Tensor, people: Batch, weight: Tensor, adversary: bool) -> Tensor:
-        mine = self.mine
+        lesson = self.lesson
         real = people.photo if look == "photo" else people.toon
         known = len(real)
-        made = self.model.look(look)(codes, real.shape[-1], self.dtype)
-        pixels = pyramid_l1(made[:known], real, weight)
+        drawn = self.model.look(look)(codes, real.shape[-1], self.dtype)
+        pixels = pyramid_l1(drawn[:known], real, weight)
         self.numbers[f"l1_{look}"] = pixels.detach()
-        total = pixels + self._face_loss(look, made[:known], real, people.region)
+        total = pixels + self._face_loss(look, drawn[:known], real, people.region)
         if self.squared:
-            total = total + self.squared * ((made[:known] - real).square() * weight).mean()
-        if mine.structure_strength:
-            likeness = structure(made[:known], real, self.plan.size)
-            total = total + mine.structure_strength * likeness
+            total = total + self.squared * ((drawn[:known] - real).square() * weight).mean()
+        if lesson.structure_strength:
+            likeness = structure(drawn[:known], real, self.plan.size)
+            total = total + lesson.structure_strength * likeness
             self.numbers[f"structure_{look}"] = likeness.detach()
         if not adversary:
             return total
@@ -270,59 +270,59 @@ class Trainer:
         condition = self.condition(z)
         with torch.no_grad():
             real_maps = discriminator(real, condition[:known], self.dtype)[1]
-        score, maps = discriminator(made, condition, self.dtype)
+        score, maps = discriminator(drawn, condition, self.dtype)
         matching = feature_matching([m[:known] for m in maps], real_maps)
         adversarial = F.softplus(-score).mean()
         if self.discriminator_steps % 16 == 1 or self.balance[look] == 0:
-            self.balance[look] = self._balance(pixels, adversarial, made)
+            self.balance[look] = self._balance(pixels, adversarial, drawn)
         warm = min(1.0, self.discriminator_steps / 300)
         self.numbers[f"matching_{look}"] = matching.detach()
         self.numbers[f"score_made_{look}"] = score.detach().mean()
         return total + warm * (
-            mine.matching_strength * 0.2 * matching + mine.adversary_strength * self.balance[look] * adversarial
+            lesson.matching_strength * 0.2 * matching + lesson.adversary_strength * self.balance[look] * adversarial
         )
 
-    def _face_loss(self, look: str, made: Tensor, real: Tensor, region: Tensor) -> Tensor:
+    def _face_loss(self, look: str, drawn: Tensor, real: Tensor, region: Tensor) -> Tensor:
         """The tracker should see the same in the picture as in the render: its feature maps, and the mesh it finds."""
-        if self.meshes is None or made.shape[-1] < _SEEN_FROM:
+        if self.meshes is None or drawn.shape[-1] < _SEEN_FROM:
             return torch.zeros((), device=self.device)
-        some = slice(self.mine.faces)
+        some = slice(self.lesson.faces)
         with torch.no_grad():
             wanted, score, wanted_maps = self.meshes.study(real[some], region[some])
-        mesh, _, maps = self.meshes.study(made[some], region[some])
+        mesh, _, maps = self.meshes.study(drawn[some], region[some])
         maps_differ = feature_matching(maps, wanted_maps)
         mesh_differs = mesh_difference(mesh, wanted, (score > 0.5).float())
         self.numbers[f"face_{look}"], self.numbers[f"mesh_{look}"] = maps_differ.detach(), mesh_differs.detach()
-        return self.mine.face_strength * maps_differ + self.mine.mesh_strength * mesh_differs
+        return self.lesson.face_strength * maps_differ + self.lesson.mesh_strength * mesh_differs
 
-    def _balance(self, pixels: Tensor, adversarial: Tensor, made: Tensor) -> float:
+    def _balance(self, pixels: Tensor, adversarial: Tensor, drawn: Tensor) -> float:
         """How much the adversarial loss must be scaled for its gradient in the picture to be as large as the pixel loss's."""
-        a = torch.autograd.grad(pixels, made, retain_graph=True)[0].norm()
-        b = torch.autograd.grad(adversarial, made, retain_graph=True)[0].norm()
+        a = torch.autograd.grad(pixels, drawn, retain_graph=True)[0].norm()
+        b = torch.autograd.grad(adversarial, drawn, retain_graph=True)[0].norm()
         ratio = float(a / (b + 1e-8))
         return min(10.0, ratio) if math.isfinite(ratio) else 0.0
 
     def _discriminator_step(self, z: Tensor, real: dict[str, Tensor], size: int) -> None:
-        mine = self.mine
-        invented = int(len(z) * mine.invented)
+        lesson = self.lesson
+        invented = int(len(z) * lesson.invented)
         fake_z = torch.cat([z[: len(z) - invented], self.random_z(invented)]) if invented else z
         with torch.no_grad():
             codes = self.model.codes(fake_z)
-            made = {look: self.model.look(look)(codes, size, self.dtype) for look in LOOKS}
+            drawn = {look: self.model.look(look)(codes, size, self.dtype) for look in LOOKS}
         self.discriminator_optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for look in LOOKS:
             discriminator = self.discriminators[look]
             score_real = discriminator(real[look], self.condition(z), self.dtype)[0]
-            score_made = discriminator(made[look], self.condition(fake_z), self.dtype)[0]
+            score_made = discriminator(drawn[look], self.condition(fake_z), self.dtype)[0]
             total = total + F.softplus(-score_real).mean() + F.softplus(score_made).mean()
             self.numbers[f"score_real_{look}"] = score_real.detach().mean()
-            if self.discriminator_steps % mine.r1_every == 0:
+            if self.discriminator_steps % lesson.r1_every == 0:
                 some = real[look][: max(4, len(z) // 4)].clone().requires_grad_(True)
                 score = discriminator(some, self.condition(z[: len(some)]), self.dtype)[0]
                 (slope,) = torch.autograd.grad(score.sum(), some, create_graph=True)
                 penalty = slope.square().sum((1, 2, 3)).mean()
-                total = total + 0.5 * mine.r1_weight * mine.r1_every * penalty
+                total = total + 0.5 * lesson.r1_weight * lesson.r1_every * penalty
                 self.numbers[f"r1_{look}"] = penalty.detach()
         total.backward()
         loop.keep_finite(self.discriminators.parameters())
@@ -338,7 +338,7 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self, batch: int) -> None:
-        keep = 0.5 ** (batch / min(self.mine.ema_images, 0.1 * self.images + batch))
+        keep = 0.5 ** (batch / min(self.lesson.ema_images, 0.1 * self.images + batch))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
 
     # -- reports -------------------------------------------------------------------------------------------------------
@@ -347,21 +347,21 @@ class Trainer:
     def evaluate(self, most: int) -> dict[str, float]:
         """PSNR and MS-SSIM of the averaged generator from true features, on held-out people, at full size."""
         size = self.last_stage.size if self.last_stage else self.plan.size
-        rows = self.people.judged(most)
+        rows = self.people.held_out_rows(most)
         values: dict[str, list[Tensor]] = {}
         for part in rows.split(32):
             codes = self.average.codes(self.z(part))
             for look, stored in (("photo", self.people.natural), ("toon", self.people.toon)):
-                made, real = self.average.look(look)(codes, size, self.dtype), picture(stored, part, size)
-                values.setdefault(f"psnr_{look}", []).append(psnr(made, real))
-                values.setdefault(f"ms_ssim_{look}", []).append(ms_ssim(made, real))
+                drawn, real = self.average.look(look)(codes, size, self.dtype), picture(stored, part, size)
+                values.setdefault(f"psnr_{look}", []).append(psnr(drawn, real))
+                values.setdefault(f"ms_ssim_{look}", []).append(ms_ssim(drawn, real))
         return {name: float(torch.cat(parts).mean()) for name, parts in values.items()}
 
     @torch.no_grad()
     def sheet(self, path: Path, count: int = 10) -> None:
         """Rows: held-out renders, their reconstruction, toon renders, theirs; people from random z, photo and toon."""
         size = self.last_stage.size if self.last_stage else self.plan.size
-        rows = self.people.judged(count)
+        rows = self.people.held_out_rows(count)
         codes = self.average.codes(self.z(rows))
         torch_state = torch.random.get_rng_state()
         invented = self.average.codes(

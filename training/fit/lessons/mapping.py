@@ -76,8 +76,8 @@ class RenderedComponents(Components):
         """dB of the photo look that these components [n, k] give, before the people's own backgrounds."""
         layers = (values @ self.basis.T + self.mean).reshape(len(rows), 8, self.size, self.size)
         real = batch(people, rows, self.size)
-        made = layers[:, :3] + self._backgrounds.gradient(real.features, self.size) * (1 - layers[:, 3:4])
-        error = (made.clamp(-1, 1) - real.photo).square().mean((1, 2, 3))
+        drawn = layers[:, :3] + self._backgrounds.gradient(real.features, self.size) * (1 - layers[:, 3:4])
+        error = (drawn.clamp(-1, 1) - real.photo).square().mean((1, 2, 3))
         return float((10 * torch.log10(4 / error.clamp(min=1e-10))).mean())
 
 
@@ -182,13 +182,13 @@ def _evaluate(
     rows = people.everyone(held_out=True)[:400]
     if not len(rows):
         return {}
-    told = read(codes_of(codec, mapping, people.features[rows]))
+    answer = read(codes_of(codec, mapping, people.features[rows]))
     components = known.values.shape[1]
     columns = codec.columns("background")
     background = codec.standardize(people.features[rows])[:, columns]
-    missed = (told[:, components : components + len(columns)] - background).square().mean() / background.var(0).mean()
+    missed = (answer[:, components : components + len(columns)] - background).square().mean() / background.var(0).mean()
     return {
-        f"psnr_{known.size}": known.psnr(told[:, :components] * known.scale, people, rows),
+        f"psnr_{known.size}": known.psnr(answer[:, :components] * known.scale, people, rows),
         "background": 1 - float(missed),  # part of its variance that is told
     }
 

@@ -107,7 +107,7 @@ def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device
 def _save(network: Regressor, out: Path, people: People, codec: FeatureCodec, log: Log, step: int, loss: Tensor) -> None:
     """Store it, with its correlation r to the truth on held-out renders: what it cannot see it must not judge."""
     network.eval()
-    rows = people.judged(1000)
+    rows = people.held_out_rows(1000)
     estimate = torch.cat([network(picture(people.natural, part)) for part in rows.split(64)])
     a, b = (x - x.mean(0) for x in (estimate, codec.standardize(people.features[rows])))
     r = (a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0) + 1e-6)

@@ -89,10 +89,10 @@ def backgrounds(pictures: Tensor) -> Tensor:
         F.interpolate(fine, size=(s, s)),
         F.interpolate(fine, size=(s, s), mode="bilinear", align_corners=False),
     )
-    made = plain + 0.5 * blobs + 0.3 * fine * _uniform(n, 0, 1, device)
+    mixed = plain + 0.5 * blobs + 0.3 * fine * _uniform(n, 0, 1, device)
     other = F.avg_pool2d(pictures.flip(0, 2), 8)
     other = F.interpolate(other, size=(s, s), mode="bilinear", align_corners=False)
-    return torch.where(_some(n, 0.3, device), other, made).clamp(-1, 1)
+    return torch.where(_some(n, 0.3, device), other, mixed).clamp(-1, 1)
 
 
 def occlude(pictures: Tensor, chance: float = 0.15) -> Tensor:
@@ -116,7 +116,7 @@ def occlude(pictures: Tensor, chance: float = 0.15) -> Tensor:
     return pictures * (1 - inside) + shade * inside
 
 
-def colors(pictures: Tensor, told: Tensor, strength: float = 1.0) -> tuple[Tensor, Tensor]:
+def colors(pictures: Tensor, truth: Tensor, strength: float = 1.0) -> tuple[Tensor, Tensor]:
     """Exposure, white balance, contrast, gamma, saturation, and light that falls off across the picture.
 
     `told` [n, 3, k]: what becomes of these colors in the middle of each picture.
@@ -148,7 +148,7 @@ def colors(pictures: Tensor, told: Tensor, strength: float = 1.0) -> tuple[Tenso
         grey = (x * torch.tensor([0.299, 0.587, 0.114], device=device)[None, :, None, None]).sum(1, keepdim=True)
         return (grey + (x - grey) * saturation).clamp(0, 1) * 2 - 1
 
-    return seen(pictures, fall), seen(told[..., None], torch.zeros_like(gamma))[..., 0]
+    return seen(pictures, fall), seen(truth[..., None], torch.zeros_like(gamma))[..., 0]
 
 
 def blur(pictures: Tensor, chance: float = 0.4) -> Tensor:
@@ -228,16 +228,16 @@ def jpeg(pictures: Tensor, chance: float = 0.5) -> Tensor:
 
 
 @torch.no_grad()
-def camera(pictures: Tensor, told: Tensor, clean: float = 0.25) -> tuple[Tensor, Tensor]:
+def camera(pictures: Tensor, truth: Tensor, clean: float = 0.25) -> tuple[Tensor, Tensor]:
     """The whole way of a picture through light, lens, sensor and codec; a part of the batch stays as it is.
 
     `told` [n, 3, k]: what the camera makes of these colors.
     """
     kept = _some(len(pictures), clean, pictures.device)
     x = occlude(pictures)
-    x, answer = colors(x, told)
+    x, answer = colors(x, truth)
     x = low_resolution(blur(x))
     x = noise(x)
     if x.shape[-1] % 16 == 0:
         x = jpeg(x.clamp(-1, 1))
-    return torch.where(kept, pictures, x.clamp(-1, 1)), torch.where(kept[..., 0], told, answer)
+    return torch.where(kept, pictures, x.clamp(-1, 1)), torch.where(kept[..., 0], truth, answer)

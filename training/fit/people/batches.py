@@ -28,7 +28,7 @@ class Batches:
     """Draws batches from rendered people."""
 
     def __init__(self, people: People, codec: FeatureCodec, plan: Plan, meshes: MeshNetwork | None, device: torch.device) -> None:
-        self.people, self.codec, self.plan, self.mine, self.meshes, self.device = (
+        self.people, self.codec, self.plan, self.lesson, self.meshes, self.device = (
             people, codec, plan, plan.encoder, meshes, device,
         )  # fmt: skip
         self.dtype = maps_dtype(device)
@@ -47,7 +47,7 @@ class Batches:
 
     def features(self) -> Batch:
         """People of every size, as many of each size in every batch: normalization should not tell sizes apart."""
-        return _joined([self.renders(count, rows) for count, rows in self._shares(self.mine.features_batch, self.eligible)])
+        return _joined([self.renders(count, rows) for count, rows in self._shares(self.lesson.features_batch, self.eligible)])
 
     def pictures(self, mapping: Mapping, photo: Synthesis) -> tuple[Batch, int]:
         """People at full size, some of them drawn by the generator; then smaller ones, who have no `real`. And how many have."""
@@ -57,14 +57,14 @@ class Batches:
                 f"expected some people rendered at {self.plan.size} px, whose pictures can be compared; the largest have "
                 f"{whole} px (render more with `python -m training.render --size {self.plan.size}`)"
             )
-        invented = int(self.mine.batch * self.mine.invented) if self.meshes is not None else 0
-        parts = [self.renders(self.mine.batch - invented, self.eligible[whole])]
+        invented = int(self.lesson.batch * self.lesson.invented) if self.meshes is not None else 0
+        parts = [self.renders(self.lesson.batch - invented, self.eligible[whole])]
         if invented:
             parts.append(self.inventions(invented, self.eligible[whole], mapping, photo))
         smaller = {size: rows for size, rows in self.eligible.items() if size < whole}
-        others = [self.renders(count, rows) for count, rows in self._shares(self.mine.batch, smaller)]
+        others = [self.renders(count, rows) for count, rows in self._shares(self.lesson.batch, smaller)]
         shown = {name: torch.cat([part[name] for part in parts]) for name in ("real", "counts", "mesh", "found")}
-        return {**_joined([*parts, *others]), **shown}, self.mine.batch
+        return {**_joined([*parts, *others]), **shown}, self.lesson.batch
 
     def _shares(self, n: int, eligible: dict[int, np.ndarray]) -> list[tuple[int, np.ndarray]]:
         roots = {size: len(rows) ** 0.5 for size, rows in eligible.items()}
@@ -94,7 +94,7 @@ class Batches:
         work = min(self.plan.size, 2 * own)
         real = _resized(picture(self.people.natural, rows, own), work)
         alpha = _resized(averaged_down(self.people.alpha[rows][:, None].float() / 255, own), work).clamp(min=0)
-        replaced = torch.rand(n, 1, 1, 1, device=self.device) < self.mine.other_background
+        replaced = torch.rand(n, 1, 1, 1, device=self.device) < self.lesson.other_background
         seen = torch.where(replaced, real * alpha + augment.backgrounds(real) * (1 - alpha), real)
         crop, landmarks = self.crops(seen, self.people.mesh[rows], jitter=True)
         crop, features, tinted = self._through_camera(crop, self.people.features[rows])

@@ -210,7 +210,7 @@ class People:
         """Row numbers of all people of any size who are trained on, or of all who are not."""
         return torch.from_numpy(np.flatnonzero(self._seen != held_out)).to(self.device)
 
-    def judged(self, most: int) -> Tensor:
+    def held_out_rows(self, most: int) -> Tensor:
         """Row numbers of the held-out people."""
         return torch.from_numpy(self.test[:most]).to(self.device)
 

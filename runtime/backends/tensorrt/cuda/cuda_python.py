@@ -21,9 +21,9 @@ class CudaPythonDriver:
         self._cuda = cuda = _runtime()
         error, count = cuda.cudaGetDeviceCount()
         if int(error) != 0 or not count:
-            found = f"{error.name} (no driver, or one too old)" if int(error) else "no device"
+            reason = f"{error.name} (no driver, or one too old)" if int(error) else "no device"
             raise BackendError(
-                f"CUDA: expected an NVIDIA GPU with its driver, got {found}; "
+                f"CUDA: expected an NVIDIA GPU with its driver, got {reason}; "
                 "install the driver, or use --backend onnxruntime"
             )
         self._call("cudaSetDevice", 0)
