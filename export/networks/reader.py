@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from doppelgan.runtime.backends.native.graph_reader import GraphReader
-from doppelgan.runtime.backends.native.onnx_file import MALFORMED, parse_graph, with_constants
+from doppelgan.runtime.backends.native.onnx_file import Border, parse_graph, with_constants
 from doppelgan.runtime.backends.native.synthesis_graph import SLOPE, SynthesisNetwork, recognize
 from doppelgan.runtime.bundle import Bundle
 from doppelgan.runtime.errors import BackendError, BundleError
@@ -125,7 +125,7 @@ def synthesis_state(network: SynthesisNetwork) -> dict[str, Tensor]:
 
 def mapping_state(path: Path) -> dict[str, Tensor]:
     """A mapping network's tensors, ``1.weight``, ``1.bias``, ``2.weight`` ...: see ``trainable.Mapping``."""
-    layers = _MappingReader(parse_graph(path.read_bytes(), str(path)), str(path)).layers()
+    layers = _MappingReader(parse_graph(path.read_bytes(), str(path)), str(path)).read()
     state: dict[str, Tensor] = {}
     for i, (weight, bias) in enumerate(layers, 1):
         gain = _SQRT2 * _LR_MUL
@@ -151,26 +151,23 @@ def generator_state(bundle: Bundle, style: str = "photo") -> dict[str, Tensor]:
     return state
 
 
-class _MappingReader(GraphReader):
+class _MappingReader(GraphReader[list[tuple[Array, Array]]]):
     """Follows a mapping network from its output to its input."""
 
     kind = "a StyleGAN2 mapping network"
 
-    def layers(self) -> list[tuple[Array, Array]]:
+    def _network(self, z: Border, w: Border) -> list[tuple[Array, Array]]:
         """(weight [w_dim, inputs], bias [w_dim]) of every layer, gains folded in."""
-        try:
-            pairs: list[tuple[Array, Array]] = []
-            name = self._graph.outputs[0].name
-            while self._is(name, "LeakyRelu"):
-                activation = self._node(name, "LeakyRelu", 1, alpha=SLOPE)
-                gemm = self._node(activation.inputs[0], "Gemm", 3, transB=1)
-                pairs.append((self._constant(gemm.inputs[1]), self._constant(gemm.inputs[2])))
-                name = gemm.inputs[0]
-            if not pairs or not self._is(name, "Mul"):
-                self.refuse("PixelNorm and layers with leaky ReLU")
-        except MALFORMED as error:
-            self.refuse(f"nodes with the inputs and sizes of their kind ({error})")
-        return pairs[::-1]
+        layers: list[tuple[Array, Array]] = []
+        name = w.name
+        while self._is(name, "LeakyRelu"):
+            activation = self._node(name, "LeakyRelu", 1, alpha=SLOPE)
+            gemm = self._node(activation.inputs[0], "Gemm", 3, transB=1)
+            layers.append((self._constant(gemm.inputs[1]), self._constant(gemm.inputs[2])))
+            name = gemm.inputs[0]
+        if not layers or not self._is(name, "Mul"):
+            self.refuse("PixelNorm and layers with leaky ReLU")
+        return layers[::-1]
 
 
 class _Constants:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...types import Floats
 from .graph_reader import ANY, GraphReader, aligned_floats
-from .onnx_file import MALFORMED, Array, Graph, Node
+from .onnx_file import Array, Border, Graph, Node
 
 PICTURE: Final = -1  # in place of a map: the crop
 ACTIVATIONS: Final = ("PRelu", "LeakyRelu", "Relu")
@@ -87,14 +87,10 @@ class EncoderNetwork:
 
 def recognize(graph: Graph, name: str) -> EncoderNetwork:
     """Take the network apart. Raises BackendError, with the place, for any other. ``name``: for errors."""
-    reader = _Reader(graph, name)
-    try:
-        return reader.network()
-    except MALFORMED as error:
-        reader.refuse(f"nodes with the inputs and sizes of their kind ({error})")
+    return _Reader(graph, name).read()
 
 
-class _Reader(GraphReader):
+class _Reader(GraphReader[EncoderNetwork]):
     """Follows the graph from its output to its input, node by node."""
 
     kind = "an encoder"
@@ -105,11 +101,7 @@ class _Reader(GraphReader):
         self._maps: list[tuple[int, int]] = []
         self._steps: list[Step] = []
 
-    def network(self) -> EncoderNetwork:
-        graph = self._graph
-        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-            self.refuse("one input, a crop, and one output")
-        crop, codes = graph.inputs[0], graph.outputs[0]
+    def _network(self, crop: Border, codes: Border) -> EncoderNetwork:
         shape = crop.shape
         if (
             crop.dtype != "float32"
@@ -119,8 +111,7 @@ class _Reader(GraphReader):
             or min(shape) < 1
         ):
             self.refuse(f"a crop float32 [1,C,S,S], got {crop}")
-        if codes.dtype != "float32" or len(codes.shape) != 3 or codes.shape[0] != 1 or min(codes.shape) < 1:
-            self.refuse(f"codes float32 [1, rows, w_dim], got {codes}")
+        self._expect_codes(codes)
         if shape[1] * shape[2] ** 2 > MOST_VALUES or codes.shape[1] * codes.shape[2] > MOST_VALUES >> 8:
             self.refuse(f"a crop and codes of usual sizes, got {crop} and {codes}")
         self._crop, self._size, self._planes = crop.name, shape[2], shape[1]

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 import numpy as np
 
 from ...errors import BackendError
 from ...types import Floats
-from .onnx_file import STANDARD, Array, Graph, Node
+from .onnx_file import MALFORMED, STANDARD, Array, Border, Graph, Node
 
 OPSET: Final = 18  # what DEFAULTS and the recognizers know
 ANY: Final = object()  # an attribute that the caller reads itself, or that changes nothing here
@@ -65,7 +65,10 @@ DEFAULTS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-class GraphReader:
+Network = TypeVar("Network")
+
+
+class GraphReader(Generic[Network]):
     """What the recognizers share. ``kind``: the expected network; ``name``: of the file, for errors."""
 
     kind: str
@@ -80,11 +83,29 @@ class GraphReader:
         if foreign:
             self.refuse(f"the standard's operators, got {', '.join(foreign)}")
 
+    def read(self) -> Network:
+        """The network, taken apart. Raises BackendError, with the place, for any other."""
+        inputs, outputs = self._graph.inputs, self._graph.outputs
+        if len(inputs) != 1 or len(outputs) != 1:
+            self.refuse(f"one input and one output, got {len(inputs)} and {len(outputs)}")
+        try:
+            return self._network(inputs[0], outputs[0])
+        except MALFORMED as error:
+            self.refuse(f"nodes with the inputs and sizes of their kind ({error})")
+
+    def _network(self, source: Border, result: Border) -> Network:
+        """To be written by each kind: follow the graph from ``result`` to ``source``."""
+        raise NotImplementedError
+
     def refuse(self, expected: str) -> NoReturn:
         raise BackendError(
             f"{self._name}: expected {self.kind} as doppelgan exports it in float32: "
             f"{expected}; another backend may take it"
         )
+
+    def _expect_codes(self, codes: Border) -> None:
+        if codes.dtype != "float32" or len(codes.shape) != 3 or codes.shape[0] != 1 or min(codes.shape) < 1:
+            self.refuse(f"codes float32 [1, rows, w_dim], got {codes}")
 
     def _refuse_unseen(self) -> None:
         """To be called at the end: no node may be left over."""

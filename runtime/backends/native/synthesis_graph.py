@@ -18,7 +18,7 @@ import numpy as np
 
 from ...types import Floats
 from .graph_reader import GraphReader, aligned_floats
-from .onnx_file import MALFORMED, Array, Graph
+from .onnx_file import Array, Border, Graph
 
 SLOPE: Final = 0.2  # of the leaky ReLU
 MOST_PIXELS: Final = 1 << 14  # a side; a number in a file costs nothing
@@ -86,25 +86,16 @@ class SynthesisNetwork:
 
 def recognize(graph: Graph, name: str) -> SynthesisNetwork:
     """Take the network apart. Raises BackendError, with the place, for any other. ``name``: for errors."""
-    reader = _Reader(graph, name)
-    try:
-        return reader.network()
-    except MALFORMED as error:
-        reader.refuse(f"nodes with the inputs and sizes of their kind ({error})")
+    return _Reader(graph, name).read()
 
 
-class _Reader(GraphReader):
+class _Reader(GraphReader[SynthesisNetwork]):
     """Follows the graph from its output to its input, node by node."""
 
     kind = "a StyleGAN2 synthesis network"
 
-    def network(self) -> SynthesisNetwork:
-        graph = self._graph
-        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-            self.refuse("one input and one output")
-        codes, image = graph.inputs[0], graph.outputs[0]
-        if codes.dtype != "float32" or len(codes.shape) != 3 or codes.shape[0] != 1 or min(codes.shape) < 1:
-            self.refuse(f"codes float32 [1, rows, w_dim], got {codes}")
+    def _network(self, codes: Border, image: Border) -> SynthesisNetwork:
+        self._expect_codes(codes)
         if image.dtype != "float32" or image.shape[:2] != (1, 3) or len(image.shape) != 4:
             self.refuse(f"an image float32 [1,3,R,R], got {image}")
         if image.shape[2] != image.shape[3] or image.shape[2] > MOST_PIXELS:
