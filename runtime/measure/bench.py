@@ -5,7 +5,7 @@ dropped; medians stand beside p95, p99 and jitter (mean of ``|d[i] - d[i-1]|``) 
 subjects are run in turns, A B B A, and compared pair by pair: ``ratio`` is the median of B's duration over
 A's in the same round, so a machine that slows down for a while slows both.
 
-The JSON (``Result``) is what ``--against`` reads back; a comparison with an earlier run is not paired and
+What is measured is kept and shown by ``bench_result.py``; a comparison with an earlier run is not paired and
 says so.
 """
 
@@ -21,100 +21,52 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from ..bundle.reader import Bundle, open_bundle
-from ..drift import Drift, measure
-from ..errors import BundleError, SourceError
-from ..host.files import NOT_JSON
-from ..host.machine import Machine, load_average, memory_mb, this_machine, versions
+from ..drift import measure
+from ..errors import SourceError
+from ..host.machine import load_average, memory_mb, this_machine, versions
 from ..pictures.drawing import resized
 from ..pipeline import Pipeline
 from ..source import open_source
 from ..timing import StageReport
 from ..types import Announce, Image
+from .bench_result import (
+    FORMAT,
+    VERSION,
+    FrameEnergy,
+    NetworkRow,
+    Result,
+    Spread,
+    Subject,
+    markdown,
+    read_result,
+    write_result,
+)
 from .energy import NOT_TOLD, EnergyReader
 from .network_inputs import sample_inputs
 from .turns import time_in_turns, time_sessions
 
-FORMAT = "doppelgan-bench"
-VERSION = 1
+__all__ = [
+    "FRAME_SIZE",
+    "Result",
+    "Spread",
+    "commit",
+    "first_edit",
+    "markdown",
+    "own_clip",
+    "read_frames",
+    "read_result",
+    "run_bench",
+    "write_result",
+]
+
 FRAME_SIZE = (1280, 720)
 DRIFT_SAMPLES = 8  # a reminder; `doppelgan compile` checks 64
 ENERGY_S = 3.0  # of frames, and IDLE_S of none before them
 IDLE_S = 1.0
 _PAUSE_S = 0.002
-
-
-class Spread(msgspec.Struct, frozen=True):
-    """Statistics of one series of durations."""
-
-    count: int
-    median_ms: float
-    p95_ms: float
-    p99_ms: float
-    jitter_ms: float
-    min_ms: float
-
-    @classmethod
-    def of(cls, series_ms: Sequence[float]) -> Spread:
-        values = np.asarray(series_ms, np.float64)
-        median, p95, p99 = (float(v) for v in np.percentile(values, (50, 95, 99)))
-        jitter = float(np.abs(np.diff(values)).mean()) if len(values) > 1 else 0.0
-        return cls(len(values), median, p95, p99, jitter, float(values.min()))
-
-
-class NetworkRow(msgspec.Struct, frozen=True):
-    """One network of one subject."""
-
-    computes: str  # "openvino CPU f32"
-    precision: str
-    time: Spread
-    gflop: float | None = None
-    drift: Drift | None = None  # against the bundle's float32 file in ONNX Runtime
-
-
-class FrameEnergy(msgspec.Struct, frozen=True):
-    """Energy of frames one after the other; everything that runs on the device is in it."""
-
-    joules: float  # of one frame
-    watts: float  # mean over the frames
-    idle_watts: float | None  # just before, with the networks loaded
-    frames: int
-    rails: dict[str, float]  # mean watts of each rail that was added up
-
-
-class Subject(msgspec.Struct, frozen=True):
-    """One measured side."""
-
-    bundle: str
-    setup: str  # "as compiled", "onnxruntime" ...
-    networks: dict[str, NetworkRow]
-    frame: Spread | None = None  # end to end
-    stages: dict[str, dict[str, float]] = {}
-    frames_per_s: float | None = None
-    frames_with_face: int = 0
-    memory_mb: float | None = None
-    energy: FrameEnergy | None = None  # where the device tells
-    frame_ms: tuple[float, ...] = ()  # the series behind ``frame``
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole run."""
-
-    format: str
-    version: int
-    created: str
-    commit: str
-    machine: Machine
-    versions: dict[str, str]
-    policy: str
-    load: float | None  # average of the minute before: above the number of cores, figures are of little use
-    subjects: dict[str, Subject]
-    ratios: dict[str, float] = {}  # "network:synthesis", "frame": first subject's time over the second's
-    paired: bool = True
-    energy: str = NOT_TOLD  # where energy comes from
 
 
 @dataclass
@@ -207,89 +159,6 @@ def own_clip(bundle: str | Path) -> str | None:
     with open_bundle(bundle, verify=False) as opened:
         entry = opened.manifest.files.get("clip")
         return None if entry is None else str(opened.path / entry.file)
-
-
-def read_result(path: Path) -> Result:
-    """An earlier run. Raises BundleError."""
-    try:
-        result = msgspec.json.decode(path.read_bytes(), type=Result)
-    except (OSError, *NOT_JSON) as error:
-        raise BundleError(f"{path}: expected the JSON of an earlier `doppelgan bench`, got {error}") from None
-    if result.format != FORMAT or result.version != VERSION:
-        raise BundleError(
-            f"{path}: expected {FORMAT} {VERSION}, got {result.format} {result.version}; measure again"
-        )
-    return result
-
-
-def write_result(result: Result) -> bytes:
-    """Indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
-
-
-def markdown(result: Result) -> str:
-    """The run as a page: machine, tables, ratios."""
-    machine = result.machine
-    lines = [
-        f"# Benchmark, {', '.join(result.subjects)}",
-        "",
-        f"{result.created} · commit {result.commit or 'unknown'} · "
-        f"{machine.processor}, {machine.cores} cores, "
-        f"{machine.system} ({', '.join(machine.instructions) or 'no notable instructions'})",
-        "",
-        " · ".join(f"{name} {number}" for name, number in result.versions.items()),
-        "",
-        f"Policy: {result.policy}. Load before the run: "
-        + (f"{result.load:.1f} on {machine.cores} cores." if result.load is not None else "not told."),
-        "",
-        "| network | subject | computes | precision | median ms | p95 | p99 | jitter | GFLOP/s | drift |",
-        "|---|---|---|---|--:|--:|--:|--:|--:|---|",
-    ]
-    for label, subject in result.subjects.items():
-        for name, row in subject.networks.items():
-            rate = f"{1e3 * row.gflop / row.time.median_ms:.0f}" if row.gflop else "-"
-            t = row.time
-            lines.append(
-                f"| {name} | {label} | {row.computes} | {row.precision} | "
-                f"{t.median_ms:.2f} | {t.p95_ms:.2f} | "
-                f"{t.p99_ms:.2f} | {t.jitter_ms:.2f} | {rate} | {row.drift or '-'} |"
-            )
-    if any(subject.frame for subject in result.subjects.values()):
-        lines += [
-            "",
-            "| end to end | median ms | p95 | p99 | jitter | frames/s | faces | memory MB | J / frame | W |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-        ]
-        for label, subject in result.subjects.items():
-            f = subject.frame
-            if f is not None:
-                energy = "- | -"
-                if subject.energy is not None:
-                    energy = f"{subject.energy.joules:.3f} | {subject.energy.watts:.1f}"
-                lines.append(
-                    f"| {label} | {f.median_ms:.2f} | {f.p95_ms:.2f} | {f.p99_ms:.2f} | {f.jitter_ms:.2f} | "
-                    f"{subject.frames_per_s or 0:.1f} | {subject.frames_with_face}/{f.count} | "
-                    f"{subject.memory_mb or 0:.0f} | {energy} |"
-                )
-        lines += ["", f"Energy: {result.energy}."]
-        lines += ["", "| stage | subject | median ms | p95 | share |", "|---|---|--:|--:|--:|"]
-        for label, subject in result.subjects.items():
-            total = sum(stage["median_ms"] for stage in subject.stages.values()) or 1.0
-            for name, stage in subject.stages.items():
-                lines.append(
-                    f"| {name} | {label} | {stage['median_ms']:.2f} | {stage['p95_ms']:.2f} | "
-                    f"{stage['median_ms'] / total:.0%} |"
-                )
-    if result.ratios:
-        how = (
-            "median of pairs measured in turns"
-            if result.paired
-            else "medians of two separate runs: not paired"
-        )
-        first, second = list(result.subjects)[:2]
-        lines += ["", f"Time of {second} over time of {first} ({how}; above 1: {first} is faster):", ""]
-        lines += [f"- {name}: {ratio:.2f}x" for name, ratio in result.ratios.items()]
-    return "\n".join([*lines, ""])
 
 
 def first_edit(bundle: Bundle) -> dict[str, float]:
