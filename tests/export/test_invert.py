@@ -106,13 +106,13 @@ def test_given_codes_are_drawn_and_move_with_a_driver() -> None:
         picture = Pipeline(bundle, codes=codes, smoothing=False, composite="replace")
         picture.process(frames[0])
         (person,) = picture.people.values()
-        np.testing.assert_array_equal(person.found, codes)
+        np.testing.assert_array_equal(person.own_codes, codes)
         video = Pipeline(bundle, codes=codes, composite="replace")
         found = []
         for i, frame in enumerate(frames):
             video.process(frame, 2.0 * i)
             (person,) = video.people.values()
-            found.append(person.found)
+            found.append(person.own_codes)
         np.testing.assert_allclose(found[0], codes, atol=1e-4)
         assert np.abs(found[1] - codes).max() > 0.01
 

@@ -10,7 +10,7 @@ from typing import Any
 import av
 import numpy as np
 from doppelgan.runtime.source.pattern import COUNTER_BITS, PatternSource
-from doppelgan.runtime.types import Image
+from doppelgan.runtime.types import Frame, Image
 
 SAMPLE_RATE = 48000
 
@@ -92,3 +92,16 @@ def packets(path: Path, kind: str) -> list[tuple[int | None, int | None, bytes]]
         if stream is None:
             return []
         return [(p.pts, p.duration, bytes(p)) for p in container.demux(stream) if p.dts is not None]
+
+
+def frame(
+    shade: int = 0, index: int = 0, size: tuple[int, int] = (64, 48), time_s: float | None = None
+) -> Frame:
+    """Of one shade; without a time at its place in 30 frames/s."""
+    image = np.full((size[1], size[0], 3), shade, np.uint8)
+    return Frame(image, index, index / 30 if time_s is None else time_s)
+
+
+def left_in(folder: Path) -> list[str]:
+    """Names of the files in a folder."""
+    return sorted(file.name for file in folder.iterdir())
