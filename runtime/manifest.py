@@ -122,6 +122,7 @@ class DirectionInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     ends: tuple[str, str] = ("less", "more")
     rows: tuple[int, int] | None = None  # first, last (exclusive); None: all
     note: str = ""
+    moves: str = ""  # what goes along, in words
 
 
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

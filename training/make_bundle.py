@@ -29,7 +29,7 @@ from doppelgan.runtime.manifest import Tensor as TensorInfo
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from training.fit.directions import ATTRIBUTES, FittedDirection, codes_of, find_directions, sampled_features
+from training.fit.directions import Attribute, FittedDirection, attributes_of, codes_of, find_directions, sampled_features
 from training.fit.lessons.encoder import EncoderToCodes, load_encoder
 from training.fit.networks.stylegan2 import load_generator
 from training.fit.people.features import FeatureCodec
@@ -60,7 +60,7 @@ def make_bundle(
     mapping, synthesis = load_generator(
         torch.load(trained / "generator-photo.pt", map_location="cpu", weights_only=True)["g_ema"]
     )
-    features = torch.from_numpy(sampled_features(people))
+    features = torch.from_numpy(sampled_features(people, names=codec.names))
     w = codes_of(codec, mapping, features)
     average = w.mean(0)
     n_styles, w_dim = synthesis.n_styles, w.shape[1]
@@ -108,10 +108,11 @@ def make_bundle(
             appearance_std=codec.standardize(features)[:, codec.columns_outside("motion")].std(0).numpy(),
             samples=w[100:116, None].expand(-1, n_styles, -1).numpy(),
         )
+        attributes = attributes_of(codec.names)
         for label, fitted in find_directions(codec, mapping, features).items():
             worst, leak = max(fitted.leak.items(), key=lambda one: abs(one[1]))
             note = f"also moves {worst} by {leak:+.2f}" if abs(leak) >= WORTH_A_NOTE else ""
-            bundle.add_direction(_direction(label, fitted, n_styles, ATTRIBUTES[label].ends, note))
+            bundle.add_direction(_direction(label, fitted, n_styles, attributes[label], note))
         if card is not None:
             bundle.add_file("card", "MODEL_CARD.md", card)
         if clip is not None:
@@ -120,10 +121,11 @@ def make_bundle(
     return out
 
 
-def _direction(name: str, fitted: FittedDirection, n_styles: int, ends: tuple[str, str], note: str) -> Direction:
+def _direction(name: str, fitted: FittedDirection, n_styles: int, attribute: Attribute, note: str) -> Direction:
     return Direction(
         name, offset=np.ascontiguousarray(fitted.offset[None].expand(n_styles, -1).numpy(), np.float32), range=(-1.0, 1.0),
-        ends=ends, note=note, probe=fitted.probe.numpy(), origin=fitted.origin, bounds=fitted.bounds,
+        ends=attribute.ends, note=note, moves=attribute.moves, probe=fitted.probe.numpy(),
+        origin=fitted.origin, bounds=fitted.bounds,
     )  # fmt: skip
 
 

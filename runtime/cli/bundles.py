@@ -99,11 +99,13 @@ def _tensor(tensor: Tensor) -> str:
 
 
 def _directions(manifest: Manifest) -> Table:
-    table = Table(Column("--edit", no_wrap=True), "range", "from", "to", "rows", "note", box=SIMPLE)
+    table = Table(Column("--edit", no_wrap=True), "range", "from", "to", "rows", "moves; note", box=SIMPLE)
     for name, info in manifest.directions.items():
         rows = "all" if info.rows is None else f"{info.rows[0]}-{info.rows[1] - 1}"
         span = f"{info.range[0]:g} .. {info.range[1]:g} {info.unit}".rstrip()
-        table.add_row(*map(escape, (name, span, *info.ends, rows, info.note)))
+        table.add_row(
+            *map(escape, (name, span, *info.ends, rows, "; ".join(filter(None, (info.moves, info.note)))))
+        )
     return table
 
 

@@ -44,7 +44,8 @@ class Direction:
     unit: str = ""
     ends: tuple[str, str] = ("less", "more")
     rows: tuple[int, int] | None = None  # first, last (exclusive); None: all
-    note: str = ""
+    note: str = ""  # what to beware of
+    moves: str = ""  # what goes along, in words
     probe: Floats | None = field(default=None, repr=False)  # [w_dim]: coordinate = codes[0] @ probe - origin
     origin: float = 0.0  # mean @ probe
     bounds: tuple[float, float] | None = None  # coordinates that an edit stays within; needs a probe
@@ -123,7 +124,7 @@ class Direction:
     @property
     def info(self) -> DirectionInfo:
         """Everything but the arrays, for a manifest."""
-        return DirectionInfo(self.kind, self.range, self.unit, self.ends, self.rows, self.note)
+        return DirectionInfo(self.kind, self.range, self.unit, self.ends, self.rows, self.note, self.moves)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays for a bundle's ``directions.npz``: NAME, with a probe NAME.probe and NAME.origin, and if it
@@ -160,7 +161,8 @@ class Direction:
         if info.kind == "bounded":
             least, most = arrays[f"{name}.bounds"]
             settings["bounds"] = (float(least), float(most))
-        return cls(name, arrays[name], info.range, info.unit, info.ends, info.rows, info.note, **settings)
+        settings |= {"rows": info.rows, "note": info.note, "moves": info.moves}
+        return cls(name, arrays[name], info.range, info.unit, info.ends, **settings)
 
     def coordinate(self, codes: Floats) -> NDArray[np.float64]:
         """Where codes [N, n_styles, w_dim] are: float64 [N], of a component in sigmas, else in strengths."""

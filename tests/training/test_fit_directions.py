@@ -39,3 +39,23 @@ def test_a_code_knows_how_far_its_attributes_are(people: tuple[FeatureCodec, tor
         assert np.abs(inside - value).mean() < 0.1, name
         step = (w + direction.offset) @ direction.probe - direction.origin - torch.from_numpy(at)
         assert step.numpy() == pytest.approx(1, abs=1e-3), f"{name}: strength 1 is one unit of the coordinate"
+
+
+def test_age_takes_skin_and_hair_along_and_the_pure_one_does_not(
+    people: tuple[FeatureCodec, torch.Tensor],
+) -> None:
+    codec, drawn = people
+    found = directions.find_directions(codec, Plain(), drawn)  # type: ignore[arg-type]
+
+    def moved(name: str, feature: str) -> float:
+        step = found[name].offset[: codec.count] * codec.spread @ codec.basis.T * codec.scale
+        return float(step[codec.column(feature)])
+
+    for feature in ("age", "weathered", "grey"):
+        assert moved("age", feature) > 0.1, feature
+    assert moved("age_skin", "weathered") > 0.5
+    assert abs(moved("age_skin", "grey")) < 0.05
+    assert abs(moved("age_skin", "age")) < 0.1
+    assert moved("gender", "brow_thickness") > 0.1
+    assert abs(moved("gender_shape", "brow_thickness")) < 0.1
+    assert abs(moved("grey", "hair_color_b")) < 0.05, "grey has no hue of its own"

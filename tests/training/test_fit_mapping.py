@@ -84,7 +84,7 @@ def test_codes_of_a_narrower_mapping_are_found_again() -> None:
     plain.load_state_dict(narrow.folded_state())
     with torch.no_grad():
         expected = narrow.skip_norm(codec.quiet_z(codec.standardize(x)))
-        found = mapping.earlier_codes(plain, codec.widened(16), x)
+        found = mapping.Earlier(plain, codec.widened(16)).codes(codec.names, x)
     assert torch.allclose(found, expected, atol=1e-5)
 
 

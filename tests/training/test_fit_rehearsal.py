@@ -58,12 +58,12 @@ def earlier(tmp_path: Path, codec: FeatureCodec) -> Path:
 def test_they_look_as_the_earlier_generator_draws_them(
     tmp_path: Path, codec: FeatureCodec, earlier: Path
 ) -> None:
-    mapping, looks = trainer(tmp_path, codec, PLAN)._load(earlier)
-    people = Rehearsal(mapping, looks, codec, CPU, people=12).draw(5, 16)
+    before, looks = trainer(tmp_path, codec, PLAN)._load(earlier)
+    people = Rehearsal(before, looks, codec, CPU, people=12).draw(5, 16)
     assert people.photo.shape == people.toon.shape == (5, 3, 16, 16)
     assert not people.found.any()
     with torch.no_grad():
-        codes = mapping(codec.z(codec.standardize(people.features)))[:, None]
+        codes = before.mapping(codec.z(codec.standardize(people.features)))[:, None]
         for look, network in looks.items():
             wanted = network(codes.expand(-1, network.n_styles, -1), 16).clamp(-1, 1)
             assert torch.allclose(getattr(people, look), wanted, atol=1e-4)

@@ -78,7 +78,7 @@ def _parts(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
         if arguments.data is None:
             raise FileNotFoundError("--data is not given")
         if not held:
-            held.append(HeldOut(arguments.data, bundle.path / "landmarks.onnx", bundle.image_size, arguments.people))
+            held.append(HeldOut(arguments.data, bundle.path / "landmarks.onnx", bundle.image_size, arguments.people, codec.names))
         return held[0]
 
     def judge() -> Judge:
@@ -89,7 +89,7 @@ def _parts(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
         return measure_renders(bundle, codec, mapping, held_out())
 
     def edits() -> Any:
-        population = torch.from_numpy(sampled_features(1000, 30_000_000))
+        population = torch.from_numpy(sampled_features(1000, 30_000_000, codec.names))
         codes = true_codes(codec, mapping, population[: min(arguments.people, 40)], bundle.n_styles)
         return measure_edits(bundle, judge(), codes, population)
 

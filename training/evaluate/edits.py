@@ -9,7 +9,7 @@ import torch
 from doppelgan.runtime.bundle import Bundle
 from doppelgan.runtime.edit import Editor
 
-from training.fit.directions import ATTRIBUTES, attribute_value
+from training.fit.directions import attribute_value, attributes_of
 from training.fit.lessons.regressor import Regressor
 from training.fit.people.features import FeatureCodec
 
@@ -22,7 +22,9 @@ class Judge:
     """Pictures -> attribute values (0: low end, 1: high end)."""
 
     def __init__(self, regressor: Regressor, codec: FeatureCodec, names: list[str]) -> None:
-        self.regressor, self.codec, self.names = regressor, codec, names
+        self.regressor, self.codec = regressor, codec
+        self._attributes = attributes_of(codec.names)
+        self.names = [name for name in names if name in self._attributes]
 
     @torch.no_grad()
     def __call__(self, pictures: Floats) -> np.ndarray:
@@ -31,7 +33,8 @@ class Judge:
         return self.values(features)
 
     def values(self, features: torch.Tensor) -> np.ndarray:
-        return torch.stack([attribute_value(self.codec, ATTRIBUTES[name], features) for name in self.names], 1).numpy()
+        values = [attribute_value(self.codec, self._attributes[name], features) for name in self.names]
+        return torch.stack(values, 1).numpy()
 
 
 def measure_edits(bundle: Bundle, judge: Judge, codes: Floats, population: torch.Tensor) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,21 @@ from training.fit.losses.pictures import ms_ssim, psnr
 from training.fit.networks.stylegan2 import Mapping
 from training.fit.people.augment import aligned_matrix, warp
 from training.fit.people.features import FeatureCodec
+from training.fit.people.older import in_terms_of
 from training.render.data.dataset import Dataset
 
 Floats = np.ndarray
 
 
 class HeldOut:
-    """The people that training never saw, with their crops and meshes as the live pipeline would have them."""
+    """The people that training never saw, with their crops and meshes as the live pipeline would have them.
 
-    def __init__(self, folder: Path, mesh: Path, size: int, most: int) -> None:
+    Their features are told in the terms of the list `names`.
+    """
+
+    def __init__(self, folder: Path, mesh: Path, size: int, most: int, names: Sequence[str]) -> None:
         people = Dataset(folder)
+        told = in_terms_of(names, people.feature_names, torch.from_numpy(people.features))
         rows = people.split()[1][:most]
         network = MeshNetwork(mesh).eval()
         self.photo, self.toon, self.crops, self.landmarks, self.features = [], [], [], [], []
@@ -38,7 +44,7 @@ class HeldOut:
             self.toon.append(_tensor(people.toon(i), size))
             self.crops.append(crop.numpy())
             self.landmarks.append((moved * size - torch.tensor([0.5, 0.5, 0.0])).numpy())
-            self.features.append(torch.from_numpy(people.features[i]))
+            self.features.append(told[i])
         self.missed = len(rows) - len(self.photo)
 
     def __len__(self) -> int:

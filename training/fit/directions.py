@@ -8,7 +8,8 @@ taken out of it.
 from __future__ import annotations
 
 from collections.abc import Mapping as Dictionary
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,12 +24,17 @@ class Attribute:
     """An edit: raw feature values at its low and high end.
 
     A `switch` is off on most people, so +1 goes all the way from low to high (and -1 back); otherwise -1..1 spans low to high.
+
+    What people mean by "older" is more than a skin: `moves` says what goes along, in words. `told_by` are the features that tell
+    where somebody is between the ends, if not all of them do.
     """
 
     ends: tuple[str, str]
     low: Dictionary[str, float]
     high: Dictionary[str, float]
     switch: bool = False
+    moves: str = ""
+    told_by: tuple[str, ...] = ()
 
 
 def _both(unit: str, value: float) -> dict[str, float]:
@@ -51,11 +57,43 @@ _BEARD = "none stubble full goatee mustache circle"
 _GLASSES = "none round square"
 
 ATTRIBUTES: dict[str, Attribute] = {
-    "age": Attribute(("younger", "older"), {"age": -0.75}, {"age": 0.9}),
+    "age": Attribute(
+        ("younger", "older"),
+        {"age": -0.8, "weathered": -0.3, "grey": 0.0, "hair_line": -0.25},
+        {"age": 0.85, "weathered": 0.3, "grey": 0.7, "hair_line": 0.15},
+        moves="wrinkles and folds, spots, lids, lips, cheeks and neck; the hair greys and recedes; at the other end all of it is "
+        "smooth, full and round",
+        told_by=("age",),
+    ),
+    "age_skin": Attribute(
+        ("smoother", "weathered"), {"weathered": -1.0}, {"weathered": 1.0}, moves="wrinkles, folds and spots alone"
+    ),
     "gender": Attribute(
         ("feminine", "masculine"),
-        {"gender": -0.9, "brow_thickness": -0.3, "lash_darkness": 0.5},
-        {"gender": 0.9, "brow_thickness": 0.2, "lash_darkness": -0.4},
+        {
+            "gender": -0.9,
+            "brow_thickness": -0.3,
+            "lash_darkness": 0.5,
+            "beard_shadow": -1.0,
+            "lipstick": 0.3,
+            "eye_makeup": 0.3,
+            "muscle": -0.25,
+        },
+        {
+            "gender": 0.9,
+            "brow_thickness": 0.3,
+            "lash_darkness": -0.4,
+            "beard_shadow": 0.6,
+            "lipstick": 0.0,
+            "eye_makeup": 0.0,
+            "muscle": 0.25,
+        },
+        moves="brow ridge, jaw, chin, nose, lips and neck; brows, lashes, the shadow of a beard; some make-up at the feminine "
+        "end. Hair, beard and clothes stay",
+        told_by=("gender", "brow_thickness", "lash_darkness"),
+    ),
+    "gender_shape": Attribute(
+        ("feminine", "masculine"), {"gender": -0.9}, {"gender": 0.9}, moves="bones, lips and neck; no brows, lashes or make-up"
     ),
     "smile": Attribute(
         ("serious", "smiling"),
@@ -93,8 +131,22 @@ ATTRIBUTES: dict[str, Attribute] = {
     ),
     "grey": Attribute(
         ("colored", "grey"),
-        {**_color("hair_color", 90, 58, 40), **_color("brow_color", 70, 46, 34)},
-        {**_color("hair_color", 190, 189, 187), **_color("brow_color", 130, 129, 128)},
+        {"grey": 0.0},
+        {"grey": 0.95},
+        switch=True,
+        moves="hair from the temples on, beard and, late, brows, towards a grey without a hue",
+    ),
+    "makeup": Attribute(
+        ("none", "made up"),
+        {"lipstick": 0.0, "eye_makeup": 0.0},
+        {"lipstick": 0.7, "eye_makeup": 0.8},
+        switch=True,
+        moves="lips, lids, lashes' line and a little rouge",
+    ),
+    "mustache": Attribute(
+        ("shaven", "mustache"),
+        _one_of("beard", _BEARD, "none"),
+        {**_one_of("beard", _BEARD, "mustache"), "beard_density": 0.6},
         switch=True,
     ),
     "baldness": Attribute(
@@ -122,10 +174,47 @@ ATTRIBUTES: dict[str, Attribute] = {
     ),
     "yaw": Attribute(("their right", "their left"), {"yaw": -0.6}, {"yaw": 0.6}),
     "pitch": Attribute(("up", "down"), {"pitch": -0.5}, {"pitch": 0.5}),
+    "gaze_x": Attribute(
+        ("their right", "their left"), {"gaze_x": -0.7}, {"gaze_x": 0.7}, moves="both eyes, relative to the head"
+    ),
+    "gaze_y": Attribute(
+        ("up", "down"), {"gaze_y": -0.7}, {"gaze_y": 0.7}, moves="both eyes and their lids, relative to the head"
+    ),
+}
+
+# What an older list of features told otherwise.
+_BEFORE: dict[str, Attribute] = {
+    "grey": Attribute(
+        ("colored", "grey"),
+        {**_color("hair_color", 90, 58, 40), **_color("brow_color", 70, 46, 34)},
+        {**_color("hair_color", 190, 189, 187), **_color("brow_color", 130, 129, 128)},
+        switch=True,
+    ),
 }
 
 # Pairs that are allowed to go together: the same thing from two sides.
-_RELATED = {frozenset(pair) for pair in (("hair_color", "grey"), ("hair_length", "baldness"))}
+_RELATED = {
+    frozenset(pair)
+    for pair in (
+        ("hair_color", "grey"), ("hair_length", "baldness"), ("age", "age_skin"), ("age", "grey"), ("gender", "gender_shape"),
+        ("gender", "makeup"), ("gender_shape", "makeup"), ("beard", "mustache"), ("gaze_x", "yaw"), ("gaze_y", "pitch"),
+    )
+}  # fmt: skip
+
+
+def attributes_of(names: Sequence[str]) -> dict[str, Attribute]:
+    """The attributes that a list of features tells, in its terms: each has of its features those that the list knows."""
+    known: dict[str, Attribute] = {}
+    for name, attribute in ATTRIBUTES.items():
+        told = attribute.told_by or tuple(attribute.low)
+        if not set(told) <= set(names):
+            if name not in _BEFORE:
+                continue
+            attribute = _BEFORE[name]
+        low, high = ({key: end[key] for key in end if key in names} for end in (attribute.low, attribute.high))
+        if low and high:
+            known[name] = replace(attribute, low=low, high=high)
+    return known
 
 
 def _edited(codec: FeatureCodec, features: Tensor, values: Dictionary[str, float]) -> Tensor:
@@ -143,7 +232,7 @@ def codes_of(codec: FeatureCodec, mapping: Mapping, features: Tensor) -> Tensor:
 
 def attribute_value(codec: FeatureCodec, attribute: Attribute, features: Tensor) -> Tensor:
     """Where people [n, F] are between the ends: 0 low, 1 high (least squares over the attribute's features)."""
-    names = [name for name in attribute.low if name in attribute.high]
+    names = list(attribute.told_by) or [name for name in attribute.low if name in attribute.high]
     columns = [codec.column(name) for name in names]
     low = torch.tensor([attribute.low[name] for name in names], device=features.device)
     span = torch.tensor([attribute.high[name] - attribute.low[name] for name in names], device=features.device)
@@ -164,7 +253,7 @@ class FittedDirection:
 @torch.no_grad()
 def find_directions(codec: FeatureCodec, mapping: Mapping, features: Tensor) -> dict[str, FittedDirection]:
     """Directions by name. features: raw vectors [n, F] of a few thousand people."""
-    known = {name: a for name, a in ATTRIBUTES.items() if {*a.low, *a.high} <= set(codec.names)}
+    known = attributes_of(codec.names)
     w = codes_of(codec, mapping, features)
     mean = w.mean(0)
     values = torch.stack([attribute_value(codec, a, features) for a in known.values()], 1)
@@ -211,8 +300,10 @@ def ridge(x: Tensor, y: Tensor, strength: float = 1e-3) -> Tensor:
     return torch.linalg.solve(gram, x.T @ y / len(x))
 
 
-def sampled_features(count: int, first: int = 20_000_000) -> np.ndarray:
-    """Feature vectors float32 [count, F] of people that no data set holds."""
+def sampled_features(count: int, first: int = 20_000_000, names: Sequence[str] | None = None) -> np.ndarray:
+    """Feature vectors float32 [count, F] of people that no data set holds; in the terms of the list `names`, if given."""
+    from training.fit.people.older import in_terms_of
     from training.render.person import features, sampling
 
-    return np.stack([features.encode(sampling.sample_person(first + i)) for i in range(count)])
+    drawn = np.stack([features.encode(sampling.sample_person(first + i)) for i in range(count)])
+    return drawn if names is None else in_terms_of(names, features.FEATURES, torch.from_numpy(drawn)).numpy()

@@ -57,7 +57,11 @@ def main() -> int:
     end = began + 60 * arguments.minutes
     codec_path = out / "features.npz"
     if not codec_path.exists() and arguments.start is not None:
-        FeatureCodec.load(arguments.start / "features.npz").widened(plan.generator.w_dim).save(codec_path)
+        begun = FeatureCodec.load(arguments.start / "features.npz")
+        if begun.names == tuple(data.description(arguments.data[0], plan.wait_minutes)["features"]):
+            begun.widened(plan.generator.w_dim).save(codec_path)
+        else:
+            print(f"{arguments.data[0]} tells other features than {arguments.start}: the mapping network learns them", flush=True)
     if not codec_path.exists():
         codec = measure_features(arguments.data[0], plan)
         codec.save(codec_path)

@@ -16,6 +16,7 @@ import argparse
 import functools
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from training.render.person.glasses import build_glasses
 from training.render.person.growth import Roots, Strands, scatter
 from training.render.person.hair import covers_ears, grow_hair
 from training.render.person.meshdata import load_base_mesh
+from training.render.person.occluders import Solid, build_covering, build_hand
 from training.render.person.placing import sit, tuck_ears, turned
 from training.render.person.regions import load_regions, unit
 from training.render.person.sampling import sample_person
@@ -113,6 +115,7 @@ def sketch(person: Person) -> np.ndarray:
     if frames is not None:
         frame = pose.rigid(frames[0])
         points.add(frame, np.broadcast_to(color(person, "glasses_color") * 0.6, frame.shape), 1)
+    _add_occluders(points, person, vertices, pose, light)
     rgb, seen = points.drawn()
     finished = linear_to_srgb(curved(rgb * _exposure(person, brightness)))
     layer = np.concatenate([finished * seen[..., None], seen[..., None]], -1)
@@ -181,7 +184,30 @@ def _add_strands(points: _Points, strands: Strands | None, rgb: np.ndarray, ligh
     assert strands.normal is not None
     facing = np.repeat(strands.normal, places.shape[1], 0)
     shade = np.repeat(strands.shade, places.shape[1])[:, None]
+    if strands.grey is not None:
+        grey = np.repeat(strands.grey, places.shape[1])[:, None]
+        rgb = rgb * (1 - grey) + colors.SILVER * grey
     points.add(places.reshape(-1, 3), rgb * shade * light.on(facing) * 0.8, width)
+
+
+def _add_occluders(points: _Points, person: Person, vertices: np.ndarray, pose: Pose, light: _Light) -> None:
+    covering, hand = build_covering(person, vertices), build_hand(person, vertices)
+    if covering is not None:
+        for place, facing in _spread(covering):
+            points.add(pose.rigid(place), color(person, "covering_color") * light.on(facing @ pose.matrix.T), 3)
+    if hand is not None:
+        for place, facing in _spread(hand):
+            points.add(place, 0.8 * colors.skin_tone(person) * light.on(facing), 3)
+
+
+def _spread(solid: Solid) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Points [n, 3] on the faces of a solid, and their normals [n, 3]."""
+    corners = solid.points[np.array([quad[:4] if len(quad) > 3 else [*quad, quad[-1]] for quad in solid.quads])]
+    facing = unit(np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]))
+    for a in (0.25, 0.75):
+        for b in (0.25, 0.75):
+            weights = np.array([(1 - a) * (1 - b), a * (1 - b), a * b, (1 - a) * b])
+            yield np.einsum("k,nkd->nd", weights, corners), facing
 
 
 def _exposure(person: Person, brightness: float) -> float:

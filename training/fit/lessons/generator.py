@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from training.fit.clock import Budget, elapsing
 from training.fit.config import LOOKS, GeneratorPlan, Plan, Stage
 from training.fit.lessons import loop, mapping, rehearsal
+from training.fit.lessons.mapping import Earlier
 from training.fit.lessons.rehearsal import Rehearsal
 from training.fit.losses.mesh import MeshNetwork, attention, mesh_difference
 from training.fit.losses.pictures import feature_matching, ms_ssim, psnr, pyramid_l1, structure
@@ -138,15 +139,17 @@ class Trainer:
 
     def start(self, folder: Path | None, seconds: float, sketches: Path | None) -> None:
         """Before the first step: the mapping network learns by itself, from the networks of an earlier run if there are any."""
-        earlier: Mapping | None = None
+        earlier: Earlier | None = None
         looks: dict[str, Synthesis] = {}
         if folder is not None:
             earlier, looks = self._load(folder)
-            if earlier.shape == self.model.mapping.shape:
-                self.model.mapping.load_folded(earlier.state_dict())
+            before, wanted = earlier.mapping.shape, self.model.mapping.shape
+            if before == wanted and earlier.codec.names == self.codec.names:
+                self.model.mapping.load_folded(earlier.mapping.state_dict())
             elif not seconds:
                 raise ValueError(
-                    f"{folder}: its mapping network has (width, layers) {earlier.shape}, the plan {self.model.mapping.shape}; "
+                    f"{folder}: its mapping network has (width, layers) {before} and {earlier.codec.count} features, the plan "
+                    f"{wanted} and {self.codec.count}; "
                     "expected the same, or a plan with a mapping_share, in which the new one learns the old one's codes"
                 )
         old_from_new = None
@@ -167,13 +170,15 @@ class Trainer:
         earlier, looks = self._load(folder)
         self.rehearsal = Rehearsal(earlier, looks, self.codec, self.device, rehearsal.PEOPLE)
 
-    def _load(self, folder: Path) -> tuple[Mapping, dict[str, Synthesis]]:
+    def _load(self, folder: Path) -> tuple[Earlier, dict[str, Synthesis]]:
         looks = {}
         for look in LOOKS:
             state = torch.load(folder / f"generator-{look}.pt", map_location=self.device, weights_only=True)["g_ema"]
             earlier, synthesis = load_generator(state)
             looks[look] = synthesis.to(self.device).requires_grad_(False)
-        return earlier.to(self.device).requires_grad_(False), looks
+        described = folder / "features.npz"
+        codec = FeatureCodec.load(described) if described.exists() else self.codec
+        return Earlier(earlier.to(self.device).requires_grad_(False), codec.to(self.device)), looks
 
     def save(self, budget: Budget, final: bool = False) -> None:
         save_tensors(self.out / "state-generator.pt", self.state(budget))

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from training.fit.networks.precision import fast_products, maps_dtype
 from training.fit.networks.stylegan2 import Mapping, ModulatedConv, Synthesis
 from training.fit.people.data import People, batch
 from training.fit.people.features import FeatureCodec
+from training.fit.people.older import in_terms_of
 from training.fit.people.variants import Backgrounds, Mirror
 
 SIZE = 32  # pixels
@@ -101,12 +103,12 @@ def sketched(folder: Path, codec: FeatureCodec, device: torch.device) -> Compone
 class _Lesson(nn.Module):
     """What plain linear layers should read from w: components of pictures, backgrounds, and an earlier network's codes."""
 
-    def __init__(self, known: Components, codec: FeatureCodec, width: int, earlier: Mapping | None) -> None:
+    def __init__(self, known: Components, codec: FeatureCodec, width: int, earlier: Earlier | None) -> None:
         super().__init__()
         self.told = codec.quiet_z(codec.standardize(known.features))
         background = codec.standardize(known.features)[:, codec.columns("background")]
         targets, shares = [known.values / known.scale, background], [1.0, _BACKGROUND_SHARE]
-        self.old = None if earlier is None else earlier_codes(earlier, codec, known.features)
+        self.old = None if earlier is None else earlier.codes(codec.names, known.features)
         if self.old is not None:
             centered = self.old - self.old.mean(0)
             targets.append(centered / centered.square().mean().sqrt())
@@ -127,7 +129,7 @@ def learn(
     codec: FeatureCodec,
     people: People,
     fractions: Iterable[float],
-    earlier: Mapping | None = None,
+    earlier: Earlier | None = None,
     sketches: Path | None = None,
     report: Callable[..., None] = lambda **_: None,
 ) -> Linear | None:
@@ -214,9 +216,17 @@ def _optimizers(mapping: Mapping, reads: list[nn.Linear]) -> list[torch.optim.Op
     return [*muon, torch.optim.AdamW(plain)]
 
 
-def earlier_codes(mapping: Mapping, codec: FeatureCodec, features: Tensor) -> Tensor:
-    """w of raw features [n, F] by a mapping network of any width that was trained with the same features."""
-    return codes_of(codec.widened(mapping.width), mapping, features)
+@dataclass(frozen=True)
+class Earlier:
+    """A mapping network of any width that was trained before, with the features it was trained with."""
+
+    mapping: Mapping
+    codec: FeatureCodec
+
+    def codes(self, names: Sequence[str], features: Tensor) -> Tensor:
+        """w of raw features [n, F] of the list `names`, which may tell more than the network knows."""
+        told = in_terms_of(self.codec.names, names, features)
+        return codes_of(self.codec.widened(self.mapping.width).to(features.device), self.mapping, told)
 
 
 class Linear:

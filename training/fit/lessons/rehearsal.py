@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 
 from training.fit.directions import sampled_features
-from training.fit.lessons.mapping import earlier_codes
+from training.fit.lessons.mapping import Earlier
 from training.fit.losses.mesh import USUAL_REGION
-from training.fit.networks.stylegan2 import Mapping, Synthesis
+from training.fit.networks.stylegan2 import Synthesis
 from training.fit.people.features import FeatureCodec
 from training.fit.people.variants import Batch
 
@@ -23,12 +23,12 @@ class Rehearsal:
     """Draws batches of such people."""
 
     def __init__(
-        self, mapping: Mapping, looks: dict[str, Synthesis], codec: FeatureCodec, device: torch.device, people: int
+        self, earlier: Earlier, looks: dict[str, Synthesis], codec: FeatureCodec, device: torch.device, people: int
     ) -> None:
-        """looks: "photo" and "toon", of any width of w."""
+        """looks: "photo" and "toon", of any width of w; codec: what the learner is told."""
         self.looks = looks
-        self.features = torch.from_numpy(sampled_features(people, _FIRST)).to(device)
-        self.codes = earlier_codes(mapping, codec, self.features)
+        self.features = torch.from_numpy(sampled_features(people, _FIRST, codec.names)).to(device)
+        self.codes = earlier.codes(codec.names, self.features)
 
     @torch.no_grad()
     def draw(self, n: int, size: int, dtype: torch.dtype = torch.float32) -> Batch:

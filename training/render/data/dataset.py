@@ -8,7 +8,8 @@ A data set is a folder:
 
 A shard holds `index.npy` int32 [n], `features.npy` float32 [n, F], `landmarks.npy` float32 [n, L, 2] (crop coordinates,
 0..1, x right, y down) and for each person `NNNNNN.natural.jpg`, `NNNNNN.natural-alpha.png`, `NNNNNN.toon.jpg`,
-`NNNNNN.toon-alpha.png` and `NNNNNN.json`. A renderer that ran with `--only` leaves the other look out.
+`NNNNNN.toon-alpha.png`, `NNNNNN.natural-label.png` and `NNNNNN.json`. A renderer that ran with `--only` leaves the other look
+out.
 
 Unfinished shards carry another name and are never seen; a damaged one is skipped with a warning.
 """
@@ -107,6 +108,12 @@ class Dataset:
         return self._picture(i, "toon-alpha.png")
 
     alpha = natural_alpha
+
+    def natural_label(self, i: int) -> np.ndarray:
+        """What is where in the natural look: uint8 [size, size], 0 background, 1 skin, 2 eye, 3 hair, 4 other, 5 occluder (a hand
+        or a head covering).
+        """
+        return self._picture(i, "natural-label.png")
 
     def parameters(self, i: int) -> dict[str, Any]:
         """Everything the person was made from, by name, and how many samples were rejected before it."""

@@ -62,6 +62,8 @@ def write_shard(folder: Path, shard: int, portraits: list[Portrait]) -> None:
                 if picture is not None:
                     archive.writestr(f"{stem}.{look}.jpg", _encoded(picture.rgb, "JPEG", quality=95, subsampling=0))
                     archive.writestr(f"{stem}.{look}-alpha.png", _encoded(picture.alpha, "PNG"))
+            if portrait.label is not None:
+                archive.writestr(f"{stem}.natural-label.png", _encoded(portrait.label, "PNG"))
             record = {"number": portrait.number, "parameters": portrait.person, "rejected": portrait.rejected}
             archive.writestr(f"{stem}.json", json.dumps(record))
     aside.rename(path)

@@ -17,6 +17,25 @@ _SKIN = np.array(
 ) / 255  # fmt: skip
 
 
+SILVER = np.array([0.46, 0.455, 0.45])
+"""Linear RGB of hair without pigment: neutral, so that grey takes on no hue of its own."""
+
+
+def greyed(rgb: np.ndarray, share: float) -> np.ndarray:
+    """A hair color that has lost this share of its pigment; linear RGB [3]."""
+    return rgb * (1 - share) + SILVER * share
+
+
+def grey_brows(person: Person) -> float:
+    """How grey the brows are: they follow the head late."""
+    return float(np.clip(1.4 * float(person["grey"]) - 0.45, 0, 0.9))
+
+
+def grey_beard(person: Person) -> float:
+    """How grey a beard is: a little ahead of the head."""
+    return float(np.clip(1.25 * float(person["grey"]), 0, 1))
+
+
 def skin_tone(person: Person) -> np.ndarray:
     """Linear RGB [3] of the plain skin."""
     place = float(person["skin_melanin"]) * (len(_SKIN) - 1)
@@ -44,20 +63,22 @@ def skin_colors(person: Person, toon: bool) -> np.ndarray:
         colors = colors * (1 - share) + paint * share
 
     blush = 0.55 * regions.cheeks + 0.45 * regions.nose_tip + 0.35 * mesh.ears
-    mix(blush * (1 - 0.3 * melanin), base * np.array([1.02, 0.74, 0.70]))
+    youth = float(np.interp(age, [0.4, 0.5, 0.7, 1.0], [1.2, 1.0, 0.75, 0.6]))
+    mix(blush * youth * (1 - 0.3 * melanin), base * np.array([1.02, 0.74, 0.70]))
     if not toon:
         mix(regions.eye_sockets * 0.16, base * np.array([0.82, 0.68, 0.68]))
         mix(regions.under_eyes * (0.08 + 0.25 * age), base * np.array([0.76, 0.64, 0.64]))
         mix(regions.upper_lids * 0.12, base * 0.75)
         colors = colors * np.clip(1 + 0.025 * _mottle()[:, None] * np.array([0.6, 1, 1]), 0.7, 1.3)
     _paint_lips(mix, person, base, melanin, toon)
-    mix(regions.lid_rim * (0.3 + 0.65 * float(person["lash_darkness"])), base * 0.08)
+    mix(regions.lid_rim * (0.2 + 0.65 * float(person["lash_darkness"]) + 0.2 * (1 - float(person["gender"]))), base * 0.08)
     if not toon:
         shade = 0.3 + 0.35 * float(person["brow_thickness"])
-        mix(regions.brow_shade * shade, color(person, "brow_color") * 0.75 + base * 0.2)
+        mix(regions.brow_shade * shade, greyed(color(person, "brow_color"), grey_brows(person)) * 0.75 + base * 0.2)
     _paint_beard(mix, person, base, toon)
     if person["hair"] != "bald":
-        mix(scalp_cover(person), color(person, "hair_color") * 0.75 + base * (0.0 if toon else 0.05))
+        scalp = greyed(color(person, "hair_color"), 0.8 * float(person["grey"]))
+        mix(scalp_cover(person), scalp * 0.75 + base * (0.0 if toon else 0.05))
     mix(regions.mouth_inside * 0.95, np.array([0.14, 0.03, 0.03]))
     return np.minimum(colors * 1.25, 1.0) if toon else colors
 
@@ -80,14 +101,15 @@ def _paint_lips(mix: Callable[..., None], person: Person, base: np.ndarray, mela
     lips = load_base_mesh().lips
     pale, deep = base * np.array([0.88, 0.54, 0.54]), base * np.array([0.95, 0.68, 0.68])
     dark = float(np.clip((melanin - 0.45) / 0.3, 0, 1))
-    mix(lips * (0.6 if toon else 0.8), pale * (1 - dark) + deep * dark)
+    paler = 0.4 * float(person["gender"]) + 0.35 * float(np.clip((float(person["age"]) - 0.6) / 0.4, 0, 1))
+    mix(lips * (0.7 if toon else 0.95) * (1 - paler), pale * (1 - dark) + deep * dark)
     if float(person["lipstick"]) > 0:
         mix(lips * float(person["lipstick"]) * 0.85, color(person, "lipstick_color"))
 
 
 def _paint_beard(mix: Callable[..., None], person: Person, base: np.ndarray, toon: bool) -> None:
     regions, vertices = load_regions(), load_base_mesh().vertices
-    kind, hair = person["beard"], color(person, "brow_color")
+    kind, hair = person["beard"], greyed(color(person, "brow_color"), grey_beard(person))
     density = float(person["beard_density"])
     across, height, depth = np.abs(vertices[:, 0]), vertices[:, 1], vertices[:, 2]
     chin = regions.beard_soft * ((across < 0.3) & (height < 6.665) & (depth > 0.95))
@@ -96,27 +118,25 @@ def _paint_beard(mix: Callable[..., None], person: Person, base: np.ndarray, too
         if toon:
             mix(_crisp(regions.beard_soft) * (0.3 + 0.5 * density), base * np.array([0.78, 0.76, 0.78]))
         else:
-            mix(regions.beard_soft * (0.2 + 0.3 * density), hair * 0.6 + base * 0.22)
+            mix(regions.beard_soft * (0.1 + 0.2 * density), hair * 0.6 + base * 0.22)
     elif kind == "full":
         mix(_crisp(regions.beard_soft) if toon else regions.beard_soft * 0.62, hair * 0.75 + base * 0.1)
     elif kind in ("goatee", "mustache", "circle"):
         area = {"goatee": chin, "mustache": lip, "circle": np.maximum(chin, lip)}[str(kind)]
-        mix(_crisp(area) if toon else area * 0.6, hair * 0.75 + base * 0.1)
-        if not toon:
-            mix(regions.beard_soft * 0.08, hair * 0.5 + base * 0.3)
-    elif not toon and float(person["gender"]) > 0.5 and float(person["age"]) > 0.46:
-        mix(regions.beard_soft * 0.09, hair * 0.5 + base * 0.3)
+        mix(_crisp(area) if toon else area * (0.75 if kind == "mustache" else 0.62), hair * 0.75 + base * 0.1)
+
+    if float(person["sideburns"]) > 0:
+        sides = regions.beard_soft * (angle_from_front(vertices) > 56) * (height > 7.1 - 0.5 * float(person["sideburns"]))
+        mix(_crisp(sides) if toon else sides * 0.62, hair * 0.75 + base * 0.1)
 
 
 def _crisp(mask: np.ndarray) -> np.ndarray:
     return np.clip((mask - 0.3) * 5, 0, 1)
 
 
-def skin_details(person: Person) -> tuple[np.ndarray, np.ndarray]:
-    """Strength of forehead wrinkles and of freckles, each [n] 0..1."""
-    regions = load_regions()
-    old = float(np.clip((float(person["age"]) - 0.66) / 0.34, 0, 1))
-    return regions.forehead_lines * old, regions.freckled * min(1.0, float(person["freckles"]))
+def freckles(person: Person) -> np.ndarray:
+    """Strength of freckles, [n] 0..1."""
+    return load_regions().freckled * min(1.0, float(person["freckles"]))
 
 
 def clothing_edges(person: Person) -> tuple[np.ndarray, np.ndarray]:

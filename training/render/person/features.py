@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VERSION = 1
+VERSION = 2
 
 Person = dict[str, float | str]
 
@@ -190,6 +190,8 @@ EXPRESSION_UNITS = [
 HAIR_STYLES = ("bald", "buzz", "ring", "side", "forward", "quiff", "slick", "curls", "afro", "long", "bun")
 BEARDS = ("none", "stubble", "full", "goatee", "mustache", "circle")
 GLASSES = ("none", "round", "square")
+COVERINGS = ("none", "cap", "beanie", "scarf")
+HANDS = ("none", "left", "right")
 NECKLINES = ("crew", "vee", "turtle", "collar")
 
 
@@ -207,6 +209,8 @@ PARAMETERS: tuple[Scalar | Angle | Choice, ...] = (
     Scalar("weight", "identity", 0, 1),
     *(Scalar(f"head_{form}", "identity", 0, 1, raw=True) for form in HEAD_FORMS),
     *(Scalar(name, "identity", -2 * spread, 2 * spread) for name, (_, _, spread) in SHAPE_TARGETS.items()),
+    Scalar("weathered", "identity", -0.15, 0.15),
+    Scalar("beard_shadow", "identity", 0, 1),
     Scalar("freckles", "identity", 0, 1, raw=True),
     Scalar("brow_thickness", "identity", 0, 1),
     Scalar("lash_darkness", "identity", 0, 1),
@@ -221,15 +225,19 @@ PARAMETERS: tuple[Scalar | Angle | Choice, ...] = (
     Scalar("skin_melanin", "color", 0, 1),
     Scalar("skin_redness", "color", -1.5, 1.5),
     *_color("hair_color", "color"),
+    Scalar("grey", "color", 0, 1, raw=True),
     *_color("brow_color", "color"),
     *_color("iris", "color"),
     Scalar("lipstick", "color", 0, 1, raw=True),
+    Scalar("eye_makeup", "color", 0, 1, raw=True),
     *_color("lipstick_color", "color"),
     Choice("beard", "beard", BEARDS),
     Scalar("beard_length", "beard", 0, 1),
     Scalar("beard_density", "beard", 0, 1),
+    Scalar("sideburns", "beard", 0, 1, raw=True),
     Choice("glasses", "glasses", GLASSES),
     Scalar("glasses_size", "glasses", 0, 1),
+    Scalar("glasses_thickness", "glasses", 0, 1),
     *_color("glasses_color", "glasses"),
     *(Scalar(unit, "expression", 0, 1, raw=True) for unit in EXPRESSION_UNITS),
     Scalar("yaw", "pose", -0.9, 0.9),
@@ -247,6 +255,11 @@ PARAMETERS: tuple[Scalar | Angle | Choice, ...] = (
     *_color("background_inner", "background"),
     *_color("background_outer", "background"),
     Scalar("background_tilt", "background", 0, 1),
+    Choice("covering", "occluder", COVERINGS),
+    *_color("covering_color", "occluder"),
+    Choice("hand", "occluder", HANDS),
+    Scalar("hand_x", "occluder", -1, 1),
+    Scalar("hand_y", "occluder", -1, 1),
     Choice("neckline", "clothing", NECKLINES),
     *_color("shirt", "clothing"),
     *_color("shirt_trim", "clothing"),

@@ -18,7 +18,7 @@ def build_glasses(person: Person, shape: Shape) -> tuple[np.ndarray, list[list[i
         return None
     grow = 0.9 + 0.25 * float(person["glasses_size"])
     power, width, height = (2.0, 0.225 * grow, 0.215 * grow) if kind == "round" else (4.0, 0.25 * grow, 0.175 * grow)
-    thickness = 0.013 + 0.007 * float(person["glasses_size"])
+    thickness = 0.007 + 0.021 * float(person["glasses_thickness"])
     tubes = _Tubes()
     temple = _temple_width(shape.vertices, shape.left_eye.center[1])
     for side, eye in zip((1, -1), shape.eyes, strict=True):

@@ -19,19 +19,22 @@ from training.render.person.regions import (
     unit,
 )
 
-SCALP_ROOTS, BEARD_ROOTS, LOCKS = 8000, 5000, 420
+SCALP_ROOTS, BEARD_ROOTS, LOCKS = 11000, 6000, 420
 _ANGLES, _ROWS, _ROWS_BELOW = 96, 72, 48
 _DEPTH = 3.0
 
 
 @dataclass(frozen=True)
 class Strands:
-    """Curves of equal point count: points [n, k, 3], radius [n, k], shade [n], and for toon a flat normal [n, 3]."""
+    """Curves of equal point count: points [n, k, 3], radius [n, k], shade [n], for toon a flat normal [n, 3], and how much of its
+    color each has lost, [n] 0..1.
+    """
 
     points: np.ndarray
     radius: np.ndarray
     shade: np.ndarray
     normal: np.ndarray | None = None
+    grey: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,15 @@ class HeadHeight:
         angle, row, distance, above = _capsule(points)
         least = self._lookup(angle, row) + clearance
         scale = np.where(distance < least, least / np.maximum(distance, 1e-6), 1.0)
+        offset = points - CENTER
+        scaled = offset * scale[:, None]
+        scaled[~above, 1] = offset[~above, 1]
+        return CENTER + scaled
+
+    def lay(self, points: np.ndarray, clearance: np.ndarray) -> np.ndarray:
+        """Moves points [n, 3] to exactly `clearance` above the surface, from within or from outside."""
+        angle, row, distance, above = _capsule(points)
+        scale = (self._lookup(angle, row) + clearance) / np.maximum(distance, 1e-6)
         offset = points - CENTER
         scaled = offset * scale[:, None]
         scaled[~above, 1] = offset[~above, 1]

@@ -8,7 +8,7 @@ import numpy as np
 
 from training.render.person.features import Person
 from training.render.person.growth import LOCKS, HeadHeight, Strands, lock_of_root, scalp_places, scalp_roots
-from training.render.person.regions import CENTER, unit
+from training.render.person.regions import CENTER, angle_from_front, rim_height, unit
 
 NO_STRANDS = ("bald", "buzz")
 _BUN_CENTER = np.array([0, 8.1, -0.25])
@@ -62,6 +62,10 @@ def grow_hair(person: Person, vertices: np.ndarray, skin_normals: np.ndarray, to
     if style == "ring":
         rim = 7.75 + 0.12 * (chance[:, 1] - 0.5)
         keep &= (roots.neutral[rows, 1] < rim) & (places.angle[rows] > 62)
+    if person["covering"] == "scarf":
+        return None
+    if person["covering"] != "none":
+        keep &= roots.neutral[rows, 1] < rim_height(places.angle[rows]) - 0.02
     lengths = np.maximum(growth.length * (1.0 if style == "afro" else 0.87 + 0.26 * chance[:, 5]), 0.02)
     points = _trace(growth, lengths, start, normal, rows, person, HeadHeight(vertices), rng)
     along = np.linspace(0, 1, growth.points)
@@ -74,22 +78,33 @@ def grow_hair(person: Person, vertices: np.ndarray, skin_normals: np.ndarray, to
     tone = roots.chance[lock_of_root()[rows][keep], 2]
     contrast = 0.16 if toon else 0.4
     shade = (1 - contrast / 2 + contrast * tone) * (0.9 + 0.2 * chance[:, 1])
-    if style == "bun":
+    if style == "bun" and person["covering"] == "none":
         points, radius, shade = _add_bun(points, radius, shade, toon)
+    grey = _grey(person, points, chance)
     flat = unit((points.mean(1) - CENTER) * np.array([1, 0.8, 1])) if toon else None
-    return Strands(points, radius, shade, flat)
+    return Strands(points, radius, shade, flat, grey)
+
+
+def _grey(person: Person, points: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """Which strands have lost their color, [n] 0..1: first those at the temples, here and there, at last all."""
+    grey = float(person["grey"])
+    root = points[:, 0]
+    temple = np.exp(-(((angle_from_front(root) - 70) / 34) ** 2)) * np.clip((8.1 - root[:, 1]) / 0.5, 0, 1)
+    local = np.clip(1.6 * grey - 0.6 * (1 - temple) * (1 - grey), 0, 1.25)
+    order = np.resize(chance[:, 4], len(root))
+    return np.clip(2.5 * (local - order) + 0.3 * local, 0, 1) * min(1.0, 3 * grey)
 
 
 def _rows(style: str, toon: bool) -> np.ndarray:
     if not toon:
-        return np.arange(len(scalp_roots().neutral) if style != "afro" else 7000)
+        return np.arange(len(scalp_roots().neutral) if style != "afro" else 9500)
     return np.arange(LOCKS if style in ("long", "bun") else _TOON_SHORT_LOCKS)
 
 
 def _radius(style: str, toon: bool) -> float:
     if toon:
         return 0.062 if style in ("long", "bun") else 0.055
-    return {"long": 0.0105, "bun": 0.0085, "afro": 0.009}.get(style, 0.0085)
+    return {"long": 0.0084, "bun": 0.0068, "afro": 0.0074}.get(style, 0.0068)
 
 
 def _profile(along: np.ndarray, toon: bool) -> np.ndarray:

@@ -54,7 +54,7 @@ def turned(strands: Strands | None, pose: Pose) -> Strands | None:
     follow = np.interp(flat[:, 1], [5.3, 6.3], [0.1, 1.0])
     points = pose.blended(flat, follow).reshape(strands.points.shape)
     normal = None if strands.normal is None else strands.normal @ pose.matrix.T
-    return Strands(points, strands.radius, strands.shade, normal)
+    return Strands(points, strands.radius, strands.shade, normal, strands.grey)
 
 
 def tuck_ears(vertices: np.ndarray) -> None:

@@ -20,6 +20,9 @@ PIVOT = np.array([0, 6.55, 0.45])
 _HAIRLINE_ANGLE = np.array([0, 25, 42, 52, 60, 66, 74, 86, 90, 104, 112, 122, 140, 180])
 _HAIRLINE_HEIGHT = np.array([8.02, 8.03, 7.98, 7.86, 7.66, 7.40, 7.12, 7.12, 7.38, 7.40, 7.12, 6.9, 6.72, 6.62])
 
+_RIM_ANGLE = np.array([0, 45, 70, 85, 110, 140, 180])
+_RIM_HEIGHT = np.array([7.83, 7.74, 7.56, 7.42, 7.2, 7.05, 6.98])
+
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Vectors [..., 3] scaled to length 1."""
@@ -34,6 +37,11 @@ def angle_from_front(points: np.ndarray) -> np.ndarray:
 def hairline_height(angle: np.ndarray) -> np.ndarray:
     """Height of the neutral hairline at an angle from the front."""
     return np.interp(angle, _HAIRLINE_ANGLE, _HAIRLINE_HEIGHT)
+
+
+def rim_height(angle: np.ndarray) -> np.ndarray:
+    """Height of a cap's rim at an angle from the front, degrees."""
+    return np.interp(angle, _RIM_ANGLE, _RIM_HEIGHT)
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,6 @@ class Regions:
     upper_lids: np.ndarray
     under_eyes: np.ndarray
     lid_rim: np.ndarray
-    forehead_lines: np.ndarray
     freckled: np.ndarray
     brow_shade: np.ndarray
     left_eye: np.ndarray
@@ -148,7 +155,6 @@ def load_regions() -> Regions:
         upper_lids=np.exp(-(((across - 0.32) / 0.2) ** 2 + ((y - 7.36) / 0.06) ** 2)) * (z > 0.95),
         under_eyes=np.exp(-(((across - 0.31) / 0.16) ** 2 + ((y - 7.17) / 0.05) ** 2)) * (z > 0.95),
         lid_rim=np.clip(mesh.eyelids * 1.3, 0, 1) * (np.clip((y - 7.275) / 0.03 + 0.5, 0, 1) * 0.85 + 0.15),
-        forehead_lines=np.exp(-(((y - 7.78) / 0.13) ** 2)) * (z > 1.0) * np.clip(1 - (across / 0.6) ** 4, 0, 1),
         freckled=np.clip(np.exp(-(((across - 0.35) / 0.3) ** 2 + ((y - 7.0) / 0.22) ** 2)) * (z > 0.7) + nose_tip, 0, 1),
         brow_shade=np.exp(-(brow_off**2)) * np.clip(brow_t * 6, 0, 1) * np.clip((1.02 - brow_t) * 6, 0, 1) * (z > 0.95),
         left_eye=mesh.groups["helper-l-eye"],

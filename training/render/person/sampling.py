@@ -12,8 +12,10 @@ import numpy as np
 
 from training.render.person.features import (
     BEARDS,
+    COVERINGS,
     EXPRESSION_UNITS,
     GLASSES,
+    HANDS,
     HEAD_FORMS,
     NECKLINES,
     SHAPE_TARGETS,
@@ -28,11 +30,10 @@ _HAIR_COLOURS = {
     "chestnut": (116, 72, 46),
     "auburn": (126, 60, 36),
     "ginger": (182, 100, 50),
-    "honey": (166, 124, 78),
-    "blond": (204, 168, 114),
+    "honey": (166, 118, 76),
+    "blond": (206, 164, 114),
     "platinum": (226, 208, 172),
 }
-_GREY, _WHITE = np.array((152, 150, 149)) / 255, np.array((222, 221, 218)) / 255
 _IRIS_COLOURS = np.array([(74, 46, 28), (98, 64, 34), (128, 98, 56), (92, 116, 76), (92, 134, 168), (122, 144, 158)]) / 255
 _LIPSTICKS = np.array([(196, 74, 84), (176, 48, 58), (204, 104, 108), (158, 62, 90), (214, 116, 100)]) / 255
 _FRAMES = np.array([(24, 24, 27), (78, 46, 28), (128, 118, 98), (44, 50, 88), (110, 34, 40)]) / 255
@@ -163,7 +164,7 @@ def _sample_identity(person: Person, rng: np.random.Generator) -> bool:
     person["gender"] = 1 - softness if male else softness
     years = rng.choice(
         [rng.uniform(17, 24), rng.uniform(22, 40), rng.uniform(38, 58), rng.uniform(56, 80)],
-        p=[0.18, 0.46, 0.23, 0.13],
+        p=[0.18, 0.34, 0.27, 0.21],
     )
     age = person["age"] = age_of_years(float(years))
     ethnicity = rng.dirichlet([0.55, 0.55, 0.55])
@@ -182,6 +183,8 @@ def _sample_identity(person: Person, rng: np.random.Generator) -> bool:
     melanin = float(np.clip(tone, 0.0, 0.95))
     person["skin_melanin"] = melanin
     person["skin_redness"] = float(np.clip(rng.normal(0.15, 0.5), -1.5, 1.5))
+    person["weathered"] = float(np.clip(rng.normal(0, 0.05), -0.12, 0.12))
+    person["beard_shadow"] = float(rng.uniform(0, 1))
     light_skin = melanin < 0.4
     person["freckles"] = float(np.clip(rng.normal(-0.3, 0.55), 0, 1)) * light_skin
     person["brow_thickness"] = float(np.clip(rng.normal(0.6 if male else 0.42, 0.16), 0.1, 1))
@@ -197,15 +200,16 @@ def _sample_colors(person: Person, rng: np.random.Generator, male: bool) -> None
     else:
         name = rng.choice(list(_HAIR_COLOURS), p=[0.04, 0.1, 0.22, 0.17, 0.08, 0.1, 0.11, 0.12, 0.06])
     hair = np.array(_HAIR_COLOURS[str(name)]) / 255 * rng.uniform(0.88, 1.15)
-    grey = float(np.clip((age - 0.68) / 0.24, 0, 1) * rng.uniform(0.4, 1.25)) if age > 0.68 else 0.0
-    dyed = not male and rng.random() < 0.35
-    grey = min(1.0, grey * (0.15 if dyed else 1))
-    silver = _GREY + (_WHITE - _GREY) * np.clip((age - 0.8) / 0.15, 0, 1)
-    brow = hair * 0.8 * (1 - 0.9 * grey) + silver * 0.85 * 0.9 * grey
-    _set_color(person, "hair_color", hair * (1 - grey) + silver * grey)
-    _set_color(person, "brow_color", np.minimum(brow, 0.62))
+    grey = float(np.clip((age - 0.64) / 0.24, 0, 1) * rng.uniform(0.4, 1.3)) if age > 0.64 else 0.0
+    dyed = not male and rng.random() < 0.3
+    early = rng.random() < 0.06
+    person["grey"] = float(np.clip(rng.uniform(0.2, 1) if early else grey * (0.1 if dyed else 1), 0, 1))
+    _set_color(person, "hair_color", hair)
+    _set_color(person, "brow_color", np.minimum(hair * np.array([0.76, 0.7, 0.68]), 0.6))
     _set_color(person, "iris", _IRIS_COLOURS[rng.integers(2 if rng.random() < dark else 6)] * rng.uniform(0.85, 1.15))
-    person["lipstick"] = float(rng.choice([0.0, rng.uniform(0.1, 0.8)])) if not male else 0.0
+    made_up = rng.random() < (0.03 if male else 0.55)
+    person["lipstick"] = float(rng.uniform(0.1, 0.9)) if made_up and rng.random() < 0.85 else 0.0
+    person["eye_makeup"] = float(rng.uniform(0.2, 1)) if made_up else 0.0
     _set_color(person, "lipstick_color", _LIPSTICKS[rng.integers(len(_LIPSTICKS))])
 
 
@@ -235,11 +239,13 @@ def _sample_hair(person: Person, rng: np.random.Generator, male: bool) -> None:
 def _sample_beard_and_glasses(person: Person, rng: np.random.Generator, male: bool) -> None:
     person["beard"] = "none"
     if male and float(person["age"]) > 0.45:
-        person["beard"] = str(rng.choice(BEARDS, p=[0.44, 0.22, 0.17, 0.05, 0.05, 0.07]))
+        person["beard"] = str(rng.choice(BEARDS, p=[0.40, 0.20, 0.15, 0.07, 0.11, 0.07]))
     person["beard_length"] = float(rng.uniform(0, 1)) ** 1.5
     person["beard_density"] = float(rng.uniform(0.2, 1))
-    person["glasses"] = str(rng.choice(GLASSES, p=[0.84, 0.08, 0.08]))
+    person["sideburns"] = float(rng.uniform(0.3, 1)) if male and rng.random() < 0.25 else 0.0
+    person["glasses"] = str(rng.choice(GLASSES, p=[0.80, 0.1, 0.1]))
     person["glasses_size"] = float(rng.uniform(0, 1))
+    person["glasses_thickness"] = float(rng.uniform(0, 1))
     _set_color(person, "glasses_color", _FRAMES[rng.integers(len(_FRAMES))])
 
 
@@ -275,6 +281,12 @@ def _sample_surroundings(person: Person, rng: np.random.Generator) -> None:
     _set_color(person, "background_inner", np.array(inner))
     _set_color(person, "background_outer", np.array(outer))
     person["background_tilt"] = float(rng.uniform(0, 1))
+
+    person["covering"] = str(rng.choice(COVERINGS, p=[0.93, 0.025, 0.025, 0.02]))
+    cover = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.7), rng.uniform(0.12, 0.9))
+    _set_color(person, "covering_color", np.array(cover))
+    person["hand"] = str(rng.choice(HANDS, p=[0.96, 0.02, 0.02]))
+    person["hand_x"], person["hand_y"] = (float(v) for v in rng.uniform(-1, 1, 2))
 
     person["neckline"] = str(rng.choice(NECKLINES, p=[0.35, 0.2, 0.15, 0.3]))
     shirt = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.65), rng.uniform(0.15, 0.92))

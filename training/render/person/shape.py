@@ -22,6 +22,37 @@ _TOON_TARGETS = {
     "chin/chin-height-decr": 0.4,
     "mouth/mouth-scale-horiz-decr": 0.2,
 }
+_OLD_TARGETS = {
+    "head/head-age-incr": 0.75, "mouth/mouth-laugh-lines-in": 0.5, "eyes/#-eye-bag-incr": 0.3, "eyes/#-eye-eyefold-down": 0.45,
+    "eyes/#-eye-corner2-down": 0.28, "mouth/mouth-upperlip-volume-decr": 0.55, "mouth/mouth-lowerlip-volume-decr": 0.45,
+    "mouth/mouth-upperlip-height-decr": 0.25, "mouth/mouth-angles-down": 0.2, "cheek/#-cheek-trans-down": 0.35,
+    "cheek/#-cheek-volume-decr": 0.3, "neck/neck-double-incr": 0.3, "nose/nose-scale-vert-incr": 0.15,
+    "ears/#-ear-scale-incr": 0.3, "chin/chin-jaw-drop-incr": 0.3, "forehead/forehead-temple-decr": 0.35,
+    "eyes/#-eye-height2-decr": 0.3, "eyebrows/eyebrows-trans-down": 0.15, "nose/nose-point-down": 0.2,
+}  # fmt: skip
+_YOUNG_TARGETS = {
+    "head/head-age-decr": 0.25, "cheek/#-cheek-volume-incr": 0.35, "head/head-fat-incr": 0.1, "cheek/#-cheek-inner-incr": 0.2,
+    "mouth/mouth-upperlip-volume-incr": 0.25, "mouth/mouth-lowerlip-volume-incr": 0.25, "nose/nose-scale-vert-decr": 0.15,
+    "eyes/#-eye-bag-decr": 0.2, "chin/chin-bones-decr": 0.2, "eyes/#-eye-scale-incr": 0.08,
+}  # fmt: skip
+_MASCULINE_TARGETS = {
+    "eyebrows/eyebrows-trans-forward": 0.65, "eyebrows/eyebrows-trans-down": 0.28, "forehead/forehead-trans-backward": 0.2,
+    "chin/chin-width-incr": 0.4, "chin/chin-bones-incr": 0.45, "chin/chin-prominent-incr": 0.4, "chin/chin-height-incr": 0.3,
+    "head/head-square": 0.25, "cheek/#-cheek-volume-decr": 0.2, "nose/nose-scale-horiz-incr": 0.2, "nose/nose-hump-incr": 0.15,
+    "mouth/mouth-upperlip-volume-decr": 0.3, "mouth/mouth-lowerlip-volume-decr": 0.2, "mouth/mouth-scale-horiz-incr": 0.15,
+    "neck/neck-scale-horiz-incr": 0.45, "neck/neck-scale-depth-incr": 0.3, "eyes/#-eye-height2-decr": 0.2,
+    "eyes/#-eye-scale-decr": 0.15,
+}  # fmt: skip
+_FEMININE_TARGETS = {
+    "eyebrows/eyebrows-trans-backward": 0.3, "eyebrows/eyebrows-trans-up": 0.3, "eyebrows/eyebrows-angle-up": 0.2,
+    "chin/chin-width-decr": 0.4, "chin/chin-bones-decr": 0.4, "chin/chin-height-decr": 0.2, "chin/chin-triangle": 0.2,
+    "cheek/#-cheek-bones-incr": 0.25, "nose/nose-scale-horiz-decr": 0.3, "nose/nose-point-up": 0.2, "nose/nose-width2-decr": 0.25,
+    "mouth/mouth-upperlip-volume-incr": 0.4, "mouth/mouth-lowerlip-volume-incr": 0.4, "mouth/mouth-cupidsbow-incr": 0.25,
+    "neck/neck-scale-horiz-decr": 0.5, "neck/neck-scale-depth-decr": 0.3, "eyes/#-eye-scale-incr": 0.15,
+    "eyes/#-eye-height2-incr": 0.2, "eyes/#-eye-corner2-up": 0.15,
+}  # fmt: skip
+_EXPRESSION_GAIN = {"browDown": 1.7, "browInnerUp": 1.7, "browOuterUp": 1.7}
+"""Face units that the mesh's own targets show too little of: a person's brows go further."""
 _TOON_EYE_GROWTH = 0.55
 _FACE_QUAD = 1.25
 """Size of the FFHQ quad after normalization: every head fills the crop alike."""
@@ -160,9 +191,27 @@ def _add_face_shape(vertices: np.ndarray, person: Person) -> None:
     for side in "lr":
         add_target(vertices, f"eyes/{side}-eye-scale-incr", 0.32)
         add_target(vertices, f"eyes/{side}-eye-height2-incr", 0.4)
-    old = max(0.0, float(person["age"]) - 0.62) / 0.38
-    add_target(vertices, "head/head-age-incr", 0.6 * old)
-    add_target(vertices, "mouth/mouth-laugh-lines-in", 0.4 * old)
+    _add_years(vertices, person)
+    _add_gender(vertices, person)
+
+
+def _add_all(vertices: np.ndarray, targets: dict[str, float], amount: float) -> None:
+    for name, weight in targets.items():
+        for side in ("l", "r") if "#" in name else ("",):
+            add_target(vertices, name.replace("#", side), amount * weight)
+
+
+def _add_years(vertices: np.ndarray, person: Person) -> None:
+    """What the body types leave out of aging: sagging lids, cheeks and chin, thinner lips; and a fuller, rounder youth."""
+    age = float(person["age"])
+    _add_all(vertices, _OLD_TARGETS, float(np.interp(age, [0.58, 0.7, 0.84, 1.0], [0.0, 0.3, 0.8, 1.1])))
+    _add_all(vertices, _YOUNG_TARGETS, float(np.interp(age, [0.4, 0.46, 0.56], [1.0, 0.7, 0.0])))
+
+
+def _add_gender(vertices: np.ndarray, person: Person) -> None:
+    """What the body types leave out: brow ridge, jaw, chin, lips, neck."""
+    masculine = float(np.clip(2 * float(person["gender"]) - 1, -1, 1))
+    _add_all(vertices, _MASCULINE_TARGETS if masculine > 0 else _FEMININE_TARGETS, 1.2 * abs(masculine))
 
 
 def _normalize(vertices: np.ndarray) -> tuple[np.ndarray, float]:
@@ -182,7 +231,8 @@ def _add_expression(vertices: np.ndarray, person: Person, scale: float) -> None:
         weight = float(person[unit_name])
         if weight > 1e-3:
             index, offset = target(unit_name)
-            vertices[index] += weight * scale * offset
+            gain = _EXPRESSION_GAIN.get(unit_name.removesuffix("Left").removesuffix("Right"), 1.0)
+            vertices[index] += gain * weight * scale * offset
     # The lids follow the gaze.
     down = float(np.clip(person["gaze_y"], -0.35, 0.35)) / 0.35
     for side in ("Left", "Right"):

@@ -8,6 +8,9 @@ from typing import Any
 import bpy
 import numpy as np
 
+from training.render.person import detail
+from training.render.person.colors import SILVER
+from training.render.person.regions import CENTER
 from training.render.scene.nodes import Graph, Socket
 
 _TOON_SHADE = (0.60, 0.50, 0.56)
@@ -22,6 +25,7 @@ class Materials:
     colors: dict[str, Socket] = field(default_factory=dict)
     toon_lights: list[Any] = field(default_factory=list)
     eye_ramps: dict[str, Any] = field(default_factory=dict)
+    details: list[Any] = field(default_factory=list)
     catchlight: Socket = None
     lash_cover: Socket = None
 
@@ -33,8 +37,10 @@ def build_materials() -> Materials:
     materials = Materials()
     _skin(materials)
     _cloth(materials)
-    _plain(materials, "teeth", (0.86, 0.83, 0.76), roughness=0.25, glow=0.3)
-    _plain(materials, "tongue", (0.42, 0.12, 0.11), roughness=0.4, glow=0.05)
+    _teeth(materials)
+    _plain(materials, "tongue", (0.40, 0.15, 0.14), roughness=0.35, glow=0.03)
+    _plain(materials, "covering", (0.3, 0.3, 0.3), roughness=0.9)
+    _plain(materials, "hand", (0.6, 0.4, 0.3), roughness=0.55)
     _plain(materials, "glasses", (0.1, 0.1, 0.1), roughness=0.3)
     _lashes(materials)
     _eye(materials)
@@ -65,18 +71,24 @@ def _skin(materials: Materials) -> None:
     strength = g.math("ADD", 1.0, g.math("MULTIPLY", g.attribute("freckled"), g.math("SUBTRACT", spots, 1.0)))
     color = g.vector("SCALE", color, scale=strength)
 
-    pores = g.node("TexNoise", {"Vector": rest, "Scale": 38.0, "Detail": 2.0}).outputs[0]
-    height = g.node("SeparateXYZ", {0: rest}).outputs[1]
-    lines = g.math("SINE", g.math("MULTIPLY", g.math("MULTIPLY_ADD", blotch, 0.12, height), 70.0))
-    relief = g.math(
-        "ADD",
-        g.math("MULTIPLY", lines, g.math("MULTIPLY", g.attribute("wrinkled"), 0.55)),
-        g.math("MULTIPLY", pores, 0.35),
-    )
-    bump = g.node("Bump", {"Strength": 1.0, "Distance": 0.012, "Height": relief}).outputs[0]
+    tint, relief = _detail(materials, g, rest)
+    color = g.vector("MULTIPLY", color, tint)
+    bump = g.node("Bump", {"Strength": 1.0, "Distance": 1.0, "Height": relief}).outputs[0]
     gloss = g.math("SUBTRACT", 0.52, g.math("MULTIPLY", g.attribute("glossy"), 0.2))
     shader = _principled(g, color=color, roughness=gloss, specular=0.38, normal=bump)
     materials.by_name["skin"] = g.surface(shader)
+
+
+def _detail(materials: Materials, g: Graph, rest: Socket) -> tuple[Socket, Socket]:
+    """Color multiplier and relief from the picture of `person.detail`, which lies around the head as a cylinder."""
+    x, y, z = g.node("SeparateXYZ", {0: rest}).outputs
+    angle = g.math("ARCTAN2", x, g.math("SUBTRACT", z, float(CENTER[2])))
+    column = g.math("MULTIPLY_ADD", angle, float(0.5 / detail.WIDEST), 0.5)
+    row = g.math("DIVIDE", g.math("SUBTRACT", y, detail.LOWEST), detail.HIGHEST - detail.LOWEST)
+    place = g.node("CombineXYZ", {0: column, 1: row}).outputs[0]
+    picture = g.node("TexImage", {"Vector": place}, extension="EXTEND", interpolation="Linear")
+    materials.details.append(picture)
+    return picture.outputs["Color"], picture.outputs["Alpha"]
 
 
 def _cloth(materials: Materials) -> None:
@@ -96,6 +108,18 @@ def _plain(materials: Materials, name: str, rgb: tuple[float, float, float], rou
     materials.colors[name] = color
     shader = _principled(g, color=color, roughness=roughness, glow=glow, glow_color=color)
     materials.by_name[name] = g.surface(shader)
+
+
+def _teeth(materials: Materials) -> None:
+    """One surface that looks like many: gaps between teeth, their roots a little darker, and shade towards the corners."""
+    g = Graph("teeth")
+    x, _, z = g.node("SeparateXYZ", {0: g.attribute("rest", "Vector")}).outputs
+    angle = g.math("ARCTAN2", x, g.math("SUBTRACT", z, 1.22))
+    from_gap = g.math("ABSOLUTE", g.math("SINE", g.math("MULTIPLY", angle, 10.0)))
+    gap = g.remap(from_gap, 0.0, 0.3, 0.68, 1.0)
+    aside = g.remap(g.math("ABSOLUTE", x), 0.06, 0.26, 1.0, 0.6)
+    color = g.vector("SCALE", (0.86, 0.81, 0.72), scale=g.math("MULTIPLY", gap, aside))
+    materials.by_name["teeth"] = g.surface(_principled(g, color=color, roughness=0.25, glow=0.42, glow_color=color))
 
 
 def _lashes(materials: Materials) -> None:
@@ -139,7 +163,7 @@ def _strands(materials: Materials, kind: str) -> None:
     materials.colors[kind] = base
     along = g.node("HairInfo").outputs["Intercept"]
     tone = g.math("MULTIPLY", g.attribute("shade"), g.remap(along, 0.0, 1.0, 0.82, 1.12))
-    color = g.vector("SCALE", base, scale=tone)
+    color = g.vector("SCALE", g.mix(g.attribute("grey"), base, (*SILVER, 1)), scale=tone)
     shader = _principled(g, color=color, roughness=0.5, specular=0.22)
     materials.by_name[kind] = g.surface(shader)
 
@@ -152,6 +176,8 @@ def _toon(materials: Materials) -> None:
         "tongue": {"flat": True},
         "lashes": {"flat": True},
         "glasses": {},
+        "covering": {},
+        "hand": {},
         "hair": {"shade": True, "normal": "flat"},
         "beard": {"shade": True, "normal": "flat"},
         "brow": {"flat": True},
@@ -179,7 +205,8 @@ def _cel(
         edge = g.math("GREATER_THAN", g.attribute("scalp"), 0.55)
         scalp = g.constant()
         materials.colors["toon_scalp"] = scalp
-        paint = g.mix(edge, paint, scalp)
+        tint, _ = _detail(materials, g, g.attribute("rest", "Vector"))
+        paint = g.mix(edge, g.vector("MULTIPLY", paint, tint), scalp)
     elif cloth:
         shirt, trim = g.constant(), g.constant()
         materials.colors |= {"toon_shirt": shirt, "toon_shirt_trim": trim}
@@ -195,7 +222,8 @@ def _cel(
         tone, _ = g.ramp(g.math("MULTIPLY_ADD", lit, 0.5, 0.5), [(0.50, _TOON_SHADE), (0.535, (1, 1, 1))])
         paint = g.vector("MULTIPLY", paint, tone)
     if shade:
-        paint = g.vector("SCALE", paint, scale=g.attribute("shade"))
+        silver = (*(1.15 * np.array(SILVER)).tolist(), 1)
+        paint = g.vector("SCALE", g.mix(g.attribute("grey"), paint, silver), scale=g.attribute("shade"))
     shader = g.node("Emission", {0: paint}).outputs[0]
     if cloth:
         cover = g.math("GREATER_THAN", g.attribute("cloth"), 0.0)

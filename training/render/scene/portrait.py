@@ -22,13 +22,16 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 @dataclass
 class Portrait:
-    """A pair of one person; `landmarks` float32 [L, 2] in crop coordinates 0..1."""
+    """A pair of one person; `landmarks` float32 [L, 2] in crop coordinates 0..1, `label` uint8 [h, w] what the natural look shows
+    where (`SKIN`, `EYE`, `HAIR`, `OTHER`, `OCCLUDER`, 0: background).
+    """
 
     number: int
     person: Person
     landmarks: np.ndarray
     natural: Picture | None = None
     toon: Picture | None = None
+    label: np.ndarray | None = None
     rejected: list[str] = field(default_factory=list)
 
     @property
@@ -82,6 +85,8 @@ class Portraitist:
             picture = develop_natural(passes, person, sitting.view.width_dm)
             self._fault = find_fault(picture, passes, person)
             portrait.natural = picture.averaged(self.oversize)
+            middle = self.oversize // 2
+            portrait.label = passes.index[middle :: self.oversize, middle :: self.oversize]
         if "toon" in self.looks and not (strict and self._fault):
             self._studio.load(person, toon=True)
             large = round(self.size * TOON_OVERSIZE)
@@ -94,7 +99,8 @@ def find_fault(picture: Picture, passes: Passes, person: Person) -> str | None:
     """Why a natural picture should not be used, or None."""
     skin = (passes.index == SKIN) & (passes.alpha > 0.9)
     coverage = float(skin.mean())
-    if coverage < 0.16:
+    least = 0.16 if person["hand"] == "none" else 0.1
+    if coverage < least:
         return f"skin covers only {coverage:.2f}"
     if float((passes.alpha > 0.5).mean()) > 0.97:
         return "no background left"
@@ -106,6 +112,6 @@ def find_fault(picture: Picture, passes: Passes, person: Person) -> str | None:
         return "overexposed skin"
     open_eyes = 2 - sum(max(float(person[f"eyeBlink{s}"]), 0.6 * float(person[f"eyeSquint{s}"])) for s in ("Left", "Right"))
     eye_share = float((passes.index == EYE).mean())
-    if open_eyes > 1.6 and abs(float(person["yaw"])) < 0.6 and eye_share < 0.0022:
+    if open_eyes > 1.6 and person["hand"] == "none" and abs(float(person["yaw"])) < 0.6 and eye_share < 0.0022:
         return f"open eyes cover only {eye_share:.4f}"
     return None

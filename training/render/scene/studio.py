@@ -14,12 +14,15 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from training.render.person import colors as colors
+from training.render.person.colors import greyed
+from training.render.person.detail import skin_detail
 from training.render.person.facial_hair import grow_beard, grow_brows
 from training.render.person.features import Person, color
 from training.render.person.glasses import build_glasses
 from training.render.person.growth import Strands
 from training.render.person.hair import covers_ears, grow_hair
 from training.render.person.meshdata import load_base_mesh
+from training.render.person.occluders import build_covering, build_hand
 from training.render.person.placing import tuck_ears, turned
 from training.render.person.regions import PIVOT, Surface, load_regions, unit
 from training.render.person.shape import Pose, Shape, build_shape, normals, rotation
@@ -27,12 +30,12 @@ from training.render.scene.camera import View
 from training.render.scene.exr import read_exr
 from training.render.scene.materials import Materials, build_materials
 
-SKIN, EYE, HAIR, OTHER = 1, 2, 3, 4
-"""Values of the object index pass."""
+SKIN, EYE, HAIR, OTHER, OCCLUDER = 1, 2, 3, 4, 5
+"""Values of the object index pass. An occluder is a hand or a head covering."""
 
 _SENSOR = 36.0
 _SURFACES = ("skin", "shirt", "teeth", "tongue", "lashes")
-_VERTEX_NUMBERS = ("cloth", "trim", "wrinkled", "freckled", "glossy", "scalp")
+_VERTEX_NUMBERS = ("cloth", "trim", "freckled", "glossy", "scalp")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Studio:
         self._add_surfaces()
         self._eyes = self._add_eyes()
         self._temporary: dict[str, Any] = {}
+        self._detail: Any = None
 
     def load(self, person: Person, toon: bool) -> None:
         """Puts a person in one look before the camera."""
@@ -86,7 +90,7 @@ class Studio:
             self._place_strands(kind, posed, prefix + kind)
             if kind == "hair":
                 self._place_strands("hair_edge", _edge_of(posed) if toon else None, "toon_hair_edge")
-        self._place_glasses(person, shape, pose, prefix)
+        self._place_things(person, shape, pose, prefix)
         self._color(person, toon)
         self._light(person, toon)
 
@@ -232,16 +236,27 @@ class Studio:
 
         skin, index = self._surfaces["skin"]
         paint = colors.skin_colors(person, toon) * (1 - under) + color(person, "shirt") * under
+        self._show_detail(skin_detail(person, toon))
         rgba = np.concatenate([paint[index], np.ones((len(index), 1))], 1)
         skin.data.color_attributes["col"].data.foreach_set("color", _flat(rgba))
-        wrinkled, freckled = colors.skin_details(person)
-        _set_numbers(skin, wrinkled=wrinkled[index], freckled=freckled[index], glossy=mesh.lips[index])
+        _set_numbers(skin, freckled=colors.freckles(person)[index], glossy=mesh.lips[index])
         self._hull.hide_render = not toon
         if toon:
             scalp = colors.scalp_cover(person) / 0.8
             _set_numbers(skin, scalp=scalp[index])
             skin.data.attributes["smooth"].data.foreach_set("vector", _flat(_cel_normals(posed, posed_normals, pose)[index]))
             _set_points(self._hull, (posed + posed_normals * 0.014)[regions.skin.index])
+
+    def _show_detail(self, pixels: np.ndarray) -> None:
+        """A new picture each time: Blender would go on with the one that it has kept."""
+        image = bpy.data.images.new("detail", pixels.shape[1], pixels.shape[0], alpha=True, float_buffer=True, is_data=True)
+        image.alpha_mode = "CHANNEL_PACKED"
+        image.pixels.foreach_set(pixels.ravel())
+        for node in self._materials.details:
+            node.image = image
+        if self._detail is not None:
+            bpy.data.images.remove(self._detail)
+        self._detail = image
 
     def _place_eyes(self, person: Person, shape: Shape, pose: Pose, toon: bool) -> None:
         for thing, eye, side in zip(self._eyes, shape.eyes, ("Left", "Right"), strict=True):
@@ -265,6 +280,8 @@ class Studio:
         radius = curves.attributes.get("radius") or curves.attributes.new("radius", "FLOAT", "POINT")
         radius.data.foreach_set("value", _flat(strands.radius))
         curves.attributes.new("shade", "FLOAT", "CURVE").data.foreach_set("value", _flat(strands.shade))
+        grey = np.zeros(count) if strands.grey is None else strands.grey
+        curves.attributes.new("grey", "FLOAT", "CURVE").data.foreach_set("value", _flat(grey))
         if strands.normal is not None:
             curves.attributes.new("flat", "FLOAT_VECTOR", "CURVE").data.foreach_set("vector", _flat(strands.normal))
         curves.materials.append(self._materials.by_name[material])
@@ -272,19 +289,27 @@ class Studio:
         thing.pass_index = HAIR
         self._temporary[name] = thing
 
-    def _place_glasses(self, person: Person, shape: Shape, pose: Pose, prefix: str) -> None:
-        self._remove("glasses")
-        built = build_glasses(person, shape)
-        if built is None:
+    def _place_solid(self, name: str, points: np.ndarray | None, faces: list[list[int]], material: str, index: int) -> None:
+        self._remove(name)
+        if points is None:
             return
-        points, quads = built
-        mesh = bpy.data.meshes.new("glasses")
-        mesh.from_pydata(pose.rigid(points).tolist(), [], quads)
-        mesh.polygons.foreach_set("use_smooth", np.ones(len(quads), bool))
-        mesh.materials.append(self._materials.by_name[prefix + "glasses"])
-        thing = self._add_object("glasses", mesh)
-        thing.pass_index = OTHER
-        self._temporary["glasses"] = thing
+        mesh = bpy.data.meshes.new(name)
+        mesh.from_pydata(points.tolist(), [], faces)
+        mesh.polygons.foreach_set("use_smooth", np.ones(len(faces), bool))
+        mesh.materials.append(self._materials.by_name[material])
+        thing = self._add_object(name, mesh)
+        thing.pass_index = index
+        self._temporary[name] = thing
+
+    def _place_things(self, person: Person, shape: Shape, pose: Pose, prefix: str) -> None:
+        glasses = build_glasses(person, shape)
+        points = None if glasses is None else pose.rigid(glasses[0])
+        self._place_solid("glasses", points, [] if glasses is None else glasses[1], prefix + "glasses", OTHER)
+        covering, hand = build_covering(person, shape.vertices), build_hand(person, shape.vertices)
+        worn = None if covering is None else pose.rigid(covering.points)
+        self._place_solid("covering", worn, [] if covering is None else covering.quads, prefix + "covering", OCCLUDER)
+        held = None if hand is None else hand.points
+        self._place_solid("hand", held, [] if hand is None else hand.quads, prefix + "hand", OCCLUDER)
 
     def _remove(self, name: str) -> None:
         thing = self._temporary.pop(name, None)
@@ -298,10 +323,12 @@ class Studio:
         hair, brow = color(person, "hair_color"), color(person, "brow_color")
         shirt, trim, iris = color(person, "shirt"), color(person, "shirt_trim"), color(person, "iris")
         if toon:
-            lift = 1.3 * hair + 0.008
+            lift, grey = 1.3 * hair + 0.008, float(person["grey"])
             for name, rgb in {
-                "hair": lift, "beard": 1.2 * brow + 0.006, "brow": 0.8 * brow, "scalp": lift * 0.72, "hair_edge": lift * 0.52,
+                "hair": lift, "beard": 1.2 * brow + 0.006, "brow": 0.8 * brow, "scalp": greyed(lift, grey) * 0.72,
+                "hair_edge": greyed(lift, grey) * 0.52,
                 "shirt": shirt, "shirt_trim": trim, "glasses": color(person, "glasses_color"),
+                "covering": color(person, "covering_color"), "hand": np.minimum(colors.skin_tone(person) * 1.08, 1),
                 "teeth": np.full(3, 0.88), "tongue": np.array([0.62, 0.17, 0.17]), "lashes": np.full(3, 0.01),
                 "outline": colors.skin_tone(person) * 0.14,
             }.items():  # fmt: skip
@@ -312,7 +339,8 @@ class Studio:
             return
         for name, rgb in {
             "hair": hair, "beard": brow, "brow": brow, "shirt": shirt, "shirt_trim": trim,
-            "glasses": color(person, "glasses_color"),
+            "glasses": color(person, "glasses_color"), "covering": color(person, "covering_color"),
+            "hand": 0.8 * colors.skin_tone(person),
         }.items():  # fmt: skip
             materials.set_color(name, rgb)
         ramp = materials.eye_ramps["eye"]
@@ -325,7 +353,7 @@ class Studio:
         azimuth, elevation = float(person["light_azimuth"]), float(person["light_elevation"])
         towards = np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
         contrast, warmth = float(person["light_contrast"]), 0.14 * float(person["light_temperature"])
-        self._world.inputs[0].default_value = (0.97, 0.98, 1.03, 1)
+        self._world.inputs[0].default_value = (0.985, 0.99, 1.015, 1)
         self._world.inputs[1].default_value = 0.0 if toon else 0.5 - 0.36 * contrast
         aim(
             self._lights["key"],
