@@ -4,6 +4,8 @@
 ``LatentSmoother`` one-euro filter on codes: calm when still, quick when moving
 ``IdentityLock``   what the encoder reads of appearance is averaged over time, what moves is not
 ``RelativeMotion`` an enrolled person moves as the driver moves away from their own neutral face
+
+Which architectures become such networks is the exporter's to know: ``export/networks/encoders.py``.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,3 +142,33 @@ def test_an_arrow_is_seen() -> None:
     assert ("runtime.pipeline", "runtime", "track", False) in seen
     assert ("runtime.measure", "export", "variants", True) in seen
     assert ("export.convert", "runtime", "manifest", False) in seen
+
+
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+)
+WRITTEN = re.compile(
+    r"engines/(?!demo)|.*NAME|benchmarks/results|examples/\Z"
+)  # what commands write, or a reader's own
+PLACE = re.compile(r"`((?:runtime|export|engines|training|benchmarks|tests|docs|examples)/[\w./-]*)`")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_places_that_documents_name_are_there(name: str) -> None:
+    places = PLACE.findall((ROOT / name).read_text(encoding="utf-8"))
+    assert [place for place in places if not (ROOT / place).exists() and not WRITTEN.match(place)] == []
+
+
+def test_the_architecture_page_shows_these_floors() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = page.split("## Floors")[1].split("```")[1].strip().splitlines()
+    assert [set(line.split()) for line in drawn] == list(reversed(FLOORS["runtime"]))
+
+
+def test_contributing_names_every_room() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tree = page.split("## Where things are")[1].split("```")[1]
+    missing = [room for half in FLOORS for room in rooms_of(half) if not re.search(rf"\b{room}\b", tree)]
+    assert missing == []
