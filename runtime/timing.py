@@ -177,12 +177,7 @@ class _Span:
         self._start_ns = self._now_ns()
 
     def __exit__(self, *_: object) -> None:
-        # `_Ring.add`, written out: a call fewer is a fifth of the cost.
-        duration_ns = self._now_ns() - self._start_ns
-        ring = self._ring
-        with ring.lock:
-            ring.values[ring.count % ring.size] = duration_ns
-            ring.count += 1
+        self._ring.add(self._now_ns() - self._start_ns)
 
 
 def _statistics(name: str, count: int, durations_ns: np.ndarray[Any, np.dtype[np.int64]]) -> StageReport:

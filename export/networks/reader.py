@@ -156,16 +156,16 @@ class _MappingReader(GraphReader[list[tuple[Array, Array]]]):
 
     kind = "a StyleGAN2 mapping network"
 
-    def _network(self, z: Border, w: Border) -> list[tuple[Array, Array]]:
+    def network(self, z: Border, w: Border) -> list[tuple[Array, Array]]:
         """(weight [w_dim, inputs], bias [w_dim]) of every layer, gains folded in."""
         layers: list[tuple[Array, Array]] = []
         name = w.name
-        while self._is(name, "LeakyRelu"):
-            activation = self._node(name, "LeakyRelu", 1, alpha=SLOPE)
-            gemm = self._node(activation.inputs[0], "Gemm", 3, transB=1)
-            layers.append((self._constant(gemm.inputs[1]), self._constant(gemm.inputs[2])))
+        while self.is_made_by(name, "LeakyRelu"):
+            activation = self.node(name, "LeakyRelu", 1, alpha=SLOPE)
+            gemm = self.node(activation.inputs[0], "Gemm", 3, transB=1)
+            layers.append((self.constant(gemm.inputs[1]), self.constant(gemm.inputs[2])))
             name = gemm.inputs[0]
-        if not layers or not self._is(name, "Mul"):
+        if not layers or not self.is_made_by(name, "Mul"):
             self.refuse("PixelNorm and layers with leaky ReLU")
         return layers[::-1]
 

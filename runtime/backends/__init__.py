@@ -70,7 +70,7 @@ def open_session(
     path: Path | str,  # the network's file: .onnx, or an engine where the backend compiles
     *,
     backend: str = "onnxruntime",
-    threads: int | None = None,  # for this network alone; None: all physical cores
+    threads: int | None = None,  # for this network alone; None: the backend's choice
     **options: Any,
 ) -> Session:
     """Load a network. Raises BackendError if the backend is unknown, not installed, or refuses it."""

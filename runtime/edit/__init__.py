@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from .direction import Direction
 from .direction_files import load_directions
-from .editor import Editor, apply_edits, mix, orthogonalize, parse_edits, select_rows, toward_w, truncate
+from .editor import Editor, mix, orthogonalize, parse_edits, select_rows, toward_w, truncate
 
 __all__ = [
     "Direction",
     "Editor",
-    "apply_edits",
     "load_directions",
     "mix",
     "orthogonalize",

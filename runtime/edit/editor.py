@@ -133,15 +133,6 @@ class Editor:
         return f"edit {name!r}: expected a direction of this bundle; {guess}it has {', '.join(names)}"
 
 
-def apply_edits(codes: Floats, edits: Mapping[Direction, float]) -> Floats:
-    """Slow reference of :meth:`Editor.apply`: the formulas as written, one edit after the other."""
-    edited = codes.astype(np.float64)
-    for direction, strength in edits.items():
-        for n, code in enumerate(codes):
-            edited[n] += direction.move(code[None], strength)[0] * direction.offset
-    return edited.astype(np.float32)
-
-
 def parse_edits(texts: Iterable[str]) -> dict[str, float]:
     """``["age=2", "smile=-1.5"]`` -> ``{"age": 2.0, "smile": -1.5}``; the last of a name counts.
 

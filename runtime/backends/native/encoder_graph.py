@@ -101,7 +101,7 @@ class _Reader(GraphReader[EncoderNetwork]):
         self._maps: list[tuple[int, int]] = []
         self._steps: list[Step] = []
 
-    def _network(self, crop: Border, codes: Border) -> EncoderNetwork:
+    def network(self, crop: Border, codes: Border) -> EncoderNetwork:
         shape = crop.shape
         if (
             crop.dtype != "float32"
@@ -111,12 +111,12 @@ class _Reader(GraphReader[EncoderNetwork]):
             or min(shape) < 1
         ):
             self.refuse(f"a crop float32 [1,C,S,S], got {crop}")
-        self._expect_codes(codes)
+        self.expect_codes(codes)
         if shape[1] * shape[2] ** 2 > MOST_VALUES or codes.shape[1] * codes.shape[2] > MOST_VALUES >> 8:
             self.refuse(f"a crop and codes of usual sizes, got {crop} and {codes}")
         self._crop, self._size, self._planes = crop.name, shape[2], shape[1]
         rows = self._rows(codes.name, codes.shape[1], codes.shape[2])
-        self._refuse_unseen()
+        self.refuse_unseen()
         return EncoderNetwork(
             input=crop.name,
             output=codes.name,
@@ -132,29 +132,29 @@ class _Reader(GraphReader[EncoderNetwork]):
 
     def _rows(self, name: str, count: int, w_dim: int) -> tuple[Row, ...]:
         average = np.zeros((count, w_dim))
-        if self._is(name, "Add"):
-            name, added = self._constant_operand(self._node(name, "Add", 2))
+        if self.is_made_by(name, "Add"):
+            name, added = self.constant_operand(self.node(name, "Add", 2))
             if added.ndim > 3 or added.dtype != np.float32:
                 self.refuse(
                     f"an average code float32 of at most 3 axes, got {added.dtype} {list(added.shape)}"
                 )
             average = np.broadcast_to(added, (1, count, w_dim))[0].astype(np.float64)
-        if self._is(name, "Expand"):
-            node = self._node(name, "Expand", 2)
-            if self._integers(node.inputs[1]) not in ([1, count, w_dim], [1, count, 1]):
+        if self.is_made_by(name, "Expand"):
+            node = self.node(name, "Expand", 2)
+            if self.integers(node.inputs[1]) not in ([1, count, w_dim], [1, count, 1]):
                 self.refuse(f"one code for all {count} rows")
             source, weight, bias = self._product(self._unsqueezed(node.inputs[0]), w_dim)
             return tuple(
                 Row(source, None if k else weight, aligned_floats(bias + average[k]), 0 if k else None)
                 for k in range(count)
             )
-        stack = self._node(name, "Concat", count, axis=1)
+        stack = self.node(name, "Concat", count, axis=1)
         names = [self._unsqueezed(one) for one in stack.inputs]
         rows: list[Row] = []
         for k, one in enumerate(names):
             base = None
-            if self._is(one, "Add"):
-                parts = self._node(one, "Add", 2).inputs
+            if self.is_made_by(one, "Add"):
+                parts = self.node(one, "Add", 2).inputs
                 if names[0] not in parts or k == 0:
                     self.refuse("the first row's code as the one that others differ from")
                 base = 0
@@ -167,28 +167,28 @@ class _Reader(GraphReader[EncoderNetwork]):
         return tuple(rows)
 
     def _unsqueezed(self, name: str) -> str:
-        node = self._node(name, "Unsqueeze", 2)
-        self._expect_integers(node.inputs[1], [1], "rows of codes along axis")
+        node = self.node(name, "Unsqueeze", 2)
+        self.expect_integers(node.inputs[1], [1], "rows of codes along axis")
         return node.inputs[0]
 
     def _product(self, name: str, w_dim: int) -> tuple[int, Floats, Array]:
         """A matrix product of a map's mean pixel: the map, [w_dim, C], [w_dim] float64."""
-        gemm = self._node(name, "Gemm", 3, transB=1)
-        if self._is(gemm.inputs[0], "ReduceMean"):
-            mean = self._node(gemm.inputs[0], "ReduceMean", 2, keepdims=0)
-            self._expect_integers(mean.inputs[1], [2, 3], "the mean over a map's axes")
+        gemm = self.node(name, "Gemm", 3, transB=1)
+        if self.is_made_by(gemm.inputs[0], "ReduceMean"):
+            mean = self.node(gemm.inputs[0], "ReduceMean", 2, keepdims=0)
+            self.expect_integers(mean.inputs[1], [2, 3], "the mean over a map's axes")
             source = self._map(mean.inputs[0])
         else:
-            flat = self._maker.get(gemm.inputs[0])
+            flat = self.makers.get(gemm.inputs[0])
             source = self._map(flat.inputs[0] if flat and flat.inputs else "")
             if self._shape(source)[0] != 1:
                 self.refuse(f"a matrix product of one pixel, got {self._shape(source)[0]} by as many")
-            self._reshaped(gemm.inputs[0], [1, self._shape(source)[1]])
+            self.reshaped(gemm.inputs[0], [1, self._shape(source)[1]])
         if source == PICTURE:
             self.refuse("rows of the code made of a map, got the crop")
         shape = (w_dim, self._maps[source][1])
-        weight = self._shaped(self._constant(gemm.inputs[1]), shape, "a matrix for the code")
-        bias = self._shaped(self._constant(gemm.inputs[2]), (w_dim,), "a bias of the code")
+        weight = self.shaped(self.constant(gemm.inputs[1]), shape, "a matrix for the code")
+        bias = self.shaped(self.constant(gemm.inputs[2]), (w_dim,), "a bias of the code")
         return source, weight, bias.astype(np.float64)
 
     # Maps, from their results backwards.
@@ -198,8 +198,12 @@ class _Reader(GraphReader[EncoderNetwork]):
         if name == self._crop:
             return PICTURE
         if name not in self._numbers:
-            node = self._maker.get(name)
-            if node is not None and node.op == "Add" and any(self._is(one, "Mul") for one in node.inputs):
+            node = self.makers.get(name)
+            if (
+                node is not None
+                and node.op == "Add"
+                and any(self.is_made_by(one, "Mul") for one in node.inputs)
+            ):
                 self._gate(name)
             elif node is not None and node.op == "Resize":
                 self._doubling(name)
@@ -219,24 +223,24 @@ class _Reader(GraphReader[EncoderNetwork]):
 
     def _convolution(self, result: str) -> None:
         name, activation = result, None
-        if any(self._is(name, op) for op in ACTIVATIONS):
+        if any(self.is_made_by(name, op) for op in ACTIVATIONS):
             activation = self._activation(name)
             name = activation.inputs[0]
         other = None
-        if self._is(name, "Add"):
-            parts = self._node(name, "Add", 2).inputs
-            computed = [one for one in parts if self._is(one, "Conv")]
+        if self.is_made_by(name, "Add"):
+            parts = self.node(name, "Add", 2).inputs
+            computed = [one for one in parts if self.is_made_by(one, "Conv")]
             if not computed:
                 self.refuse("a convolution and a map as the parts of a sum")
             (added,) = parts[1:] if parts[0] == computed[0] else parts[:1]
             name, other = computed[0], self._map(added)
         node, weight, bias = self._conv(name, strides=ANY)
-        strides, side = self._attribute(node, "strides"), weight.shape[-1]
+        strides, side = self.attribute(node, "strides"), weight.shape[-1]
         if strides not in ([1, 1], [2, 2]):
             self.refuse(f"convolutions of stride 1 or 2, got {strides}")
         stride, outputs, before = int(strides[0]), weight.shape[0], node.inputs[0]
         scale = shift = None
-        if self._is(before, "BatchNormalization"):
+        if self.is_made_by(before, "BatchNormalization"):
             before, scale, shift = self._normalization(before)
         source = self._map(before)
         size, inputs = self._shape(source)
@@ -267,63 +271,63 @@ class _Reader(GraphReader[EncoderNetwork]):
 
     def _conv(self, name: str, **attributes: Any) -> tuple[Node, Floats, Floats]:
         """A convolution with a square kernel, padded all around by its half: [O,I,k,k] and its bias [O]."""
-        inputs = 3 if name in self._maker and len(self._maker[name].inputs) == 3 else 2
-        node = self._maker.get(name)
-        weight = self._constant(node.inputs[1]) if node is not None and len(node.inputs) > 1 else np.zeros(0)
+        inputs = 3 if name in self.makers and len(self.makers[name].inputs) == 3 else 2
+        node = self.makers.get(name)
+        weight = self.constant(node.inputs[1]) if node is not None and len(node.inputs) > 1 else np.zeros(0)
         if weight.ndim != 4 or weight.shape[2] != weight.shape[3]:
             self.refuse(f"convolutions with square kernels, got {list(weight.shape)}")
         outputs, side = weight.shape[0], weight.shape[-1]
-        node = self._node(name, "Conv", inputs, pads=[side // 2] * 4, kernel_shape=[side, side], **attributes)
-        bias = self._constant(node.inputs[2]) if inputs == 3 else np.zeros(outputs, np.float32)
+        node = self.node(name, "Conv", inputs, pads=[side // 2] * 4, kernel_shape=[side, side], **attributes)
+        bias = self.constant(node.inputs[2]) if inputs == 3 else np.zeros(outputs, np.float32)
         return (
             node,
-            self._shaped(weight, weight.shape, "weights of a convolution"),
-            self._shaped(bias, (outputs,), "a bias of a convolution"),
+            self.shaped(weight, weight.shape, "weights of a convolution"),
+            self.shaped(bias, (outputs,), "a bias of a convolution"),
         )
 
     def _activation(self, name: str) -> Node:
-        if self._is(name, "PRelu"):
-            return self._node(name, "PRelu", 2)
-        if self._is(name, "LeakyRelu"):
-            return self._node(name, "LeakyRelu", 1, alpha=ANY)
-        return self._node(name, "Relu", 1)
+        if self.is_made_by(name, "PRelu"):
+            return self.node(name, "PRelu", 2)
+        if self.is_made_by(name, "LeakyRelu"):
+            return self.node(name, "LeakyRelu", 1, alpha=ANY)
+        return self.node(name, "Relu", 1)
 
     def _slope(self, node: Node | None, channels: int) -> Floats:
         if node is None:
             return np.ones(channels, np.float32)
         if node.op == "PRelu":
-            slope = self._constant(node.inputs[1])
+            slope = self.constant(node.inputs[1])
             if slope.ndim not in (3, 4) or slope.shape[-3:] not in ((1, 1, 1), (channels, 1, 1)):
                 self.refuse(f"PReLU with one slope per channel, got {list(slope.shape)}")
-            slope = self._shaped(slope, ((1,) if slope.ndim == 4 else ()) + slope.shape[-3:], "slopes")
+            slope = self.shaped(slope, ((1,) if slope.ndim == 4 else ()) + slope.shape[-3:], "slopes")
             return aligned_floats(np.broadcast_to(slope.reshape(-1), (channels,)))
-        value = self._attribute(node, "alpha") if node.op == "LeakyRelu" else 0.0
+        value = self.attribute(node, "alpha") if node.op == "LeakyRelu" else 0.0
         if not isinstance(value, float):
             self.refuse(f"LeakyRelu with a number as alpha, got {value}")
         return np.full(channels, value, np.float32)
 
     def _normalization(self, name: str) -> tuple[str, Floats, Floats]:
         """What is normalized, and the scale and shift that do it."""
-        node = self._node(name, "BatchNormalization", 5, epsilon=ANY, momentum=ANY)
-        channels = self._constant(node.inputs[1]).size
+        node = self.node(name, "BatchNormalization", 5, epsilon=ANY, momentum=ANY)
+        channels = self.constant(node.inputs[1]).size
         gain, offset, mean, variance = (
-            self._shaped(self._constant(one), (channels,), "normalization").astype(np.float64)
+            self.shaped(self.constant(one), (channels,), "normalization").astype(np.float64)
             for one in node.inputs[1:]
         )
-        variance = variance + self._attribute(node, "epsilon")
+        variance = variance + self.attribute(node, "epsilon")
         if not (variance > 0).all():
             self.refuse(f"normalization by variances above 0, got {variance.min()}")
         scale = gain / np.sqrt(variance)
         return node.inputs[0], aligned_floats(scale), aligned_floats(offset - mean * scale)
 
     def _gate(self, result: str) -> None:
-        parts = self._node(result, "Add", 2).inputs
-        first = 0 if self._is(parts[0], "Mul") else 1
-        factors = self._node(parts[first], "Mul", 2).inputs
-        which = 0 if self._is(factors[0], "Sigmoid") else 1
-        excite, inner = self._small(self._node(factors[which], "Sigmoid", 1).inputs[0])
-        squeeze, mean = self._small(self._node(inner, "Relu", 1).inputs[0])
-        measured = self._node(mean, "GlobalAveragePool", 1).inputs[0]
+        parts = self.node(result, "Add", 2).inputs
+        first = 0 if self.is_made_by(parts[0], "Mul") else 1
+        factors = self.node(parts[first], "Mul", 2).inputs
+        which = 0 if self.is_made_by(factors[0], "Sigmoid") else 1
+        excite, inner = self._small(self.node(factors[which], "Sigmoid", 1).inputs[0])
+        squeeze, mean = self._small(self.node(inner, "Relu", 1).inputs[0])
+        measured = self.node(mean, "GlobalAveragePool", 1).inputs[0]
         if measured != factors[1 - which]:
             self.refuse("a gate that is computed from the map it multiplies")
         source = self._map(measured)
@@ -333,8 +337,8 @@ class _Reader(GraphReader[EncoderNetwork]):
         if squeeze.shape[1] != channels or excite.shape != squeeze.shape[::-1]:
             self.refuse(f"a gate for {channels} channels, got {squeeze.shape} and {excite.shape}")
         added, stride = parts[1 - first], 1
-        if self._is(added, "MaxPool"):
-            pool = self._node(added, "MaxPool", 1, kernel_shape=[1, 1], strides=[2, 2])
+        if self.is_made_by(added, "MaxPool"):
+            pool = self.node(added, "MaxPool", 1, kernel_shape=[1, 1], strides=[2, 2])
             if "kernel_shape" not in pool.attributes:
                 self.refuse("MaxPool with a kernel_shape")
             added, stride = pool.inputs[0], 2
@@ -357,7 +361,7 @@ class _Reader(GraphReader[EncoderNetwork]):
     def _doubling(self, result: str) -> None:
         # Inputs: the map, a region (for cropping alone), factors or, in their place, sizes. What may be any
         # value belongs to other modes.
-        node = self._node(
+        node = self.node(
             result, "Resize", 4,
             mode="linear", coordinate_transformation_mode="align_corners",
             cubic_coeff_a=ANY, extrapolation_value=ANY, nearest_mode=ANY,
@@ -368,7 +372,7 @@ class _Reader(GraphReader[EncoderNetwork]):
         side, channels = self._shape(source)
         if source == PICTURE:
             self.refuse("a map that is doubled, got the crop")
-        self._expect_integers(node.inputs[3], [1, channels, 2 * side, 2 * side], "a map doubled to")
+        self.expect_integers(node.inputs[3], [1, channels, 2 * side, 2 * side], "a map doubled to")
         self._steps.append(Doubling(source, self._new(result, 2 * side, channels)))
 
 

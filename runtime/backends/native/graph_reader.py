@@ -74,9 +74,9 @@ class GraphReader(Generic[Network]):
     kind: str
 
     def __init__(self, graph: Graph, name: str) -> None:
-        self._graph, self._name = graph, name
-        self._maker = {output: node for node in graph.nodes for output in node.outputs}
-        self._seen: set[str] = set()  # outputs of the nodes that were accounted for
+        self.graph, self.file_name = graph, name
+        self.makers = {output: node for node in graph.nodes for output in node.outputs}
+        self.accounted: set[str] = set()  # outputs of the nodes that were accounted for
         if graph.opset != OPSET:
             self.refuse(f"operators of version {OPSET}, got {graph.opset or 'none'}")
         foreign = sorted({f"{node.domain}.{node.op}" for node in graph.nodes if node.domain not in STANDARD})
@@ -85,40 +85,40 @@ class GraphReader(Generic[Network]):
 
     def read(self) -> Network:
         """The network, taken apart. Raises BackendError, with the place, for any other."""
-        inputs, outputs = self._graph.inputs, self._graph.outputs
+        inputs, outputs = self.graph.inputs, self.graph.outputs
         if len(inputs) != 1 or len(outputs) != 1:
             self.refuse(f"one input and one output, got {len(inputs)} and {len(outputs)}")
         try:
-            return self._network(inputs[0], outputs[0])
+            return self.network(inputs[0], outputs[0])
         except MALFORMED as error:
             self.refuse(f"nodes with the inputs and sizes of their kind ({error})")
 
-    def _network(self, source: Border, result: Border) -> Network:
+    def network(self, source: Border, result: Border) -> Network:
         """To be written by each kind: follow the graph from ``result`` to ``source``."""
         raise NotImplementedError
 
     def refuse(self, expected: str) -> NoReturn:
         raise BackendError(
-            f"{self._name}: expected {self.kind} as doppelgan exports it in float32: "
+            f"{self.file_name}: expected {self.kind} as doppelgan exports it in float32: "
             f"{expected}; another backend may take it"
         )
 
-    def _expect_codes(self, codes: Border) -> None:
+    def expect_codes(self, codes: Border) -> None:
         if codes.dtype != "float32" or len(codes.shape) != 3 or codes.shape[0] != 1 or min(codes.shape) < 1:
             self.refuse(f"codes float32 [1, rows, w_dim], got {codes}")
 
-    def _refuse_unseen(self) -> None:
+    def refuse_unseen(self) -> None:
         """To be called at the end: no node may be left over."""
-        unknown = [node.op for node in self._graph.nodes if not self._seen.issuperset(node.outputs)]
+        unknown = [node.op for node in self.graph.nodes if not self.accounted.issuperset(node.outputs)]
         if unknown:
             self.refuse(f"nothing else, got {', '.join(sorted(set(unknown)))}")
 
-    def _is(self, name: str, op: str) -> bool:
-        return name in self._maker and self._maker[name].op == op
+    def is_made_by(self, name: str, op: str) -> bool:
+        return name in self.makers and self.makers[name].op == op
 
-    def _node(self, name: str, op: str, inputs: int, **attributes: Any) -> Node:
+    def node(self, name: str, op: str, inputs: int, **attributes: Any) -> Node:
         """The node that makes ``name``: of that kind, with so many inputs and these attributes."""
-        node = self._maker.get(name)
+        node = self.makers.get(name)
         if node is None or node.op != op:
             self.refuse(f"{op} to make {name!r}, got {'an input' if node is None else node.op}")
         if len(node.inputs) != inputs:
@@ -134,73 +134,73 @@ class GraphReader(Generic[Network]):
                 wanted is not _ABSENT and key not in node.attributes and key == "kernel_shape"
             ):
                 continue  # where it is missing, a kernel's shape is its weight's
-            value = self._attribute(node, key)
+            value = self.attribute(node, key)
             if isinstance(wanted, float) and isinstance(value, float):
                 same = math.isclose(value, wanted, rel_tol=1e-6)
             else:
                 same = type(value) is type(wanted) and value == wanted
             if not same:
                 self.refuse(f"{op} with {key} {wanted}, got {value}")
-        self._seen.update(node.outputs)
+        self.accounted.update(node.outputs)
         return node
 
-    def _attribute(self, node: Node, key: str) -> Any:
+    def attribute(self, node: Node, key: str) -> Any:
         return node.attributes.get(key, DEFAULTS[node.op][key])
 
-    def _constant_operand(self, node: Node) -> tuple[str, Array]:
+    def constant_operand(self, node: Node) -> tuple[str, Array]:
         """Of a node with two operands: the one that is computed, and the one that is constant."""
         first, second = node.inputs
-        if self._is_constant(second):
-            return first, self._constant(second)
-        return second, self._constant(first)
+        if self.is_constant(second):
+            return first, self.constant(second)
+        return second, self.constant(first)
 
-    def _stored_operand(self, node: Node) -> str:
+    def stored_operand(self, node: Node) -> str:
         """Of a node with two operands: the name in the file of the one that is constant."""
         first, second = node.inputs
-        return self._stored(second if self._is_constant(second) else first)
+        return self.stored(second if self.is_constant(second) else first)
 
-    def _stored(self, name: str) -> str:
+    def stored(self, name: str) -> str:
         """The name under which a constant is stored: its own, or that of what is cast to it."""
-        return name if name in self._graph.constants else self._maker[name].inputs[0]
+        return name if name in self.graph.constants else self.makers[name].inputs[0]
 
-    def _is_constant(self, name: str) -> bool:
-        return name in self._graph.constants or (
-            self._is(name, "Cast") and self._maker[name].inputs[0] in self._graph.constants
+    def is_constant(self, name: str) -> bool:
+        return name in self.graph.constants or (
+            self.is_made_by(name, "Cast") and self.makers[name].inputs[0] in self.graph.constants
         )
 
-    def _constant(self, name: str) -> Array:
+    def constant(self, name: str) -> Array:
         """A constant, or one that is stored in float16 and cast."""
-        if not self._is_constant(name):
+        if not self.is_constant(name):
             self.refuse(f"a constant {name!r}")
-        if name in self._graph.constants:
-            return self._graph.constants[name]
-        stored = self._graph.constants[self._node(name, "Cast", 1, to=FLOAT).inputs[0]]
+        if name in self.graph.constants:
+            return self.graph.constants[name]
+        stored = self.graph.constants[self.node(name, "Cast", 1, to=FLOAT).inputs[0]]
         if stored.dtype != np.float16:
             self.refuse(f"constants stored as float16 or float32, got {stored.dtype}")
         return stored.astype(np.float32)
 
-    def _integers(self, name: str) -> list[int]:
+    def integers(self, name: str) -> list[int]:
         """A constant list of integers, such as a shape."""
-        array = self._constant(name)
+        array = self.constant(name)
         if array.dtype != np.int64 or array.ndim != 1:
             self.refuse(f"a list of integers as {name!r}, got {array.dtype} {list(array.shape)}")
         return [int(value) for value in array]
 
-    def _expect_integers(self, name: str, wanted: Sequence[int], what: str) -> None:
-        got = self._integers(name)
+    def expect_integers(self, name: str, wanted: Sequence[int], what: str) -> None:
+        got = self.integers(name)
         if got != list(wanted):
             self.refuse(f"{what} {list(wanted)}, got {got}")
 
-    def _reshaped(self, name: str, shape: Sequence[int]) -> str:
+    def reshaped(self, name: str, shape: Sequence[int]) -> str:
         """What is reshaped to ``shape``; one size may be left to be found out."""
-        node = self._node(name, "Reshape", 2, allowzero=ANY)
-        got = self._integers(node.inputs[1])
+        node = self.node(name, "Reshape", 2, allowzero=ANY)
+        got = self.integers(node.inputs[1])
         known = len(got) == len(shape) and [a if b == -1 else b for a, b in zip(shape, got, strict=True)]
         if known != list(shape) or got.count(-1) > 1:
             self.refuse(f"a shape {list(shape)}, got {got}")
         return node.inputs[0]
 
-    def _shaped(self, array: Array, shape: Sequence[int], what: str) -> Floats:
+    def shaped(self, array: Array, shape: Sequence[int], what: str) -> Floats:
         """float32 values of exactly that shape, for the kernels."""
         if array.dtype != np.float32 or array.shape != tuple(shape):
             self.refuse(f"{what} float32 {list(shape)}, got {array.dtype} {list(array.shape)}")

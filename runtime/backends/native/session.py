@@ -12,7 +12,6 @@ processor multiplies twice as many integers at once as floats: AVX2.
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -23,6 +22,7 @@ import numpy as np
 
 from ... import native
 from ...errors import BackendError
+from ...host.machine import this_machine
 from ..base import Array, TensorSpec, check_feeds, check_outputs
 from . import encoder_graph, synthesis_graph
 from .encoder_graph import Convolution, Doubling, EncoderNetwork
@@ -153,7 +153,7 @@ def open(  # noqa: A001 - the backends' common verb
             "reinstall doppelgan with a C++17 compiler, or use another backend"
         )
     graph = read_graph(path)
-    threads = threads or os.cpu_count() or 1
+    threads = threads or this_machine().cores
     if len(graph.inputs) == 1 and len(graph.inputs[0].shape) == 3:
         synthesis = synthesis_graph.recognize(graph, path.name)
         codes = TensorSpec(synthesis.input, "float32", (1, synthesis.rows, synthesis.w_dim))

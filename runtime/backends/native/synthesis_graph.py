@@ -94,8 +94,8 @@ class _Reader(GraphReader[SynthesisNetwork]):
 
     kind = "a StyleGAN2 synthesis network"
 
-    def _network(self, codes: Border, image: Border) -> SynthesisNetwork:
-        self._expect_codes(codes)
+    def network(self, codes: Border, image: Border) -> SynthesisNetwork:
+        self.expect_codes(codes)
         if image.dtype != "float32" or image.shape[:2] != (1, 3) or len(image.shape) != 4:
             self.refuse(f"an image float32 [1,3,R,R], got {image}")
         if image.shape[2] != image.shape[3] or image.shape[2] > MOST_PIXELS:
@@ -119,7 +119,7 @@ class _Reader(GraphReader[SynthesisNetwork]):
             expected = before
         if side != 4 or image.shape[2] != 4 << (len(rgbs) - 1):
             self.refuse(f"{4 << (len(rgbs) - 1)} pixels, got {list(image.shape[2:])}")
-        constant = self._constant(expected or "")
+        constant = self.constant(expected or "")
         inputs = convs[-1].weight.shape[1]
         network = SynthesisNetwork(
             input=codes.name,
@@ -127,12 +127,12 @@ class _Reader(GraphReader[SynthesisNetwork]):
             rows=codes.shape[1],
             w_dim=codes.shape[2],
             size=image.shape[2],
-            constant=self._shaped(constant, (1, inputs, 4, 4), "a constant")[0],
-            constant_name=self._stored(expected or ""),
+            constant=self.shaped(constant, (1, inputs, 4, 4), "a constant")[0],
+            constant_name=self.stored(expected or ""),
             convs=tuple(reversed(convs)),
             rgbs=tuple(reversed(rgbs)),
         )
-        self._refuse_unseen()
+        self.refuse_unseen()
         for before_it, conv in pairwise(network.convs):
             if conv.style.weight.shape[0] != before_it.demod.shape[0]:
                 self.refuse("convolutions that take all channels of the one before")
@@ -146,52 +146,52 @@ class _Reader(GraphReader[SynthesisNetwork]):
     def _rgb(self, picture: str, side: int) -> tuple[ToRGB, str, str | None]:
         """The RGB layer whose sum is ``picture``; the map it reads, and the picture it is added to."""
         own, fir, before = picture, None, None
-        if self._is(picture, "Add"):
-            doubled = [name for name in self._maker[picture].inputs if self._is(name, "ConvTranspose")]
+        if self.is_made_by(picture, "Add"):
+            doubled = [name for name in self.makers[picture].inputs if self.is_made_by(name, "ConvTranspose")]
             if doubled:
-                up = self._node(
+                up = self.node(
                     doubled[0], "ConvTranspose", 2,
                     strides=[2, 2], pads=[1, 1, 1, 1], group=3, kernel_shape=[4, 4],
                 )  # fmt: skip
-                fir, before = self._fir(self._constant(up.inputs[1]), 3), up.inputs[0]
-                (own,) = [name for name in self._node(picture, "Add", 2).inputs if name != doubled[0]]
+                fir, before = self._fir(self.constant(up.inputs[1]), 3), up.inputs[0]
+                (own,) = [name for name in self.node(picture, "Add", 2).inputs if name != doubled[0]]
         own, clamp = self._clamp(own)
-        added = self._node(own, "Add", 2)
-        product, bias = self._constant_operand(added)
-        matmul = self._node(self._reshaped(product, [1, 3, side, side]), "MatMul", 2)
-        scaled = self._node(matmul.inputs[0], "Mul", 2)
-        style, weight = self._constant_operand(scaled)
+        added = self.node(own, "Add", 2)
+        product, bias = self.constant_operand(added)
+        matmul = self.node(self.reshaped(product, [1, 3, side, side]), "MatMul", 2)
+        scaled = self.node(matmul.inputs[0], "Mul", 2)
+        style, weight = self.constant_operand(scaled)
         scale = self._style(self._unsqueezed(style, [1]))
         channels = scale.weight.shape[0]
-        features = self._reshaped(matmul.inputs[1], [1, channels, side * side])
+        features = self.reshaped(matmul.inputs[1], [1, channels, side * side])
         layer = ToRGB(
             style=scale,
-            weight=self._shaped(weight, (1, 3, channels), "weights of the RGB")[0],
-            bias=self._shaped(bias, (1, 3, 1, 1), "a bias of the RGB").reshape(-1),
+            weight=self.shaped(weight, (1, 3, channels), "weights of the RGB")[0],
+            bias=self.shaped(bias, (1, 3, 1, 1), "a bias of the RGB").reshape(-1),
             fir=fir,
             clamp=clamp,
-            names={"weight": self._stored_operand(scaled), "bias": self._stored_operand(added)},
+            names={"weight": self.stored_operand(scaled), "bias": self.stored_operand(added)},
         )
         return layer, features, before
 
     def _conv(self, result: str, side: int, up: bool) -> tuple[StyledConv, str]:
         """The convolution that makes ``result``, and the map it reads."""
         result, clamp = self._clamp(result)
-        activation = self._node(result, "LeakyRelu", 1, alpha=SLOPE)
-        biased = self._node(activation.inputs[0], "Add", 2)
-        noisy, bias = self._constant_operand(biased)
-        noised = self._node(noisy, "Add", 2)
-        scaled, noise = self._constant_operand(noised)
-        filtered, demodulation = self._node(scaled, "Mul", 2).inputs
+        activation = self.node(result, "LeakyRelu", 1, alpha=SLOPE)
+        biased = self.node(activation.inputs[0], "Add", 2)
+        noisy, bias = self.constant_operand(biased)
+        noised = self.node(noisy, "Add", 2)
+        scaled, noise = self.constant_operand(noised)
+        filtered, demodulation = self.node(scaled, "Mul", 2).inputs
         sums, demod, eps, demod_name = self._demodulation(demodulation)
         outputs, fir = demod.shape[0], None
         if up:
-            depthwise = self._node(filtered, "Conv", 2, pads=[1, 1, 1, 1], group=outputs, kernel_shape=[4, 4])
-            fir, filtered = self._fir(self._constant(depthwise.inputs[1]), outputs), depthwise.inputs[0]
-            conv = self._node(filtered, "ConvTranspose", 2, strides=[2, 2], kernel_shape=[3, 3])
+            depthwise = self.node(filtered, "Conv", 2, pads=[1, 1, 1, 1], group=outputs, kernel_shape=[4, 4])
+            fir, filtered = self._fir(self.constant(depthwise.inputs[1]), outputs), depthwise.inputs[0]
+            conv = self.node(filtered, "ConvTranspose", 2, strides=[2, 2], kernel_shape=[3, 3])
         else:
-            conv = self._node(filtered, "Conv", 2, pads=[1, 1, 1, 1], kernel_shape=[3, 3])
-        features, unsqueezed = self._node(conv.inputs[0], "Mul", 2).inputs
+            conv = self.node(filtered, "Conv", 2, pads=[1, 1, 1, 1], kernel_shape=[3, 3])
+        features, unsqueezed = self.node(conv.inputs[0], "Mul", 2).inputs
         name = self._unsqueezed(unsqueezed, [2, 3])
         if name != sums:
             self.refuse("demodulation by the style that scales the activations")
@@ -200,81 +200,81 @@ class _Reader(GraphReader[SynthesisNetwork]):
         shape = (inputs, outputs, 3, 3) if up else (outputs, inputs, 3, 3)
         layer = StyledConv(
             style=style,
-            weight=self._shaped(self._constant(conv.inputs[1]), shape, "weights of a convolution"),
-            demod=self._shaped(demod, (outputs, inputs), "weights of a demodulation"),
-            eps=self._shaped(eps, (outputs,), "an epsilon"),
-            noise=self._shaped(noise, (1, 1, side, side), "noise")[0, 0],
-            bias=self._shaped(bias, (1, outputs, 1, 1), "a bias").reshape(-1),
+            weight=self.shaped(self.constant(conv.inputs[1]), shape, "weights of a convolution"),
+            demod=self.shaped(demod, (outputs, inputs), "weights of a demodulation"),
+            eps=self.shaped(eps, (outputs,), "an epsilon"),
+            noise=self.shaped(noise, (1, 1, side, side), "noise")[0, 0],
+            bias=self.shaped(bias, (1, outputs, 1, 1), "a bias").reshape(-1),
             fir=fir,
             clamp=clamp,
             names={
-                "weight": self._stored(conv.inputs[1]),
+                "weight": self.stored(conv.inputs[1]),
                 "demod": demod_name,
-                "noise": self._stored_operand(noised),
-                "bias": self._stored_operand(biased),
+                "noise": self.stored_operand(noised),
+                "bias": self.stored_operand(biased),
             },
         )
         return layer, features
 
     def _clamp(self, name: str) -> tuple[str, float]:
         """What is clamped, and at what; itself and infinity if it is not."""
-        if not self._is(name, "Clip"):
+        if not self.is_made_by(name, "Clip"):
             return name, math.inf
-        node = self._node(name, "Clip", 3)
-        low, high = (float(self._shaped(self._constant(bound), (), "a bound")) for bound in node.inputs[1:3])
+        node = self.node(name, "Clip", 3)
+        low, high = (float(self.shaped(self.constant(bound), (), "a bound")) for bound in node.inputs[1:3])
         if not 0 < high == -low:
             self.refuse(f"a symmetric clamp, got {low} to {high}")
         return node.inputs[0], high
 
     def _demodulation(self, name: str) -> tuple[str, Array, Array, str]:
         """The style it is made of, its weight and eps, and the weight's name in the file."""
-        root = self._node(self._unsqueezed(name, [2, 3]), "Reciprocal", 1)
-        gemm = self._node(self._node(root.inputs[0], "Sqrt", 1).inputs[0], "Gemm", 3, transB=1)
-        square = self._node(gemm.inputs[0], "Mul", 2)
+        root = self.node(self._unsqueezed(name, [2, 3]), "Reciprocal", 1)
+        gemm = self.node(self.node(root.inputs[0], "Sqrt", 1).inputs[0], "Gemm", 3, transB=1)
+        square = self.node(gemm.inputs[0], "Mul", 2)
         if square.inputs[0] != square.inputs[1]:
             self.refuse("a squared style")
         weight, eps = gemm.inputs[1:3]
-        return square.inputs[0], self._constant(weight), self._constant(eps), self._stored(weight)
+        return square.inputs[0], self.constant(weight), self.constant(eps), self.stored(weight)
 
     def _style(self, name: str) -> Style:
         """A style, perhaps a part of a matrix product that makes two of them."""
         part: slice | None = None
         total = 0
-        if self._is(name, "Split"):
-            split = self._node(name, "Split", 2, axis=1)
-            sizes = self._integers(split.inputs[1])
+        if self.is_made_by(name, "Split"):
+            split = self.node(name, "Split", 2, axis=1)
+            sizes = self.integers(split.inputs[1])
             index, total = split.outputs.index(name), sum(sizes)
             if len(sizes) != len(split.outputs) or min(sizes) < 1:
                 self.refuse(f"a split into {len(split.outputs)} styles, got {sizes}")
             part = slice(sum(sizes[:index]), sum(sizes[: index + 1]))
             name = split.inputs[0]
-        gemm = self._node(name, "Gemm", 3, transB=1)
-        gather = self._node(gemm.inputs[0], "Gather", 2, axis=1)
-        codes = self._graph.inputs[0]
+        gemm = self.node(name, "Gemm", 3, transB=1)
+        gather = self.node(gemm.inputs[0], "Gather", 2, axis=1)
+        codes = self.graph.inputs[0]
         if gather.inputs[0] != codes.name:
             self.refuse("styles made of rows of the code")
-        which = self._constant(gather.inputs[1])
+        which = self.constant(gather.inputs[1])
         if which.ndim != 0 or which.dtype.kind != "i" or not 0 <= which < codes.shape[1]:
             self.refuse(f"one of {codes.shape[1]} rows of the code, got {which}")
-        weight, bias = self._constant(gemm.inputs[1]), self._constant(gemm.inputs[2])
+        weight, bias = self.constant(gemm.inputs[1]), self.constant(gemm.inputs[2])
         channels = weight.shape[0] if weight.ndim else 0
         if part is not None and total != channels:
             self.refuse(f"a split of {channels} channels, got {total}")
-        weight = self._shaped(weight, (channels, codes.shape[2]), "weights of a style")
-        bias = self._shaped(bias, (channels,), "a bias of a style")
-        names = {"weight": self._stored(gemm.inputs[1]), "bias": self._stored(gemm.inputs[2])}
+        weight = self.shaped(weight, (channels, codes.shape[2]), "weights of a style")
+        bias = self.shaped(bias, (channels,), "a bias of a style")
+        names = {"weight": self.stored(gemm.inputs[1]), "bias": self.stored(gemm.inputs[2])}
         if part is None:
             return Style(int(which), weight, bias, names, 0)
         return Style(int(which), aligned_floats(weight[part]), aligned_floats(bias[part]), names, part.start)
 
     def _unsqueezed(self, name: str, axes: list[int]) -> str:
-        node = self._node(name, "Unsqueeze", 2)
-        self._expect_integers(node.inputs[1], axes, "new axes")
+        node = self.node(name, "Unsqueeze", 2)
+        self.expect_integers(node.inputs[1], axes, "new axes")
         return node.inputs[0]
 
     def _fir(self, taps: Array, channels: int) -> tuple[Floats, Floats]:
         """[C,1,4,4], the same for all channels and an outer product -> its factors, down and across."""
-        taps = self._shaped(taps, (channels, 1, 4, 4), "a FIR")
+        taps = self.shaped(taps, (channels, 1, 4, 4), "a FIR")
         kernel = taps[0, 0].astype(np.float64)
         if not (taps == taps[:1]).all():
             self.refuse("a FIR of 4x4, the same for all channels")
