@@ -168,109 +168,144 @@ def run_live(
     A live source that fails is reopened after the waits of ``backoff``; SourceError is raised when those
     are used up, or at once if the source is not live.
     """
-    sinks = [sinks] if isinstance(sinks, Sink) else list(sinks)
-    clock = clock or Clock()
-    watchdog = watchdog or Watchdog()
-    waits = backoff or Backoff()
-    ended = threading.Event()
-    captured, results = Queue[tuple[Frame, float]](1, newest=True), Queue[tuple[Frame, float]](1, newest=True)
-    newest: list[Frame | None] = [None]
-    processed = written = reconnects = 0
+    run = _LiveRun(
+        source,
+        process,
+        [sinks] if isinstance(sinks, Sink) else list(sinks),
+        watchdog or Watchdog(),
+        backoff or Backoff(),
+        on_lost,
+        on_state,
+        clock or Clock(),
+        now_s,
+    )
+    return run.until(stop, tick_s)
 
-    def reconnect(error: SourceError) -> bool:
-        nonlocal reconnects
-        for delay_s in waits.delays_s():
-            watchdog.failure = str(error)
-            if ended.wait(delay_s):
-                return False
-            try:
-                source.reopen()
-            except SourceError as again:
-                error = again
-                continue
-            reconnects += 1
-            watchdog.failure = None
-            return True
-        raise error
 
-    def capture() -> None:
-        while not ended.is_set():
+@dataclass(eq=False)
+class _LiveRun:
+    """One :func:`run_live`: ``capture`` and ``work`` in threads of their own, ``show`` in the caller's."""
+
+    source: Source
+    process: Process
+    sinks: Sequence[Sink]
+    watchdog: Watchdog
+    backoff: Backoff
+    on_lost: Callable[[Lost], Image | None]
+    on_state: Callable[[State, str], None] | None
+    clock: Clock
+    now_s: Callable[[], float]
+
+    def __post_init__(self) -> None:
+        self.ended = threading.Event()
+        self.captured = Queue[tuple[Frame, float]](1, newest=True)
+        self.results = Queue[tuple[Frame, float]](1, newest=True)
+        self.processed = self.written = self.reconnects = 0
+        self.newest: Frame | None = None  # captured
+        self.shown: Frame | None = None  # the last finished one
+        self.shown_s = self.now_s()
+        self.state: State | None = None
+        self.index = 0  # of what is written next
+
+    def until(self, stop: threading.Event | None, tick_s: float) -> LiveReport:
+        self.watchdog.start(self.shown_s)
+        with Stages(self.source, self.sinks, (self.captured, self.results), self.ended) as stages:
+            stages.start("capture", self.capture, self.captured)
+            stages.start("process", self.work, self.results)
+            while not (stop and stop.is_set()) and not any(sink.stopped for sink in self.sinks):
+                stages.check()
+                try:
+                    result = self.results.get(tick_s)
+                except Ended:
+                    break
+                self.show(result)
+        return LiveReport(
+            captured=self.captured.count,
+            processed=self.processed,
+            written=self.written,
+            dropped=self.captured.dropped + self.results.dropped,
+            reconnects=self.reconnects,
+            timing=self.clock.report(),
+        )
+
+    def capture(self) -> None:
+        while not self.ended.is_set():
             try:
-                with clock.stage("read"):
-                    frame = next(source, None)
+                with self.clock.stage("read"):
+                    frame = next(self.source, None)
             except SourceError as error:
-                if not source.live:
+                if not self.source.live:
                     raise
-                if not reconnect(error):
+                if not self.reconnect(error):
                     return
                 continue
             if frame is None:
                 return
-            newest[0] = frame
-            captured.put((frame, now_s()))
+            self.newest = frame
+            self.captured.put((frame, self.now_s()))
 
-    def work() -> None:
-        nonlocal processed
-        for frame, captured_s in captured:
-            with clock.stage("process"):
-                result = process(frame)
-            processed += 1
-            results.put((result, captured_s))
-
-    def write(frame: Frame) -> None:
-        with clock.stage("write"):
-            for sink in sinks:
-                sink.write(frame)
-
-    state: State | None = None
-    shown: Frame | None = None
-    shown_s = now_s()
-    index = 0
-    watchdog.start(shown_s)
-    with Stages(source, sinks, (captured, results), ended) as stages:
-        stages.start("capture", capture, captured)
-        stages.start("process", work, results)
-        while not (stop and stop.is_set()) and not any(sink.stopped for sink in sinks):
-            stages.check()
+    def reconnect(self, error: SourceError) -> bool:
+        """Whether the source gives frames again; False where the run ends meanwhile."""
+        for delay_s in self.backoff.delays_s():
+            self.watchdog.failure = str(error)
+            if self.ended.wait(delay_s):
+                return False
             try:
-                item = results.get(tick_s)
-            except Ended:
-                break
-            moment_s = now_s()
-            # A frame from before the source failed would flash up between two "no signal" frames.
-            if item is not None and watchdog.failure is None:
-                watchdog.output(moment_s)
-                clock.record("age", moment_s - item[1])
-                shown, shown_s = replace(item[0], index=index), moment_s
-                write(shown)
-                clock.frame()
-                written += 1
-                index += 1
-            else:
-                for sink in sinks:
-                    sink.poll()
-            failure = watchdog.failure
-            previous, state = state, watchdog.state(moment_s)
-            age_s = watchdog.age_s(moment_s)
-            reason = failure or f"last frame {age_s:.1f} s ago"
-            if state != previous and on_state is not None:
-                on_state(state, reason)
-            image = None
-            if state == "stale" and shown is not None:
-                image = shown.image
-            elif state == "lost":
-                size = source.size if shown is None else (shown.image.shape[1], shown.image.shape[0])
-                image = on_lost(Lost(size, reason, age_s, shown, newest[0]))
-            if image is not None:
-                # Repeated frames go on in the time of the frames, which need not be this clock's.
-                held_s = moment_s if shown is None else shown.time_s + moment_s - shown_s
-                write(Frame(image, index, held_s))
-                index += 1
-    return LiveReport(
-        captured=captured.count,
-        processed=processed,
-        written=written,
-        dropped=captured.dropped + results.dropped,
-        reconnects=reconnects,
-        timing=clock.report(),
-    )
+                self.source.reopen()
+            except SourceError as again:
+                error = again
+                continue
+            self.reconnects += 1
+            self.watchdog.failure = None
+            return True
+        raise error
+
+    def work(self) -> None:
+        for frame, captured_s in self.captured:
+            with self.clock.stage("process"):
+                result = self.process(frame)
+            self.processed += 1
+            self.results.put((result, captured_s))
+
+    def show(self, result: tuple[Frame, float] | None) -> None:
+        """A finished frame, and when it was captured; None: none within a tick."""
+        moment_s = self.now_s()
+        # A frame from before the source failed would flash up between two "no signal" frames.
+        if result is not None and self.watchdog.failure is None:
+            frame, captured_s = result
+            self.watchdog.output(moment_s)
+            self.clock.record("age", moment_s - captured_s)
+            self.shown, self.shown_s = replace(frame, index=self.index), moment_s
+            self.write(self.shown)
+            self.clock.frame()
+            self.written += 1
+        else:
+            for sink in self.sinks:
+                sink.poll()
+        image = self.repeated(moment_s)
+        if image is not None:
+            # Repeated frames go on in the time of the frames, which need not be this clock's.
+            held_s = moment_s if self.shown is None else self.shown.time_s + moment_s - self.shown_s
+            self.write(Frame(image, self.index, held_s))
+
+    def repeated(self, moment_s: float) -> Image | None:
+        """What stands in where nothing new is there, by the state of the moment."""
+        failure = self.watchdog.failure
+        previous, self.state = self.state, self.watchdog.state(moment_s)
+        age_s = self.watchdog.age_s(moment_s)
+        reason = failure or f"last frame {age_s:.1f} s ago"
+        if self.state != previous and self.on_state is not None:
+            self.on_state(self.state, reason)
+        if self.state == "stale" and self.shown is not None:
+            return self.shown.image
+        if self.state != "lost":
+            return None
+        shown = self.shown
+        size = self.source.size if shown is None else (shown.image.shape[1], shown.image.shape[0])
+        return self.on_lost(Lost(size, reason, age_s, shown, self.newest))
+
+    def write(self, frame: Frame) -> None:
+        with self.clock.stage("write"):
+            for sink in self.sinks:
+                sink.write(frame)
+        self.index += 1
