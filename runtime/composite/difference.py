@@ -83,7 +83,7 @@ class Difference:
         reach = reach_of(points[_OVAL] - middle)
         face = draw_region(cells, middle, reach, 0.03 * cells, fade_of(0.0, cells))
         now, gain = self._light(seen, drawn, face, step_s)
-        agreement = self._agreement(seen - now * drawn, step_s)
+        agreement = self._agreement(seen - now * drawn, face, step_s)
 
         flow = inside = rest = None
         if shift is not None and np.abs(shift).max() * size >= native.reference.STILL:

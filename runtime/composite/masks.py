@@ -23,9 +23,13 @@ LIGHT_RANGE: Final = (0.35, 1.8)  # the person's light may be this far from the 
 LIGHT_REACH: Final = 10.0  # cells: how quickly light changes across a face
 LIGHT_S: Final = 0.25  # time in which it follows
 DOUBTFUL: Final = 0.3  # 0..2: an error from which a cell says little about the light
-FOREIGN: Final = (0.38, 0.3)  # 0..2: an error from which something else is seen; once the usual one is known
-USUAL_S: Final = 3.0  # time in which a small, lasting error becomes the usual one
-COVER_S, UNCOVER_S = 0.05, 0.3  # an edit gives way at once to what comes before the face, and returns slowly
+FOREIGN: Final = (0.38, 0.2)  # 0..2: an error from which something else is seen; once the usual one is known
+UNSURE: Final = 0.25  # of FOREIGN: so much less, an edit begins to give way; so much more, it is gone
+KNOWN_S: Final = 0.5  # time in which a face becomes known
+USUAL_S: Final = (
+    3.0  # time in which a small, lasting error becomes the usual one; at first the time seen so far
+)
+COVER_S, UNCOVER_S = 0.03, 0.3  # an edit gives way at once to what comes before the face, and returns slowly
 LEAK: Final = (0.03, 0.2)  # 0..2, and of the largest differences: below are leaks
 ON_FACE: Final = (0.32, 0.4)  # of an edit, what is inside the face: hair has less, a beard and glasses more
 WHOLE: Final = (0.6, 0.8)  # of the face, what an edit changes: a tone of skin, which goes on to ears and neck
@@ -138,20 +142,25 @@ class Agreement:
     def __call__(
         self,
         error: Floats,  # [3,n,n] 0..2: camera minus reconstruction, in the same light
+        face: Floats,  # [n,n] 0..1
         step_s: float | None,  # since the frame before; None: there was none
     ) -> Floats:
         """[n,n] 0..1"""
         known = step_s is not None and self._usual is not None and self._usual.shape == error.shape
         usual = self._usual if known and self._usual is not None else np.zeros_like(error)
-        apart = blurred(np.abs(error - usual).max(axis=0), 1.5)
+        apart = blurred(np.abs(error - usual).max(axis=0), 1.0)
         unknown, all_known = FOREIGN
-        self._known_s = self._known_s + step_s if known and step_s is not None else 0.0
-        foreign = all_known + (unknown - all_known) * math.exp(-self._known_s / USUAL_S)
-        agreement: Floats = np.exp(-((apart / foreign) ** 4)).astype(np.float32)
+        seen_s = self._known_s if known else 0.0
+        foreign = unknown + (all_known - unknown) * (1 - math.exp(-seen_s / KNOWN_S)) * face
+        agreement = 1 - ramp((apart / foreign - (1 - UNSURE)) / (2 * UNSURE))
+        self._known_s = seen_s
         if known and step_s is not None and self._shown is not None:
-            usual = usual + agreement * (follow(usual, error, step_s, USUAL_S) - usual)
-            times = np.where(agreement < self._shown, COVER_S, UNCOVER_S)
-            agreement = follow(self._shown, agreement, step_s, times.astype(np.float32))
+            learnt = follow(usual, error, step_s, float(np.clip(seen_s, 0.1, USUAL_S)))
+            usual = usual + agreement * (learnt - usual)
+            hidden = agreement < np.minimum(self._shown, 0.5)
+            times = np.where(hidden, COVER_S, UNCOVER_S).astype(np.float32)
+            agreement = follow(self._shown, agreement, step_s, times)
+            self._known_s += step_s
         self._usual, self._shown = usual, agreement
         return agreement
 

@@ -166,7 +166,7 @@ def test_a_small_lasting_error_becomes_the_usual_one_and_a_large_one_never() -> 
     """Makeup is no hand; a hand that stays is still a hand."""
     frame = photo(noise=0)
     x, y = in_frame(square(frame), *BEARD)
-    for deviation, grows in ((0.34, True), (1.0, False)):
+    for deviation, grows in ((0.45, True), (1.0, False)):
         difference = Difference()
         made_up = frame.astype(int)
         made_up[y - 30 : y + 31, x - 12 : x + 13, 0] += round(deviation * 127.5)
@@ -324,9 +324,20 @@ def test_hair_goes_along_with_the_head_and_stays_when_brows_rise() -> None:
 def test_a_face_that_is_known_takes_less_of_a_new_error() -> None:
     error = np.full((3, 16, 16), 0.33, np.float32)
     nothing = np.zeros_like(error)
+    face = np.ones((16, 16), np.float32)
+    face[:, 12:] = 0
     agreement = Agreement()
-    at_first = Agreement()(error, None)[8, 8]
+    at_first = Agreement()(error, face, None)[8, 8]
     for _ in range(300):
-        agreement(nothing, 1 / 30)
-    later = [agreement(error, 1 / 30)[8, 8] for _ in range(8)][-1]
-    assert later < 0.6 * at_first
+        agreement(nothing, face, 1 / 30)
+    later = [agreement(error, face, 1 / 30) for _ in range(8)][-1]
+    assert later[8, 8] < 0.1 * at_first
+    assert later[8, 14] > 0.6  # hair and wall never look quite as drawn
+
+
+def test_an_error_that_is_usual_within_a_second_gives_way_to_nothing() -> None:
+    """A face is known soon: brows that are drawn too pale must not count as a hand when it is."""
+    face, error = np.ones((16, 16), np.float32), np.full((3, 16, 16), 0.27, np.float32)
+    agreement = Agreement()
+    runs = [agreement(error, face, 1 / 30 if k else None)[8, 8] for k in range(90)]
+    assert min(runs) > 0.95
