@@ -16,10 +16,12 @@ identity   a recognizer's distance between the frame and the edited frame, media
 elsewhere  share of the aligned square's pixels outside the edit's region (REGIONS, drawn by hand on the face
            mesh) that stay within 2 levels
 detail     power above 1/8 of the sampling rate in the edited face over the frame's
-occluders  share of a pasted hand, mug or microphone that stays within 2 levels; and of that part of it
-           that the edit would have covered
+occluders  share of a pasted hand, mug or microphone that stays within 2 levels, a fifth of a second after it
+           came before an edited face; and of that part of it that the edit would have covered
 flicker    root mean square of the change from frame to frame of the edited pixels over the camera's, in each
-           clip's stillest second
+           clip's stillest second. What is added to a face has contrast of its own, so that it changes pixels
+           wherever the face moves: beside each stands what the first frame's edit reaches when it is glued
+           to the skin, carried along by the optical flow of the camera's frames
 
 `movement` compares two ways to know how an edit moves a face: its direction's linear map, and the landmark
 network's look at both pictures of every frame.
@@ -71,6 +73,7 @@ SHOWN: list[dict[str, float]] = [
 ]
 SHOWN_PX = 200
 TOLERANCE = 2  # levels
+MOUTH, CHEEK = 13, 280  # points of the mesh
 
 _BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
 _TEMPLES = (127, 34, 356, 264, 234, 454, 6, 197)
@@ -114,6 +117,7 @@ class View:
 
     name: str
     frames: list[Image]  # the last one is looked at
+    edited_before: bool = False  # the frames before it are edited as well, so that the edit has a memory
     _pipeline: Pipeline | None = field(default=None, init=False, repr=False)
 
     @property
@@ -129,10 +133,11 @@ class View:
     ) -> tuple[Image, Person]:
         """The edited last frame and the person in it. Raises LookupError without one.
 
-        The frames before it are run once, unedited: edits and mode take effect at once.
+        The frames before it are run once, as a rule unedited: edits and mode take effect at once.
         """
         if self._pipeline is None:
-            self._pipeline = Pipeline(bundle, smoothing=not self.still)
+            before = edits if self.edited_before else {}
+            self._pipeline = Pipeline(bundle, before, composite=composite, smoothing=not self.still)
             for frame in self.frames[:-1]:
                 self._pipeline.process(frame)
         self._pipeline.edits, self._pipeline.composite = edits, composite
@@ -348,7 +353,7 @@ def occluders(bundle: Bundle, found: Sequence[View], folder: Path | None) -> lis
         x, y = np.round(mesh[50]).astype(int)
         cheek = view.frame[y - 3 : y + 4, x - 3 : x + 4].reshape(-1, 3).mean(axis=0)
         for kind, (draw, larger, below) in OCCLUDERS.items():
-            for spot in (13, 280):
+            for spot in (MOUTH, CHEEK):
                 color = cheek * rng.uniform(0.8, 1.15) * rng.uniform(0.93, 1.07, 3)
                 drawing = draw(color if kind == "hand" else rng.uniform(60, 240, 3), rng)
                 middle = mesh[spot] + (0, below * height)
@@ -357,13 +362,12 @@ def occluders(bundle: Bundle, found: Sequence[View], folder: Path | None) -> lis
                     *view.frames[:-6],
                     *(paste(f, drawing, middle, larger * height)[0] for f in view.frames[-6:]),
                 ]
-                covered = View(view.name, [last] if view.still else frames)
                 for name in ("beard", "glasses", "smile"):
+                    covered = View(view.name, [last] if view.still else frames, edited_before=True)
                     try:
-                        image, _ = covered.run(bundle, {name: 1.0})
-                        with mock.patch.object(
-                            masks, "FOREIGN", (1e6, 1e6)
-                        ):  # nothing counts as standing before a face
+                        image, there = covered.run(bundle, {name: 1.0})
+                        there.difference.reset()
+                        with mock.patch.object(masks, "FOREIGN", (1e6, 1e6)):  # nothing stands before a face
                             reach, _ = covered.run(bundle, {name: 1.0})
                     except LookupError:
                         continue
@@ -371,12 +375,13 @@ def occluders(bundle: Bundle, found: Sequence[View], folder: Path | None) -> lis
                     at_stake = opaque & (could > TOLERANCE)
                     stay = float((apart[opaque] <= TOLERANCE).mean())
                     strict = float((apart[at_stake] <= TOLERANCE).mean()) if at_stake.sum() > 50 else np.nan
-                    counts.setdefault(f"{kind}", []).append((stay, strict))
-                    counts.setdefault("all", []).append((stay, strict))
+                    where = "pictures" if view.still else "videos"
+                    spot_name = "mouth" if spot == MOUTH else "cheek"
+                    for row in (kind, f"before the {spot_name}, {where}", f"{name}, {where}", "all"):
+                        counts.setdefault(row, []).append((stay, strict))
                     if name == "beard" and folder is not None:
-                        cells.append(
-                            [("", square(last, person)), (f"{stay:.0%} {strict:.0%}", square(image, person))]
-                        )
+                        label = f"{stay:.0%} {strict:.0%}"
+                        cells.append([("", square(last, person)), (label, square(image, person))])
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         rows = [list(itertools.chain(*cells[i : i + 5])) for i in range(0, len(cells), 5)]
@@ -405,20 +410,41 @@ def flicker(bundle: Bundle, files: Sequence[Path]) -> list[str]:
         moves = [float(np.abs(b.astype(int) - a).mean()) for a, b in itertools.pairwise(small)]
         starts = range(WARM_UP, len(frames) - STILL_FRAMES)
         start = min(starts, key=lambda k: sum(moves[k : k + STILL_FRAMES - 1]))
+        given = np.stack(frames[start : start + STILL_FRAMES]).astype(np.float32)
+        places = _carried(frames[start : start + STILL_FRAMES])
         ratios = []
         for name, strength in EDITS.items():
             pipeline = Pipeline(bundle, {name: strength})
             out = [pipeline.process(frame) for frame in frames[start - WARM_UP : start + STILL_FRAMES]][
                 WARM_UP:
             ]
-            given = np.stack(frames[start : start + STILL_FRAMES]).astype(np.float32)
             made = np.stack(out).astype(np.float32)
             edited = np.abs(made - given).max(axis=3).mean(axis=0) > TOLERANCE
-            powers = [float((np.diff(series, axis=0)[:, edited] ** 2).mean()) for series in (made, given)]
-            ratios.append(f"{(powers[0] / powers[1]) ** 0.5:.3f}")
+            first = made[0] - given[0]
+            glued = np.stack(
+                [
+                    np.clip(frame + cv2.remap(first, place[..., 0], place[..., 1], cv2.INTER_LINEAR), 0, 255)
+                    for frame, place in zip(given, places, strict=True)
+                ]
+            )
+            camera, ours, best = (
+                float((np.diff(series, axis=0)[:, edited] ** 2).mean()) ** 0.5
+                for series in (given, made, glued)
+            )
+            ratios.append(f"{ours / camera:.3f} ({best / camera:.3f})")
         lines.append(f"| {path.stem} | {start}..{start + STILL_FRAMES} | " + " | ".join(ratios) + " |")
         print(lines[-1], flush=True)
     return lines
+
+
+def _carried(frames: Sequence[Image]) -> list[NDArray[np.float32]]:
+    """Per frame [H,W,2] px: where in the first one each pixel was, by optical flow."""
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in frames]
+    height, width = grey[0].shape
+    here = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=2).astype(np.float32)
+    start = np.zeros_like(here)
+    return [here, *(here + np.asarray(flow.calc(other, grey[0], start.copy())) for other in grey[1:])]
 
 
 def movement(bundle: Bundle, found: Sequence[View]) -> list[str]:
