@@ -1,6 +1,6 @@
 """Edits on the camera's own picture: ``frame + (G(edited code) - G(code))``.
 
-Whatever the generator cannot draw of a person is in both of its pictures and cancels out. Four things are
+Whatever the generator cannot draw of a person is in both of its pictures and cancels out. Five things are
 taken care of:
 
 light      the difference is scaled to the person's light, and goes no further than the edited picture's color
@@ -8,10 +8,12 @@ leaks      differences far below the edit's own are none; nor are those beside t
 occlusion  where camera and reconstruction disagree, something stands before the face: nothing is added
 movement   pixels go where the mesh goes; of what is left only new looks are added, and what shows between
            lids and lips: the rest would be ghosts of outlines
+place      an edit is held on the face while the square, which is built from eyes and mouth, breathes
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -19,6 +21,7 @@ import numpy as np
 from .. import native
 from ..face_mesh import FACE_OVAL
 from ..types import Crop, Floats, Image, Matrix
+from .anchor import Anchor, Similarity
 from .masks import Agreement, Light, belonging, cells_of, means, ramp, reachable, strength
 from .movement import FAR, flow_of, parting, remains
 from .regions import DIRECTIONS, draw_region, fade_of, reach_of, rescaled
@@ -32,16 +35,19 @@ _OVAL: Final = list(FACE_OVAL)
 
 
 class Difference:
-    """Adds one person's edits to frame after frame; remembers light and occlusion, nothing of the edits."""
+    """Adds a person's edits to frame after frame; remembers light, what hides and place, nothing of edits."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
         """Forget the frames so far, e.g. at a cut."""
-        self._light, self._agreement = Light(), Agreement()
+        self._forget()
         self._time_s: float | None = None
         self._size = 0
+
+    def _forget(self) -> None:
+        self._anchor, self._light, self._agreement = Anchor(), Light(), Agreement()
 
     def size_for(self, crop: Crop, largest: int, needed: int) -> int:
         """Side of the pictures to ask for, px: as fine as the face in the frame, and as the edits, need.
@@ -78,6 +84,9 @@ class Difference:
 
         seen = means(crop.pixels[0], cells) + 1
         drawn = np.maximum(means(plain, cells) + 1, 0)
+        place = self._anchor(seen, drawn, _points(crop, cells), step_s)
+        crop = _anchored(crop, place)
+        seen = place.read(seen)
         points = _points(crop, cells)
         middle = points[_OVAL].mean(axis=0)
         reach = reach_of(points[_OVAL] - middle)
@@ -117,9 +126,20 @@ class Difference:
         """Seconds since the frame before; None, and all forgotten, where there is none to be steady with."""
         step_s = None if self._time_s is None else time_s - self._time_s
         if step_s is not None and not 0 < step_s <= PAUSE_S:
-            self._light, self._agreement, step_s = Light(), Agreement(), None
+            self._forget()
+            step_s = None
         self._time_s = time_s
         return step_s
+
+
+def _anchored(crop: Crop, place: Similarity) -> Crop:
+    """The square where the pictures lie; its pixels stay as they are."""
+    matrix, back = place.matrix(crop.size), place.inverse().matrix(crop.size)
+    landmarks = crop.landmarks.copy()
+    landmarks[:, :2] = landmarks[:, :2] @ back[:, :2].T + back[:, 2]
+    to_frame = crop.matrix[:, :2] @ matrix
+    to_frame[:, 2] += crop.matrix[:, 2]
+    return replace(crop, matrix=to_frame, landmarks=landmarks)
 
 
 def _points(crop: Crop, size: int) -> Matrix:
