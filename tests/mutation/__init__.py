@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-from .child import Seen, is_killed, watch
+from .child import Fate, are_killed, watch
 from .mutants import ROOT, Mutant, sample
 from .record import Result, write
 from .rooms import JUDGED, ROOMS
@@ -73,28 +73,41 @@ def _room(room: str, count: int, seed: int) -> Result | None:
     if not seen.is_green:
         print(f"{room}: its tests are red without any mutant; run them first", flush=True)
         return None
-    unbroken = Mutant(files[0], range(0), "", "", (ROOT / files[0]).read_text(encoding="utf-8"), True)
+    code = compile((ROOT / files[0]).read_text(encoding="utf-8"), str(ROOT / files[0]), "exec")
+    unbroken = Mutant(files[0], range(0), "", "", code, False)
+    mutants, total = sample(files, count, seed)
     fastest = sorted(seen.durations_s, key=seen.durations_s.__getitem__)[:50]
-    if is_killed(unbroken, fastest, _limit_s(seen, fastest)):
+    asked = [(unbroken, fastest)] + [(one, tests) for one in mutants if (tests := seen.tests_of(one))]
+    fates: dict[int, Fate] = {}
+
+    def report(number: int, fate: Fate) -> None:
+        fates[number] = fate
+        if number and fate is Fate.SURVIVED:
+            _tell(asked[number][0])
+
+    are_killed(asked, seen, report)
+    if fates[0] is not Fate.SURVIVED:
         print(f"{room}: its tests are red in another order, without any mutant", flush=True)
         return None
-    mutants, total = sample(files, count, seed)
-    alive, equivalent = [], 0
+    alive = [asked[number][0] for number, fate in fates.items() if number and fate is Fate.SURVIVED]
     for mutant in mutants:
-        tests = seen.tests_of(mutant)
-        if tests and is_killed(mutant, tests, _limit_s(seen, tests)):
-            continue
-        why = JUDGED.get(mutant.key)
-        print(f"  {mutant}" + (f"  (nobody could notice: {why})" if why else ""), flush=True)
-        if not tests:
-            print("    no test runs it", flush=True)
-        if why:
-            equivalent += 1
-        else:
+        if not seen.tests_of(mutant):
             alive.append(mutant)
-    return Result(room, total, len(mutants), equivalent, len(alive), seed, time.monotonic() - start_s)
+            _tell(mutant, "no test runs it")
+    judged = sum(mutant.key in JUDGED for mutant in alive)
+    return Result(
+        room=room,
+        places=total,
+        tried=len(mutants),
+        equivalent=judged,
+        survived=len(alive) - judged,
+        hung=sum(fate is Fate.HUNG for fate in fates.values()),
+        seed=seed,
+        seconds=time.monotonic() - start_s,
+    )
 
 
-def _limit_s(seen: Seen, tests: list[str]) -> float:
-    """How long the tests may take before a mutant counts as hanging."""
-    return 30 + 5 * sum(seen.durations_s[test] for test in tests)
+def _tell(mutant: Mutant, remark: str = "") -> None:
+    if why := JUDGED.get(mutant.key):
+        remark = f"nobody could notice: {why}"
+    print(f"  {mutant}" + (f"  ({remark})" if remark else ""), flush=True)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -19,7 +20,7 @@ class Mutant:
     lines: range  # of the statement, without the block that it may head
     before: str  # the line, as ast.unparse writes it
     after: str
-    source: str  # of the whole broken file
+    code: CodeType  # of the whole broken module, its lines as in the file
     at_import: bool  # the place runs when the module is imported: constants, defaults, decorators
 
     @property
@@ -69,10 +70,10 @@ def _mutant(file: str, number: int) -> Mutant:
     at_import = not any(node is inner for one in functions for part in _body(one) for inner in ast.walk(part))
     place = _statement(tree, node)
     change()
-    source = ast.unparse(ast.fix_missing_locations(tree))
-    lines = zip(plain.splitlines(), source.splitlines(), strict=False)
+    ast.fix_missing_locations(tree)
+    lines = zip(plain.splitlines(), ast.unparse(tree).splitlines(), strict=False)
     before, after = next(((a.strip(), b.strip()) for a, b in lines if a != b), ("", ""))
-    return Mutant(file, place, before, after, source, at_import)
+    return Mutant(file, place, before, after, compile(tree, str(ROOT / file), "exec"), at_import)
 
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)

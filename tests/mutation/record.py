@@ -20,6 +20,7 @@ class Result:
     tried: int  # mutants of the sample
     equivalent: int  # survivors that nobody could notice, each with its reason in rooms.JUDGED
     survived: int  # the others
+    hung: int  # of those that were noticed: not by a failure, but because the tests did not end
     seed: int
     seconds: float
 
@@ -35,7 +36,8 @@ class Result:
     def __str__(self) -> str:
         return (
             f"{self.room}: {self.share:.0%} of {self.counted} killed, {self.survived} survived"
-            f" ({self.equivalent} judged, {self.places} places, seed {self.seed}, {self.seconds:.0f} s)"
+            f" ({self.equivalent} judged, {self.hung} hung; {self.places} places, seed {self.seed},"
+            f" {self.seconds:.0f} s)"
         )
 
 
@@ -50,7 +52,8 @@ def write(path: Path, result: Result) -> None:
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     rows = [
         f"| {room} | {row['places']} | {row['tried']} | {row['equivalent']} | {row['survived']} |"
-        f" {row['share']:.0%} | {row['seed']} | {row['seconds']:.0f} | {row['date']} | {row['commit']} |"
+        f" {row['hung']} | {row['share']:.0%} | {row['seed']} | {row['seconds']:.0f} |"
+        f" {row['date']} | {row['commit']} |"
         for room, row in results.items()
     ]
     head = [
@@ -61,7 +64,7 @@ def write(path: Path, result: Result) -> None:
         "Judged: survivors that nobody could notice, each with its reason in `tests/mutation/rooms.py`; they"
         " do not count.",
         "",
-        "| Room | Places | Tried | Judged | Survived | Killed | Seed | Seconds | Date | Commit |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---|---|",
+        "| Room | Places | Tried | Judged | Survived | Hung | Killed | Seed | Seconds | Date | Commit |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|---|",
     ]
     path.with_suffix(".md").write_text("\n".join([*head, *rows]) + "\n", encoding="utf-8")

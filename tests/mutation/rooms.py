@@ -7,10 +7,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "pipeline": (("runtime/pipeline.py",), ("test_pipeline", "test_heart")),
     "source": (
         ("runtime/source",),
-        (
-            *("test_source", "test_source_video", "test_source_images", "test_source_camera"),
-            *("test_pace", "test_times", "test_video_color", "test_picture_colors"),
-        ),
+        ("test_source", "test_pace", "test_times", "test_video_color", "test_picture_colors"),
     ),
     "track": (("runtime/track",), ("test_track", "test_track_search", "test_region", "test_expression")),
     "align": (("runtime/align.py",), ("test_align",)),
@@ -18,7 +15,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "edit": (("runtime/edit",), ("test_edit", "test_effects", "test_direction_files")),
     "synthesize": (("runtime/synthesize.py",), ("test_pipeline", "test_heart", "test_native_pair")),
     "composite": (("runtime/composite",), ("test_composite", "test_difference", "test_tone")),
-    "sink": (("runtime/sink",), ("test_sink", "test_sink_video", "test_sink_window", "test_tracks")),
+    "sink": (("runtime/sink",), ("test_sink", "test_tracks")),
     "schedule": (("runtime/schedule",), ("test_schedule", "test_schedule_moments")),
     "cli": (
         tuple(
