@@ -142,3 +142,16 @@ class TestAlign:
         mirrored = image[:, ::-1]
         crop, copied = (align(picture, face_at(UPRIGHT), 64) for picture in (mirrored, mirrored.copy()))
         np.testing.assert_array_equal(crop.pixels, copied.pixels)
+
+
+def test_maps_that_keep_areas_are_inverted_and_flat_ones_refused() -> None:
+    turn = np.array([[0.6, -0.8, 5.0], [0.8, 0.6, -7.0]])  # determinant 1
+    both = np.vstack([turn, [0, 0, 1]]) @ np.vstack([invert(turn), [0, 0, 1]])
+    np.testing.assert_allclose(both, np.eye(3), atol=1e-12)
+    with pytest.raises(ValueError, match="flattens the plane"):
+        invert(np.array([[1.0, 2.0, 0.0], [2.0, 4.0, 0.0]]))
+
+
+def test_landmarks_of_a_crop_are_float32_whatever_the_faces_are() -> None:
+    face = Face(0, np.random.default_rng(0).uniform(20, 60, (N_POINTS, 3)), 1.0)
+    assert align(np.zeros((80, 80, 3), np.uint8), face, 32).landmarks.dtype == np.float32
