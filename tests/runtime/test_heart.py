@@ -7,11 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from doppelgan.runtime import pipeline as pipeline_module
 from doppelgan.runtime.bundle import Bundle, open_bundle
 from doppelgan.runtime.composite import Compositor
+from doppelgan.runtime.errors import EditError
+from doppelgan.runtime.manifest import Enrollment
 from doppelgan.runtime.pipeline import Pipeline
 from doppelgan.runtime.types import Face, Frame, Image
 
@@ -140,7 +143,7 @@ def test_without_smoothing_every_picture_is_a_new_one(bundle: Bundle) -> None:
     for color in ((60, 90, 150), (150, 90, 60)):
         pipeline.process(frame(color))
         expected = np.array(color[::-1]) / 127.5 - 1
-        np.testing.assert_allclose(pipeline.people[3].own_codes[0, 0, :3], expected, atol=0.02)
+        np.testing.assert_allclose(pipeline.people[3].found[0, 0, :3], expected, atol=0.02)
     assert pipeline._tracker.resets == 2
     assert pipeline._tracker.smoothing is None
 
@@ -148,9 +151,9 @@ def test_without_smoothing_every_picture_is_a_new_one(bundle: Bundle) -> None:
 def test_with_smoothing_a_jump_is_followed_with_a_lag(bundle: Bundle) -> None:
     pipeline = pipe(bundle)
     pipeline.process(frame((0, 0, 100)))
-    first = pipeline.people[3].own_codes[0, 0, 0]
+    first = pipeline.people[3].found[0, 0, 0]
     pipeline.process(frame((0, 0, 200)))
-    second = pipeline.people[3].own_codes[0, 0, 0]
+    second = pipeline.people[3].found[0, 0, 0]
     assert pytest.approx(first, abs=0.02) == 100 / 127.5 - 1
     assert first + 0.02 < second < 200 / 127.5 - 1 - 0.02
     assert pipeline._tracker.smoothing is not None
@@ -165,7 +168,7 @@ def test_two_people_are_drawn_each_in_their_place_from_their_own_code(bundle: Bu
         blue, green, red = at(given, where)
         np.testing.assert_allclose(at(out, where), [blue, green, red + 0.25 * 127.5], atol=3)
         expected = np.array([red, green, blue]) / 127.5 - 1
-        np.testing.assert_allclose(pipeline.people[id_].own_codes[0, 0, :3], expected, atol=0.03)
+        np.testing.assert_allclose(pipeline.people[id_].found[0, 0, :3], expected, atol=0.03)
     assert pipeline.people[3].face.id == 3
     assert pipeline.people[5].crop.landmarks.shape == (468, 3)
 
@@ -196,7 +199,7 @@ def test_the_lock_keeps_looks_and_lets_motion_through(remembering: Bundle) -> No
             pipeline.process(frame((0, 100, 100)), k / 30)
         for k in range(60, 75):
             pipeline.process(frame((0, 200, 200)), k / 30)
-        red, green = pipeline.people[3].own_codes[0, 0, :2]
+        red, green = pipeline.people[3].found[0, 0, :2]
         return float(red), float(green)
 
     locked, free = after_a_change(True), after_a_change(False)
@@ -238,7 +241,7 @@ def test_the_loop_takes_as_many_steps_as_asked(
     bundle = seeing(open_bundle(tiny.write_bundle(tmp_path / "restyle", restyle=True)), monkeypatch)
     pipeline = pipe(bundle, steps=steps)
     pipeline.process(frame((0, 0, 200)))
-    assert pipeline.people[3].own_codes[0, 0, 0] == pytest.approx(share * (200 / 127.5 - 1), abs=0.02)
+    assert pipeline.people[3].found[0, 0, 0] == pytest.approx(share * (200 / 127.5 - 1), abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -382,3 +385,46 @@ def test_stages_are_timed_by_name(bundle: Bundle) -> None:
     pipeline.process(frame())
     names = [stage.name for stage in pipeline.clock.report().stages]
     assert names == ["track", "align", "encode", "edit", "synthesize", "composite", "mark"]
+
+
+@pytest.fixture
+def enrolled(bundle: Bundle) -> Bundle:
+    """The bundle as one of a person whose code is 0.5 where the stand-in encoder never reads."""
+    person = Enrollment("tiny", "0" * 64, 1, 150, 30.0, (12.0, 30.0), "2026-11-27", "test", motion="relative")
+    bundle.manifest = msgspec.structs.replace(bundle.manifest, enrollment=person)
+    bundle.latent = {**bundle.latent, "pivot": codes_of(0.5)[0]}
+    return bundle
+
+
+def test_an_enrolled_person_moves_as_the_bundle_says_unless_told(enrolled: Bundle) -> None:
+    for motion, is_relative in ((None, True), ("relative", True), ("absolute", False)):
+        pipeline = pipe(enrolled, motion=motion)
+        pipeline.process(frame())
+        assert np.allclose(pipeline.people[3].found, codes_of(0.5), atol=1e-5) is is_relative
+
+
+def test_unrelated_pictures_have_no_neutral_face_to_compare_with(enrolled: Bundle) -> None:
+    with pytest.raises(EditError, match="expected a video or a camera, got unrelated pictures"):
+        pipe(enrolled, motion="relative", smoothing=False)
+    for motion in (None, "absolute"):
+        pipeline = pipe(enrolled, motion=motion, smoothing=False)
+        pipeline.process(frame((0, 0, 200)))
+        assert pipeline.people[3].found[0, 0, 0] == pytest.approx(200 / 127.5 - 1, abs=0.02)
+
+
+def test_an_enrolled_person_may_be_someone_else_so_that_the_face_is_drawn(enrolled: Bundle) -> None:
+    assert Pipeline(enrolled).composite == "face"
+    assert Pipeline(enrolled, composite="difference").composite == "difference"
+
+
+def test_a_bundle_that_does_not_say_how_codes_spread_has_a_spread_of_one(bundle: Bundle) -> None:
+    def followed() -> np.ndarray:
+        pipeline = pipe(bundle)
+        for red in (0, 40, 90):
+            pipeline.process(frame((0, 0, red)))
+        return pipeline.people[3].found
+
+    expected = followed()
+    assert (bundle.latent["w_std"] == 1).all()
+    bundle.latent = {"latent_avg": bundle.latent_avg}
+    np.testing.assert_allclose(followed(), expected, atol=1e-6)
