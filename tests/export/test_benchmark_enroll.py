@@ -1,0 +1,149 @@
+"""The benchmark of enrollment: it goes on where it was cut short, and its page says what was measured."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from doppelgan.runtime.bundle import open_bundle
+
+import benchmarks.enroll.__main__ as program
+from benchmarks.enroll import people
+from benchmarks.enroll.measures import Driven, edits, ms_ssim, psnr
+from benchmarks.enroll.page import page
+from benchmarks.enroll.people import Part, Settings, parts
+from benchmarks.enroll.recognizer import Recognizer
+from benchmarks.enroll.results import CLIP, ONE, PLAIN, Result, Results
+
+from .. import tiny
+
+# Answers with the mean color of each picture, and with null for a black one.
+PROGRAM = """
+import json, sys
+import numpy as np
+data = open(sys.argv[1], "rb").read()
+n, side = np.frombuffer(data[:8], "<i4")
+pixels = np.frombuffer(data[8:], np.uint8).reshape(n, side, side, 3)
+means = [p.mean((0, 1)) / 255 for p in pixels]
+print(json.dumps([m.tolist() if m.any() else None for m in means]))
+"""
+
+
+@pytest.fixture
+def recognizer(tmp_path: Path) -> Recognizer:
+    (tmp_path / "faces.py").write_text(PROGRAM)
+    return Recognizer(shlex.join([sys.executable, str(tmp_path / "faces.py")]))
+
+
+def flat(*color: float) -> np.ndarray:
+    return np.broadcast_to(np.array(color, np.float32)[:, None, None], (3, 8, 8)).copy()
+
+
+def test_a_recognizer_is_any_program(recognizer: Recognizer) -> None:
+    person = recognizer.person([flat(1, 1, 1), flat(-1, -1, -1)])
+    assert person is not None
+    np.testing.assert_allclose(person, [1, 1, 1])
+    found = recognizer.distances([flat(1, 1, 1), flat(1, 1, 0), flat(-1, -1, -1)], person)
+    np.testing.assert_allclose(found, [0, 0.5, 1], atol=0.01)
+    assert recognizer.distance([flat(1, 1, 0)] * 3, person) == pytest.approx(0.5, abs=0.01)
+    silent = Recognizer(None)
+    assert silent.distance([flat(1, 1, 1)], silent.person([flat(1, 1, 1)])) is None
+
+
+def test_likeness_looks_at_the_face_alone() -> None:
+    random = np.random.default_rng(0)
+    real = random.uniform(-1, 1, (3, 64, 64)).astype(np.float32)
+    mask = np.zeros((64, 64), np.float32)
+    mask[16:48, 16:48] = 1
+    elsewhere = np.where(mask > 0, real, -real)
+    assert psnr(elsewhere, real, mask) > 90
+    assert psnr(real + 0.2, real, mask) == pytest.approx(20, abs=0.01)
+    assert ms_ssim(real, real, mask) == pytest.approx(1)
+    assert ms_ssim(elsewhere, real, mask) > ms_ssim(-elsewhere, real, mask) + 0.5
+    assert Driven([real, real], [real + 0.2, real + 0.2], [mask, mask]).likeness()[0] == pytest.approx(
+        20, abs=0.01
+    )
+
+
+def test_an_edit_is_compared_with_that_of_the_base(tmp_path: Path, recognizer: Recognizer) -> None:
+    tiny.write_bundle(tmp_path / "base")
+    with open_bundle(tmp_path / "base") as base:
+        base.latent["pivot"] = base.latent_avg
+        found = edits(base, base, recognizer)
+        assert set(found) == set(base.directions)
+        assert all(effect == pytest.approx(1) or effect == 0 for effect, _ in found.values())
+        assert any(effect == pytest.approx(1) for effect, _ in found.values())
+        assert {change for _, change in found.values()} == {0.0}
+
+
+def test_a_run_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    todo = parts([tmp_path / "a.mp4"], [tmp_path / "b.jpg"], [tmp_path / "c"], (ONE, CLIP))
+    assert [(part.name, part.how) for part in todo] == [
+        *(("a", how) for how in (PLAIN, ONE, CLIP)),
+        *(("c", how) for how in (PLAIN, ONE)),
+        ("b", ONE),
+    ]
+    results = Results(tmp_path / "work")
+    settings = Settings("demo", None, Recognizer(None), results, None, ())
+    judged: list[tuple[str, str]] = []
+
+    def measure(part: Part, _base: object, _me: object, _settings: Settings, result: Result) -> None:
+        if len(judged) == 2:
+            raise KeyboardInterrupt
+        judged.append((part.name, part.how))
+        result.psnr_db = 20.0
+
+    enrolled: list[tuple[str, str]] = []
+
+    def enroll(part: Part, _base: object, _settings: Settings, result: Result) -> None:
+        if result.wall_s is None:
+            enrolled.append((part.name, part.how))
+            result.wall_s = 30.0
+
+    monkeypatch.setattr(people, "_measure", measure)
+    monkeypatch.setattr(people, "_enroll", enroll)
+    monkeypatch.setattr(people, "open_bundle", lambda path: open_bundle("demo"))
+    with open_bundle("demo") as base:
+        with pytest.raises(KeyboardInterrupt):
+            program.work(todo, base, settings, 10)
+        assert enrolled == [("a", ONE), ("a", CLIP)]
+        judged.clear()
+        judged.append(("nobody", ""))
+        assert not program.work(todo, base, settings, -1)  # no time: nothing is begun
+        assert judged == [("nobody", "")]
+        with pytest.raises(KeyboardInterrupt):
+            program.work(todo, base, settings, 10)
+        assert judged[1:] == [("a", CLIP)]
+        assert enrolled == [("a", ONE), ("a", CLIP)]  # not again
+    assert results.get("a", ONE, "clip") == Result("a", ONE, "clip", psnr_db=20.0, wall_s=30.0, done=True)
+
+
+def test_the_page_has_people_motions_edits_and_refusals() -> None:
+    def result(name: str, how: str, distance: float, **more: object) -> Result:
+        return Result(name, how, "clip", psnr_db=20.0, distance=distance, done=True, **more)  # type: ignore[arg-type]
+
+    text = page(
+        [
+            result("a", PLAIN, 0.7),
+            result(
+                "a", ONE, 0.4, following={"a": {"yaw": 0.9}, "b": {"smile": 0.8}}, edits={"age": (0.9, 0.1)}
+            ),
+            result("b", ONE, 0.5, edits={"age": (0.7, None)}),
+            Result("c", ONE, "still", refused="c.jpg: two faces", done=True),
+            Result("d", ONE, "still"),  # not yet
+        ],
+        "# title",
+    )
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")
+    ]
+    assert ["**median of all media**", ONE, "", "", "", "0.45", "", "", "", ""] in rows
+    assert ["**median of 2 clips**", ONE, "20.0", "-", "-", "0.45", "-", "-", "-", "-"] in rows
+    assert ["a", ONE, "self", "0.90", "-"] in rows
+    assert ["a", ONE, "b", "-", "0.80"] in rows
+    assert ["age", "0.80", "0.70", "+0.10", "+0.10"] in rows
+    assert "- c: c.jpg: two faces" in text
+    assert not [row for row in rows if row[0] == "d"]
