@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from doppelgan.runtime.errors import BundleError
 from doppelgan.runtime.types import Crop, Floats
 
 from ..networks.reader import SynthesisFile
+from .features import FaceFeatures
 from .material import Sample
 
 STYLE = "photo"  # the generator that is tuned; a bundle without one of that name: its first
@@ -67,6 +67,10 @@ class Base:
         ]
         return Read(np.concatenate(codes), appearance, codes[0])
 
+    def features(self) -> FaceFeatures | None:
+        """What the face-mesh network of this bundle sees; None where torch cannot run it."""
+        return FaceFeatures.load(self.bundle.path / self.bundle.manifest.networks["landmarks"].file)
+
     def _encode(self, crop: Crop, lock: IdentityLock | None) -> Floats:
         encoder = self.bundle.encoder
         landmarks = crop.landmarks[None] if encoder.takes_landmarks else None
@@ -104,25 +108,3 @@ class Base:
             return np.asarray(first - second, np.float32)
         spread = bundle.latent.get("w_std", np.float32(1))
         return np.asarray(random.standard_normal(bundle.w_dim) * spread, np.float32)
-
-
-def bytes_needed(channels: tuple[int, ...], w_dim: int, size: int, batch: int = 1) -> int:
-    """Memory of tuning at ``size`` px: weights, gradients, Adam's means; maps kept for the backward pass."""
-    weights, maps, before = 0, 0, channels[0]
-    for level, here in enumerate(channels):
-        weights += 9 * here * (before + here) + 3 * w_dim * max(before, here)
-        if 4 << level <= size:
-            maps += 7 * here * (4 << level) ** 2
-        before = here
-    return 4 * (6 * weights + batch * maps) + (800 << 20)  # and PyTorch itself
-
-
-def available_bytes() -> int | None:
-    """Memory that can be had without swapping; None where the system does not tell."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) << 10
-    except (OSError, ValueError, IndexError):
-        pass
-    return None

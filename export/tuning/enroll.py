@@ -15,17 +15,20 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import torch
 from doppelgan.runtime.bundle import BundleWriter, open_bundle
-from doppelgan.runtime.errors import BackendError
 from doppelgan.runtime.manifest import Enrollment
 from doppelgan.runtime.types import Floats, Image
 
 from . import personal
-from .base import Base, available_bytes, bytes_needed
-from .material import MOST, Sample, face_weights, gather
-from .progress import Progress, Step
+from .base import Base
+from .features import LEAST_PX, FaceFeatures
+from .material import MOST, Sample, gather
+from .progress import Progress, Step, check_resumable
 from .recipe import Outcome, Recipe, Target, start, tune, usual_steps
+from .room import check_disk, check_memory, short_memory_said
+from .weights import face_weights
 
 LARGEST_PX = (
     256  # what tuning draws unless asked for more: a step at 1024 px takes half a minute on two cores
@@ -60,17 +63,21 @@ def enroll(
     """Write a bundle of one person.
 
     Raises SourceError for pictures that cannot be enrolled from, BundleError for a base that cannot be
-    enrolled into, BackendError where memory is short: before the long part, and nothing is left behind.
+    enrolled into, SinkError for an output that cannot be written, BackendError where memory is short: before
+    the long part, and nothing is left behind.
     Ctrl-C while it tunes ends it with the best so far.
     """
     settings, output = settings or Settings(), Path(output)
     overwrite = settings.overwrite or settings.resume
     BundleWriter(output, overwrite=overwrite)  # refuse before the long part
-    with open_bundle(settings.base) as bundle:
+    if settings.resume:
+        check_resumable(output)
+    with open_bundle(settings.base) as bundle, short_memory_said("enroll", settings.size):
         base = Base(bundle)
         size = min(settings.size, bundle.image_size)
         module = base.file.module()
         check_memory("enroll", module.channels, module.w_dim, size)
+        check_disk(output, bundle.path, module.channels, module.w_dim)
 
         material = gather(
             sources,
@@ -87,7 +94,10 @@ def enroll(
         recipe = settings.recipe or Recipe(steps=usual_steps(len(samples)))
         everyone = [*samples, *material.held_out]
         read = base.read(everyone, of=len(samples))
-        targets = [target_of(sample, code, size) for sample, code in zip(everyone, read.codes, strict=True)]
+        features = base.features() if recipe.features and size >= LEAST_PX else None
+        targets = [
+            target_of(sample, code, size, features) for sample, code in zip(everyone, read.codes, strict=True)
+        ]
         near = base.near(read.pivot, recipe.near_codes, recipe.seed)
 
         pivot = targets[0]
@@ -109,6 +119,7 @@ def enroll(
                 recipe,
                 size=size,
                 held_out=held_out,
+                features=features,
                 progress=progress,
             )
             if outcome.stopped == "interrupted":
@@ -127,21 +138,15 @@ def enroll(
     return enrollment
 
 
-def check_memory(command: str, channels: tuple[int, ...], w_dim: int, size: int) -> None:
-    """Raise BackendError if tuning at ``size`` pixels needs more memory than is free."""
-    needed, available = bytes_needed(channels, w_dim, size), available_bytes()
-    if available is not None and needed > available:
-        raise BackendError(
-            f"{command}: expected {needed / 2**30:.1f} GiB of free memory to tune at {size} px, "
-            f"got {available / 2**30:.1f}; close other programs, or pass a smaller --size"
-        )
-
-
-def target_of(sample: Sample, code: Floats, size: int) -> Target:
+def target_of(sample: Sample, code: Floats, size: int, features: FaceFeatures | None = None) -> Target:
     """What tuning draws at ``size`` pixels for ``code`` [n_styles, w_dim]."""
     landmarks = (sample.crop.landmarks + 0.5) * (size / sample.crop.size) - 0.5
     weight = torch.from_numpy(face_weights(landmarks, size))[None]
-    return Target(torch.from_numpy(code[None]), torch.from_numpy(sample.picture), weight)
+    picture = torch.from_numpy(sample.picture)
+    edges = sample.crop.landmarks + np.array([0.5, 0.5, 0.0])  # from the picture's edge, not a pixel's middle
+    shares = np.asarray(edges / sample.crop.size, np.float32)
+    looks = None if features is None else features.looks(picture, shares)
+    return Target(torch.from_numpy(code[None]), picture, weight, looks)
 
 
 def _enrollment(settings: Settings, base: Base, frames: int, outcome: Outcome) -> Enrollment:

@@ -50,9 +50,9 @@ class Progress:
         on_step: Step = lambda *_: None,
         picture_s: float = PICTURE_S,
     ) -> None:
-        self.folder = output.with_name(f"{output.name}.enrolling")
+        self._state_file = state_file(output)
+        self.folder = self._state_file.parent
         self.picture = self.folder / "progress.png"
-        self._state_file = self.folder / "state.pt"
         self._recipe, self._code, self._key, self._on_step = recipe, code, key, on_step
         self._real, self._before = to_image(real[0]), to_image(before[0].numpy())
         self._picture_s = picture_s
@@ -71,10 +71,6 @@ class Progress:
         """``state`` as it was saved. Raises BundleError if there is none of these pictures and recipe."""
         try:
             saved: dict[str, Any] = torch.load(self._state_file, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            raise BundleError(
-                f"{self._state_file}: expected a run to resume, got none; leave out --resume"
-            ) from None
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise BundleError(f"{self._state_file}: cannot be read ({reason}); leave out --resume") from None
@@ -124,6 +120,17 @@ class Progress:
                 if not self._state_file.exists():
                     self.picture.unlink(missing_ok=True)
                 self.folder.rmdir()
+
+
+def state_file(output: Path) -> Path:
+    """Of the run that writes the bundle ``output``."""
+    return output.with_name(f"{output.name}.enrolling") / "state.pt"
+
+
+def check_resumable(output: Path) -> None:
+    """Raise BundleError if no run was interrupted there."""
+    if not state_file(output).is_file():
+        raise BundleError(f"{state_file(output)}: expected a run to resume, got none; leave out --resume")
 
 
 def preview(picture: Floats, size: int = PREVIEW_PX) -> Floats:

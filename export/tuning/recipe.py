@@ -7,9 +7,10 @@ After Roich et al. 2021 ("Pivotal Tuning for Latent-based Editing of Real Images
 - coarse to fine: 64 pixels first, where a step costs a twentieth;
 - what the base did is kept: the *change* of the picture from the pivot to codes near it (other motion, other
   edits) is compared with the base's change, which knows mouths, lids and turned heads that no picture shows;
+- what the tracker's face-mesh network sees is compared beside the pixels: eyes and lips as what they are;
 - frames that are held out say when to stop.
 
-Plain Adam and two plain losses (L1 over a pyramid, structural similarity), easy to rewrite elsewhere.
+Plain Adam and plain losses (L1 over a pyramid, structural similarity), easy to rewrite elsewhere.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from doppelgan.runtime.types import Floats
 from torch import Tensor
 
 from ..networks.trainable import Synthesis
+from .features import LEAST_PX, FaceFeatures, Looks
 from .losses import psnr, pyramid_l1, structure
 
 SMALLEST = 64  # px: where tuning begins
@@ -46,6 +48,7 @@ class Recipe:
     half: float = 0.5  # of the steps, from which on it is the full size
     pixels: float = 0.25  # of the summed L1 of a pyramid
     structure: float = 0.5  # of 1 - SSIM
+    features: float = 0.5  # of the face-mesh network's feature maps
     near: float = 0.5  # of the changes that the base makes
     near_codes: int = 24  # of which one is drawn each step
     batch: int = 1
@@ -69,6 +72,7 @@ class Target:
     code: Tensor  # [1, n_styles, w_dim]
     picture: Tensor  # [1, 3, R, R], -1..1
     weight: Tensor  # [1, 1, R, R], how much each pixel counts
+    looks: Looks | None = None  # what the face-mesh network sees of it
 
 
 _RESUMED = ("step", "best", "best_offset", "best_loss", "since_best", "cpu_s")
@@ -137,6 +141,7 @@ def tune(
     size: int
     | None = None,  # px, at most, that pictures are compared at: that of the targets; None: the generator's
     held_out: Sequence[Target] = (),
+    features: FaceFeatures | None = None,  # compared where targets say what it sees of them
     progress: Callable[[State, Tensor], None] = lambda *_: None,  # after each step; the picture just drawn
 ) -> Outcome:
     """Run the recipe from ``state`` on. The first target is the pivot.
@@ -162,6 +167,9 @@ def tune(
             drawn = state.module(code, size=now)
             loss = recipe.pixels * pyramid_l1(drawn, real, weight)
             loss = loss + recipe.structure * structure(drawn, real, full, weight)
+            looks = [target.looks for target in picks if target.looks is not None]
+            if features is not None and len(looks) == len(picks) and now >= LEAST_PX:
+                loss = loss + recipe.features * features.difference(drawn, looks)
             if changes is not None:
                 which = int(random.integers(len(near)))
                 both = torch.cat([pivot.code, near[which : which + 1]]) + state.offset

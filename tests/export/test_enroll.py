@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,19 +15,21 @@ from doppelgan.export.checkpoints.tensors import TensorTable
 from doppelgan.export.networks.reader import SynthesisFile
 from doppelgan.export.networks.stylegan2 import from_rosinality
 from doppelgan.export.onnx_files.onnx_graph import to_onnx
-from doppelgan.export.tuning import enroll as room
-from doppelgan.export.tuning.base import bytes_needed
+from doppelgan.export.tuning import material, recipe, room
 from doppelgan.export.tuning.enroll import Settings, enroll
-from doppelgan.export.tuning.material import face_weights, gather
+from doppelgan.export.tuning.features import FaceFeatures, Looks
+from doppelgan.export.tuning.material import Sample, choose, gather
 from doppelgan.export.tuning.recipe import Recipe, State, Target, fold, size_at, start, tune
+from doppelgan.export.tuning.weights import face_weights
 from doppelgan.runtime.bundle import BundleWriter, open_bundle
 from doppelgan.runtime.encode import IdentityLock
-from doppelgan.runtime.errors import BackendError, BundleError, SourceError
+from doppelgan.runtime.errors import BackendError, BundleError, SinkError, SourceError
 from doppelgan.runtime.manifest import EncoderInfo, Tensor
 from doppelgan.runtime.pictures import write_image
 from doppelgan.runtime.pictures.drawing import resized
 from doppelgan.runtime.pipeline import Pipeline
 from doppelgan.runtime.source import open_source
+from doppelgan.runtime.track import Expression
 from doppelgan.runtime.types import Image
 
 from .. import tiny
@@ -181,7 +184,7 @@ def test_an_interrupted_run_keeps_the_best_and_goes_on(
     assert enrollment.steps == QUICK.steps
     assert not (tmp_path / "me.enrolling").exists()
     with pytest.raises(BundleError, match="run to resume, got none"):
-        enroll([str(picture)], tmp_path / "me", again)
+        enroll(["nothing.png"], tmp_path / "me", again)  # before the pictures are read
     with pytest.raises(BundleError, match="already there"):
         enroll([str(picture)], tmp_path / "me", settings)
 
@@ -222,10 +225,70 @@ def test_too_little_memory_is_said_before_the_work(
     base: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config_f = tuple(seeds.CONFIG_F.values())
-    assert bytes_needed(config_f, 512, 1024) > bytes_needed(config_f, 512, 256) > 2**30
+    assert room.bytes_needed(config_f, 512, 1024) > room.bytes_needed(config_f, 512, 256) > 2**30
     monkeypatch.setattr(room, "available_bytes", lambda: 2**20)
     with pytest.raises(BackendError, match="smaller --size"):
         enroll(["nothing.png"], tmp_path / "me", Settings(base=str(base("plain"))))
+
+
+def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlimited = room.available_bytes()
+    monkeypatch.setattr(room, "CGROUP", tmp_path)
+    (tmp_path / "memory.current").write_text("700000\n")
+    (tmp_path / "memory.stat").write_text("anon 500000\ninactive_file 50000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert unlimited is None or room.available_bytes() > 2**20  # type: ignore[operator]
+    (tmp_path / "memory.max").write_text("1000000\n")
+    assert room.available_bytes() == 350000
+
+
+def test_memory_that_runs_out_on_the_way_is_said_in_a_line(
+    base: Callable[[str], Path], picture: Path, tmp_path: Path
+) -> None:
+    def refuse(message: str) -> Callable[..., None]:
+        def step(*_: object) -> None:
+            raise RuntimeError(message)
+
+        return step
+
+    settings = Settings(base=str(base("plain")), recipe=QUICK)
+    full = refuse("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 1048576 bytes")
+    with pytest.raises(BackendError, match="smaller --size"):
+        enroll([str(picture)], tmp_path / "me", settings, on_step=full)
+    with pytest.raises(RuntimeError, match="shapes"):  # a fault of ours stays one
+        enroll([str(picture)], tmp_path / "me", settings, on_step=refuse("shapes do not match"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    base: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(base=str(base("plain")))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SinkError, match="expected a folder that can be written to"):
+        enroll(["nothing.png"], tmp_path / "file" / "me", settings)
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(SinkError, match="of free space"):
+        enroll(["nothing.png"], tmp_path / "me", settings)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_head_turned_away_is_refused(frames: list[Image]) -> None:
+    with open_bundle("demo") as demo:
+        pipeline = Pipeline(demo, smoothing=False)
+        pipeline.process(frames[0])
+    (face,) = (person.face for person in pipeline.people.values())
+    assert face is not None
+    assert material._unusable([face]) is None
+    middle = face.landmarks.mean(0)
+    for degrees, axes in ((55, (0, 2)), (-55, (0, 2)), (55, (1, 2))):
+        turn = np.eye(3)
+        cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        turn[np.ix_(axes, axes)] = [[cosine, -sine], [sine, cosine]]
+        turned = replace(face, landmarks=((face.landmarks - middle) @ turn.T + middle).astype(np.float32))
+        reason = material._unusable([turned])
+        assert reason is not None
+        assert "turned away: expected at most 40 degrees" in reason
 
 
 def module_of(generator: bytes, folder: Path):
@@ -308,16 +371,82 @@ def test_frames_are_chosen_for_what_they_add(frames: list[Image], tmp_path: Path
     assert len(everyone.held_out) == len(everyone.chosen + everyone.held_out) // 6
 
 
+def test_the_usual_face_comes_first_not_the_calmest() -> None:
+    def sample(name: str, **moves: float) -> Sample:
+        calm = {field.name: 0.0 for field in fields(Expression)}
+        calm |= {"eye_open_right": 0.12, "eye_open_left": 0.12, "brow_right": 0.2, "brow_left": 0.2}
+        return Sample(None, None, Expression(**calm | moves), 1.0, 1.0, name)  # type: ignore[arg-type]
+
+    usual = [sample(f"usual {i}", mouth_open=0.06, yaw=0.01 * i) for i in range(1, 9)]
+    odd = sample("lips drawn in", smile=-0.12, brow_right=0.28, brow_left=0.28)
+    talking = sample("talking", mouth_open=0.2)
+    turned = sample("turned", mouth_open=0.06, yaw=0.4)
+    blinking = sample("blinking", mouth_open=0.06, eye_open_right=0.03)
+    assert choose([odd, talking, turned, blinking, *usual], 3)[0].name == "usual 1"
+    assert choose([talking, turned, blinking, sample("calm")], 3)[0].name == "calm"
+
+
+def test_what_the_tracker_sees_counts(
+    generator: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the pixels, which are the same in both runs."""
+
+    class Bright:
+        def difference(self, drawn: torch.Tensor, looks: list[Looks]) -> torch.Tensor:
+            assert len(looks) == len(drawn)
+            return (drawn.mean() - 0.9).abs()
+
+    monkeypatch.setattr(recipe, "LEAST_PX", 8)
+    base, one = module_of(generator, tmp_path), target(3)
+    seen = replace(one, looks=Looks(torch.zeros(1, 4), ()))
+
+    def brightness(weight: float, one: Target) -> float:
+        settings = replace(QUICK, features=weight)
+        tuned = tune(start(base, settings), base, [one], one.code[:0], settings, features=Bright()).module  # type: ignore[arg-type]
+        with torch.no_grad():
+            return float(tuned(one.code).mean())
+
+    assert brightness(20.0, seen) > brightness(0.0, seen) + 0.2
+    assert brightness(20.0, one) == brightness(0.0, one)  # nothing is known of what it sees
+
+
+def test_the_face_mesh_network_tells_faces_apart(frames: list[Image]) -> None:
+    with open_bundle("demo") as demo:
+        features = FaceFeatures.load(demo.path / demo.manifest.networks["landmarks"].file)
+        pipeline = Pipeline(demo, smoothing=False)
+        crops = []
+        for frame in frames[:2]:
+            pipeline.process(frame)
+            crops += [person.crop for person in pipeline.people.values()]
+    assert features is not None
+    pictures = [torch.from_numpy(crop.pixels.copy()) for crop in crops]
+    looks = features.looks(pictures[0], crops[0].landmarks / crops[0].size)
+    drawn = pictures[1].clone().requires_grad_(True)
+    apart = features.difference(drawn, [looks])
+    assert float(features.difference(pictures[0], [looks])) < 1e-4
+    assert apart.item() > 0.05
+    apart.backward()
+    assert float(drawn.grad.abs().max()) > 0  # type: ignore[union-attr]
+
+
 def test_the_face_counts_most(frames: list[Image]) -> None:
     with open_bundle("demo") as demo:
         pipeline = Pipeline(demo, smoothing=False)
         pipeline.process(frames[0])
         (person,) = pipeline.people.values()
     assert person.crop is not None
-    weights = face_weights(person.crop.landmarks, 256)[0]
-    nose = person.crop.landmarks[1, :2].astype(int)
-    assert weights[nose[1], nose[0]] == pytest.approx(1.0)
-    assert weights[2, 2] == pytest.approx(0.25)
+    points = person.crop.landmarks
+    weights, even = (face_weights(points, 256, spots=spots)[0] for spots in (3.0, 0.0))
+
+    def at(index: int, weights: np.ndarray = weights) -> float:
+        x, y = points[index, :2].round().astype(int)
+        return float(weights[y, x])
+
+    nose, cheek, forehead, pupil, upper_lip, brow = 1, 50, 151, 159, 0, 105
+    assert at(nose, even) == at(pupil, even) == pytest.approx(1.0)
+    assert at(forehead) == pytest.approx(1.0, abs=0.05)
+    assert at(cheek) < 1.2 < 2.2 < min(at(pupil), at(upper_lip), at(brow))
+    assert weights[2, 2] == even[2, 2] == pytest.approx(0.25)
     assert weights.min() >= 0.25
 
 
