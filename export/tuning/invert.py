@@ -144,15 +144,21 @@ def write_page(
     module: Synthesis,
     target: Target,
     points: Sequence[Inversion],
-    others: Sequence[tuple[str, Inversion]] = (),  # label and codes of other ways
+    encoded: Inversion,  # the encoder's own code
+    enrolled: tuple[Synthesis, Inversion] | None = None,  # a generator that was tuned to this person
 ) -> None:
-    """``page.png``: person, picture and edits at each point of the dial; ``page.json``: the numbers."""
+    """``page.png``: person, picture and edits of the encoder, of each point of the dial, and enrolled.
+
+    ``page.json``: the numbers.
+    """
     editor = Editor(bundle.directions, bundle.latent_avg)
     names = list(bundle.directions)[:: max(1, len(bundle.directions) // EDITED)][:EDITED]
     size = target.picture.shape[-1]
     table = []
-    labeled = [*others, *((f"plus {point.plus:g}", point) for point in points)]
-    for label, point in labeled:
+    labeled = [("encoder", module, encoded)]
+    labeled += [(f"invert, plus {point.plus:g}", module, point) for point in points]
+    labeled += [] if enrolled is None else [("enroll", *enrolled)]
+    for label, drawing, point in labeled:
         row = [("person", to_image(target.picture[0].numpy()))]
         cells = [(f"{label}: {point.psnr_db:.1f} dB, edits {point.editability:.2f}", point.codes)]
         for name in names:
@@ -160,12 +166,12 @@ def write_page(
             cells.append((f"{name} {high:+g}", editor.apply(point.codes, {name: high})))
         for text, codes in cells:
             with torch.no_grad():
-                row.append((text, to_image(module(torch.from_numpy(codes), size=size)[0].numpy())))
+                row.append((text, to_image(drawing(torch.from_numpy(codes), size=size)[0].numpy())))
         table.append(row)
     folder.mkdir(parents=True, exist_ok=True)
     write_image(folder / "page.png", grid(table, 192))
     numbers = [
         {"label": label, **{k: v for k, v in asdict(point).items() if k != "codes"}}
-        for label, point in labeled
+        for label, _, point in labeled
     ]
     (folder / "page.json").write_text(json.dumps(numbers, indent=2, allow_nan=False, default=str) + "\n")

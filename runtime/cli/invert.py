@@ -48,6 +48,11 @@ from .tuning import need_tuning
     type=click.Path(path_type=Path),
     help="Folder for page.png and page.json: distortion against editability as the dial moves.",
 )
+@click.option(
+    "--enrolled",
+    type=click.Path(path_type=Path),
+    help="The bundle of this person, made by `doppelgan enroll`: one more row of the page.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 def command(
     picture: Path,
@@ -59,6 +64,7 @@ def command(
     size: int,
     start: str,
     page: Path | None,
+    enrolled: Path | None,
 ) -> None:
     """Find the code whose picture is nearest to the face in PICTURE, and write it to a file.
 
@@ -74,13 +80,23 @@ def command(
     if output.suffix != ".npz":
         name = Path(output.name or "codes").with_suffix(".npz")
         raise EditError(f"{output}: expected a name that ends in .npz; choose {name}")
+    if enrolled is not None and page is None:
+        raise EditError("--enrolled: expected a page to show it on, got none; add --page FOLDER")
     pages = [] if page is None else [page / "page.png", page / "page.json"]
     refuse_to_replace([output, *pages], overwrite)
     make_folder(output.parent)
     console = Console(highlight=False)
     with frame_progress("invert") as advance:
         point = run_invert(
-            picture, bundle, plus=plus, steps=steps, size=size, start=start, page=page, on_step=advance
+            picture,
+            bundle,
+            plus=plus,
+            steps=steps,
+            size=size,
+            start=start,
+            page=page,
+            enrolled=enrolled,
+            on_step=advance,
         )
     save_codes(output, point.codes)
     console.print(

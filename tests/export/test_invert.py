@@ -89,10 +89,14 @@ def test_the_page_holds_every_point(
         points = [
             judge(bundle, module, target, searched(module, target, plus, 10), plus) for plus in (0.0, 1.0)
         ]
-        write_page(tmp_path / "page", bundle, module, target, points, [("encoder", points[0])])
+        torch.manual_seed(1)
+        other = Synthesis((8, 6), tiny.W_DIM)
+        enrolled = other, judge(bundle, other, target, bundle.latent_avg[None], 1.0)
+        write_page(tmp_path / "page", bundle, module, target, points, points[0], enrolled)
         assert editability(bundle, module, bundle.latent_avg[None]) == pytest.approx(1.0, abs=1e-4)
     rows = json.loads((tmp_path / "page" / "page.json").read_text())
-    assert [row["label"] for row in rows] == ["encoder", "plus 0", "plus 1"]
+    assert [row["label"] for row in rows] == ["encoder", "invert, plus 0", "invert, plus 1", "enroll"]
+    assert rows[3]["psnr_db"] not in [row["psnr_db"] for row in rows[:3]]
     assert rows[1]["away"] < 1e-6 < rows[2]["away"]
     assert (tmp_path / "page" / "page.png").stat().st_size > 1000
 
@@ -130,6 +134,8 @@ def test_commands_refuse_before_the_work(tmp_path: Path, monkeypatch: pytest.Mon
     error = run(invert_command, "me.jpg", "-o", "")
     assert isinstance(error, EditError)
     assert "codes.npz" in str(error)
+    error = run(invert_command, "me.jpg", "-o", str(tmp_path / "me.npz"), "--enrolled", "me")
+    assert "--page" in str(error)
     monkeypatch.setattr("doppelgan.runtime.cli.tuning.find_spec", lambda name: None)
     for command in (enroll_command, invert_command):
         error = run(
