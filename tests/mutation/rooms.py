@@ -7,22 +7,28 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "pipeline": (("runtime/pipeline.py",), ("test_pipeline", "test_heart")),
     "source": (
         ("runtime/source",),
-        ("test_source", "test_pace", "test_times", "test_video_color", "test_picture_colors"),
+        (
+            *("test_source", "test_source_video", "test_source_images", "test_source_camera"),
+            *("test_pace", "test_times", "test_video_color", "test_picture_colors"),
+        ),
     ),
-    "track": (("runtime/track",), ("test_track", "test_track_search", "test_region", "test_expression")),
+    "track": (
+        ("runtime/track",),
+        ("test_track", "test_track_search", "test_region", "test_one_euro", "test_expression"),
+    ),
     "align": (("runtime/align.py",), ("test_align",)),
     "encode": (("runtime/encode.py",), ("test_encode", "test_pipeline", "test_heart")),
     "edit": (("runtime/edit",), ("test_edit", "test_effects", "test_direction_files")),
     "synthesize": (("runtime/synthesize.py",), ("test_pipeline", "test_heart", "test_native_pair")),
     "composite": (("runtime/composite",), ("test_composite", "test_difference", "test_tone")),
-    "sink": (("runtime/sink",), ("test_sink", "test_tracks")),
+    "sink": (("runtime/sink",), ("test_sink", "test_sink_video", "test_sink_window", "test_tracks")),
     "schedule": (("runtime/schedule",), ("test_schedule", "test_schedule_moments")),
     "cli": (
         tuple(
             f"runtime/cli/{name}.py"
             for name in ("image", "live", "options", "processor", "progress", "video")
         ),
-        ("test_options", "test_cli", "test_cli_files", "test_processor", "test_presets"),
+        ("test_options", "test_options_live", "test_cli", "test_cli_files", "test_processor", "test_presets"),
     ),
 }
 

@@ -143,7 +143,7 @@ def test_without_smoothing_every_picture_is_a_new_one(bundle: Bundle) -> None:
     for color in ((60, 90, 150), (150, 90, 60)):
         pipeline.process(frame(color))
         expected = np.array(color[::-1]) / 127.5 - 1
-        np.testing.assert_allclose(pipeline.people[3].found[0, 0, :3], expected, atol=0.02)
+        np.testing.assert_allclose(pipeline.people[3].own_codes[0, 0, :3], expected, atol=0.02)
     assert pipeline._tracker.resets == 2
     assert pipeline._tracker.smoothing is None
 
@@ -151,9 +151,9 @@ def test_without_smoothing_every_picture_is_a_new_one(bundle: Bundle) -> None:
 def test_with_smoothing_a_jump_is_followed_with_a_lag(bundle: Bundle) -> None:
     pipeline = pipe(bundle)
     pipeline.process(frame((0, 0, 100)))
-    first = pipeline.people[3].found[0, 0, 0]
+    first = pipeline.people[3].own_codes[0, 0, 0]
     pipeline.process(frame((0, 0, 200)))
-    second = pipeline.people[3].found[0, 0, 0]
+    second = pipeline.people[3].own_codes[0, 0, 0]
     assert pytest.approx(first, abs=0.02) == 100 / 127.5 - 1
     assert first + 0.02 < second < 200 / 127.5 - 1 - 0.02
     assert pipeline._tracker.smoothing is not None
@@ -168,7 +168,7 @@ def test_two_people_are_drawn_each_in_their_place_from_their_own_code(bundle: Bu
         blue, green, red = at(given, where)
         np.testing.assert_allclose(at(out, where), [blue, green, red + 0.25 * 127.5], atol=3)
         expected = np.array([red, green, blue]) / 127.5 - 1
-        np.testing.assert_allclose(pipeline.people[id_].found[0, 0, :3], expected, atol=0.03)
+        np.testing.assert_allclose(pipeline.people[id_].own_codes[0, 0, :3], expected, atol=0.03)
     assert pipeline.people[3].face.id == 3
     assert pipeline.people[5].crop.landmarks.shape == (468, 3)
 
@@ -199,7 +199,7 @@ def test_the_lock_keeps_looks_and_lets_motion_through(remembering: Bundle) -> No
             pipeline.process(frame((0, 100, 100)), k / 30)
         for k in range(60, 75):
             pipeline.process(frame((0, 200, 200)), k / 30)
-        red, green = pipeline.people[3].found[0, 0, :2]
+        red, green = pipeline.people[3].own_codes[0, 0, :2]
         return float(red), float(green)
 
     locked, free = after_a_change(True), after_a_change(False)
@@ -241,7 +241,7 @@ def test_the_loop_takes_as_many_steps_as_asked(
     bundle = seeing(open_bundle(tiny.write_bundle(tmp_path / "restyle", restyle=True)), monkeypatch)
     pipeline = pipe(bundle, steps=steps)
     pipeline.process(frame((0, 0, 200)))
-    assert pipeline.people[3].found[0, 0, 0] == pytest.approx(share * (200 / 127.5 - 1), abs=0.02)
+    assert pipeline.people[3].own_codes[0, 0, 0] == pytest.approx(share * (200 / 127.5 - 1), abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -320,19 +320,19 @@ def codes_of(value: float) -> np.ndarray:
 def test_given_codes_are_drawn_and_moved_by_who_is_seen(bundle: Bundle) -> None:
     pipeline = pipe(bundle, codes=codes_of(0.5))
     pipeline.process(frame((0, 0, 100)), 0.0)
-    np.testing.assert_allclose(pipeline.people[3].found, codes_of(0.5), atol=1e-6)
+    np.testing.assert_allclose(pipeline.people[3].own_codes, codes_of(0.5), atol=1e-6)
     for k in range(40, 80):
         pipeline.process(frame((0, 0, 200)), k / 30)
     expected = codes_of(0.5)
     expected[..., 0] = 100 / 127.5
-    np.testing.assert_allclose(pipeline.people[3].found, expected, atol=0.05)
+    np.testing.assert_allclose(pipeline.people[3].own_codes, expected, atol=0.05)
 
 
 def test_given_codes_are_drawn_as_they_are_into_unrelated_pictures(bundle: Bundle) -> None:
     pipeline = pipe(bundle, codes=codes_of(0.5), smoothing=False)
     for color in ((0, 0, 100), (0, 0, 200)):
         pipeline.process(frame(color))
-        np.testing.assert_array_equal(pipeline.people[3].found, codes_of(0.5))
+        np.testing.assert_array_equal(pipeline.people[3].own_codes, codes_of(0.5))
 
 
 class Noting:
@@ -400,7 +400,7 @@ def test_an_enrolled_person_moves_as_the_bundle_says_unless_told(enrolled: Bundl
     for motion, is_relative in ((None, True), ("relative", True), ("absolute", False)):
         pipeline = pipe(enrolled, motion=motion)
         pipeline.process(frame())
-        assert np.allclose(pipeline.people[3].found, codes_of(0.5), atol=1e-5) is is_relative
+        assert np.allclose(pipeline.people[3].own_codes, codes_of(0.5), atol=1e-5) is is_relative
 
 
 def test_unrelated_pictures_have_no_neutral_face_to_compare_with(enrolled: Bundle) -> None:
@@ -409,7 +409,7 @@ def test_unrelated_pictures_have_no_neutral_face_to_compare_with(enrolled: Bundl
     for motion in (None, "absolute"):
         pipeline = pipe(enrolled, motion=motion, smoothing=False)
         pipeline.process(frame((0, 0, 200)))
-        assert pipeline.people[3].found[0, 0, 0] == pytest.approx(200 / 127.5 - 1, abs=0.02)
+        assert pipeline.people[3].own_codes[0, 0, 0] == pytest.approx(200 / 127.5 - 1, abs=0.02)
 
 
 def test_an_enrolled_person_may_be_someone_else_so_that_the_face_is_drawn(enrolled: Bundle) -> None:
@@ -422,7 +422,7 @@ def test_a_bundle_that_does_not_say_how_codes_spread_has_a_spread_of_one(bundle:
         pipeline = pipe(bundle)
         for red in (0, 40, 90):
             pipeline.process(frame((0, 0, red)))
-        return pipeline.people[3].found
+        return pipeline.people[3].own_codes
 
     expected = followed()
     assert (bundle.latent["w_std"] == 1).all()

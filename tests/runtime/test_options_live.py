@@ -348,7 +348,7 @@ def test_codes_are_drawn_instead_of_what_is_read(tiny_bundle: Path, tmp_path: Pa
     np.save(tmp_path / "codes.npy", codes)
     pipeline, _ = made(tiny_bundle, "-c", "face", "--codes", str(tmp_path / "codes.npy"))
     pipeline.process(frame())
-    np.testing.assert_allclose(pipeline.people[3].found[0, :, 0], 0.5, atol=1e-6)  # type: ignore[index]
+    np.testing.assert_allclose(pipeline.people[3].own_codes[0, :, 0], 0.5, atol=1e-6)  # type: ignore[index]
 
 
 def test_relative_motion_needs_an_enrolled_person(tiny_bundle: Path) -> None:
