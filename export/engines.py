@@ -11,17 +11,25 @@ This module needs onnx only to make float16 and int8 variants, and never torch: 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from doppelgan.runtime.backends.tensorrt.cuda import open_driver
-from doppelgan.runtime.backends.tensorrt.engine_record import Engine, bundle_folder, store_engine
+from doppelgan.runtime.backends.tensorrt.engine_record import (
+    Engine,
+    bundle_folder,
+    read_engines,
+    read_vouched,
+    store_engine,
+)
 from doppelgan.runtime.backends.tensorrt.session import (
     find_tensorrt,
     make_logger,
@@ -36,6 +44,7 @@ from doppelgan.runtime.types import Announce
 
 MODULES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}  # `--for` -> module
 PRECISIONS = ("float32", "float16", "int8")
+AUTOMATIC = "float16"  # without --precision, where it stays within its bound
 CALIBRATION = 16  # samples for int8
 
 # Few enough channels that a map is a picture, whose sum stays float32 on purpose (see fp16.py).
@@ -104,15 +113,25 @@ def compile_bundle(
     precisions: Sequence[str] = (),  # of PRECISIONS; none: float16 where it is faithful, else float32
     networks: Iterable[str] = (),  # none: all
     samples: int = 64,  # inputs of the drift check
+    overwrite: bool = False,  # build also what is up to date
     report: Announce = lambda step: None,
 ) -> Path:
     """Build engines for all networks of a bundle from the command line's words; returns their folder."""
-    archs = [part.strip().lower() for part in arch.split(",") if part.strip()] if arch else []
-    folder, built = compile_engines(
-        bundle, target, archs, precisions=precisions, networks=networks, samples=samples, report=report
+    archs = None if arch is None else [part.strip().lower() for part in arch.split(",")]
+    if archs is not None and not all(archs):
+        raise BackendError(f"compile: expected --arch as sm86,sm89, got {arch!r}")
+    folder, engines = compile_engines(
+        bundle,
+        target,
+        archs or [],
+        precisions=precisions,
+        networks=networks,
+        samples=samples,
+        overwrite=overwrite,
+        report=report,
     )
-    for one in sorted({(engine.arch, engine.precision) for engine in built}):
-        here = [engine for engine in built if (engine.arch, engine.precision) == one]
+    for one in sorted({(engine.arch, engine.precision) for engine in engines}):
+        here = [engine for engine in engines if (engine.arch, engine.precision) == one]
         weights, activations = sum(e.weights for e in here) / 1e6, sum(e.activations for e in here) / 1e6
         report(
             f"{' '.join(one)}: {len(here)} engines; on the device {weights:.0f} MB weights, "
@@ -130,14 +149,16 @@ def compile_engines(
     precisions: Sequence[str] = (),
     networks: Iterable[str] = (),  # none: all
     samples: int = 64,
+    overwrite: bool = False,
     report: Announce = lambda step: None,
     trt: Any = None,  # the module; None: imported
 ) -> tuple[Path, list[Engine]]:
-    """Build, record, and return the folder and what was built.
+    """Build, record, and return the folder and its engines for all that was asked for.
 
     Without ``precisions``, a network whose float16 variant drifts past its bound is built in float32; a
-    precision that was asked for is built or refused with ParityError. Raises BackendError if TensorRT is
-    missing or cannot build a network.
+    precision that was asked for is built or refused with ParityError. An engine that is there, whole, and
+    made from this network for this TensorRT and GPU is kept, unless ``overwrite``; those for others stay
+    beside it. Raises BackendError if TensorRT is missing or cannot build a network.
     """
     if target not in MODULES:
         raise BackendError(f"compile: expected --for {' or '.join(MODULES)}, got {target!r}")
@@ -152,24 +173,35 @@ def compile_engines(
     wanted = list(archs) or [_this_arch(trt)]
     for arch in wanted:
         _check_arch(trt, arch)
-    built: list[Engine] = []
+    engines: list[Engine] = []
     with open_bundle(bundle, backend="onnxruntime") as source:
-        folder = bundle_folder(source.path)
-        names = list(networks) or list(source.manifest.networks)
+        names = list(dict.fromkeys(networks)) or list(source.manifest.networks)
         for name in names:
-            for precision, onnx, drift in _variants(source, name, precisions, samples, report):
-                for arch in wanted:
-                    report(f"{name}: build in {precision} for {arch}")
-                    fresh = build_engine(onnx, trt, arch, name)
-                    engine = _entry(source, name, precision, onnx, drift, trt, arch, fresh)
-                    store_engine(folder, engine, fresh.plan)
-                    built.append(engine)
-                    report(
-                        f"{name}: {len(fresh.layers)} layers, {engine.size / 1e6:.0f} MB; on the device "
-                        f"weights {engine.weights / 1e6:.0f} MB, activations "
-                        f"{engine.activations / 1e6:.0f} MB; built in {fresh.build_s:.1f} s"
-                    )
-    return folder, built
+            _check_network(source, name)
+        folder = bundle_folder(source.path)
+        for name, asked in itertools.product(names, list(dict.fromkeys(precisions)) or [None]):
+            there = {} if overwrite else _up_to_date(folder, source, name, asked, trt)
+            for arch in wanted:
+                if arch in there:
+                    word = f"{name}: up to date in {there[arch].precision} for {arch}"
+                    report(f"{word}; --overwrite builds it anew")
+                    engines.append(there[arch])
+            missing = [arch for arch in wanted if arch not in there]
+            if not missing:
+                continue
+            variant = _variant(source, name, asked, samples, report)
+            for arch in missing:
+                report(f"{name}: build in {variant.precision} for {arch}")
+                fresh = build_engine(variant.onnx, trt, arch, name)
+                engine = _entry(source, name, variant, trt, arch, fresh)
+                store_engine(folder, engine, fresh.plan)
+                engines.append(engine)
+                report(
+                    f"{name}: {len(fresh.layers)} layers, {engine.size / 1e6:.0f} MB; on the device "
+                    f"weights {engine.weights / 1e6:.0f} MB, activations "
+                    f"{engine.activations / 1e6:.0f} MB; built in {fresh.build_s:.1f} s"
+                )
+    return folder, engines
 
 
 def build_engine(
@@ -308,30 +340,50 @@ def _inspect(trt: Any, plan: bytes, activations: int) -> tuple[tuple[Layer, ...]
     return layers_of_json(text), int(engine.device_memory_size_v2)
 
 
-def _variants(
-    bundle: Bundle, name: str, precisions: Sequence[str], samples: int, report: Announce
-) -> list[tuple[str, bytes, Drift | None]]:
-    """The ONNX files to build ``name`` from: precision, content, measured drift."""
-    network = bundle.manifest.networks.get(name)
-    if network is None:
+@dataclass(frozen=True)
+class _Variant:
+    """What an engine is built from."""
+
+    precision: str
+    onnx: bytes
+    drift: Drift | None = None
+    instead_of: str = ""  # a precision that drifted past its bound
+
+
+def _check_network(bundle: Bundle, name: str) -> None:
+    if name not in bundle.manifest.networks:
         have = ", ".join(sorted(bundle.manifest.networks))
         raise BackendError(f"{bundle.path}: expected a network of {have}, got {name!r}")
-    data = (bundle.path / network.file).read_bytes()
-    variants: list[tuple[str, bytes, Drift | None]] = []
-    for precision in precisions or ("float16",):
-        if precision == "float32":
-            variants.append((precision, data, None))
+
+
+def _up_to_date(folder: Path, bundle: Bundle, name: str, asked: str | None, trt: Any) -> dict[str, Engine]:
+    """By architecture, the engines that ``_variant`` of the same arguments would be built into again."""
+    purpose = (name, trt.__name__, trt.__version__, this_platform(), bundle.manifest.networks[name].sha256)
+    found: dict[str, Engine] = {}
+    for engine in read_engines(folder):
+        serves = (engine.network, engine.product, engine.version, engine.platform, engine.source_sha256)
+        precisions = (engine.precision, engine.instead_of) if asked is None else (engine.precision,)
+        if serves != purpose or (asked or AUTOMATIC) not in precisions:
             continue
-        try:
-            onnx, drift = _in_precision(bundle, name, data, precision, samples, report)
-        except ParityError as error:
-            if precisions:
-                raise
-            report(f"{error}: float32 instead")
-            variants.append(("float32", data, None))
-            continue
-        variants.append((precision, onnx, drift))
-    return variants
+        with suppress(BackendError):  # gone or damaged
+            read_vouched(folder / engine.file, engine.sha256)
+            found[engine.arch] = engine
+    return found
+
+
+def _variant(bundle: Bundle, name: str, asked: str | None, samples: int, report: Announce) -> _Variant:
+    """The ONNX file to build ``name`` from. asked: a precision; None: float16 where it is faithful."""
+    data = (bundle.path / bundle.manifest.networks[name].file).read_bytes()
+    if asked == "float32":
+        return _Variant(asked, data)
+    precision = asked or AUTOMATIC
+    try:
+        return _Variant(precision, *_in_precision(bundle, name, data, precision, samples, report))
+    except ParityError as error:
+        if asked is not None:
+            raise
+        report(f"{error}: float32 instead")
+        return _Variant("float32", data, instead_of=precision)
 
 
 def _in_precision(
@@ -360,20 +412,19 @@ def _in_precision(
 def _entry(
     bundle: Bundle,
     name: str,
-    precision: str,
-    onnx: bytes,
-    drift: Drift | None,
+    variant: _Variant,
     trt: Any,
     arch: str,
     built: BuiltEngine,
 ) -> Engine:
     return Engine(
         network=name,
-        precision=precision,
-        file=f"{name}-{precision}-{arch}-{trt.__name__}-{trt.__version__}.engine",
+        precision=variant.precision,
+        instead_of=variant.instead_of,
+        file=f"{name}-{variant.precision}-{arch}-{trt.__name__}-{trt.__version__}.engine",
         sha256=hashlib.sha256(built.plan).hexdigest(),
         source_sha256=bundle.manifest.networks[name].sha256,
-        onnx_sha256=hashlib.sha256(onnx).hexdigest(),
+        onnx_sha256=hashlib.sha256(variant.onnx).hexdigest(),
         product=trt.__name__,
         version=trt.__version__,
         arch=arch,
@@ -384,7 +435,7 @@ def _entry(
         layers=built.summary(),
         float32_maps=len(float32_maps(built.layers)),
         build_s=round(built.build_s, 2),
-        drift=drift,
+        drift=variant.drift,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -13,6 +15,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from click.testing import CliRunner
 from doppelgan.export import engines
 from doppelgan.export.checkpoints.tensors import TensorTable
 from doppelgan.export.engines import (
@@ -31,8 +34,14 @@ from doppelgan.export.networks.encoders import Encoder
 from doppelgan.export.networks.stylegan2 import Synthesis, from_rosinality
 from doppelgan.export.onnx_files.onnx_graph import to_onnx
 from doppelgan.export.variants.fp16 import to_float16
-from doppelgan.runtime.backends.tensorrt.engine_record import RECORD, read_engines, record_folders
+from doppelgan.runtime.backends.tensorrt.engine_record import (
+    RECORD,
+    Engine,
+    read_engines,
+    record_folders,
+)
 from doppelgan.runtime.bundle import find_bundle
+from doppelgan.runtime.cli.compile import command
 from doppelgan.runtime.errors import BackendError, BundleError, ParityError
 from onnx import helper
 
@@ -278,6 +287,153 @@ def test_a_network_past_its_bound_is_float32_unless_float16_was_asked_for(
     assert "network 'mapping' in float16: 12 dB: float32 instead" in told
     with pytest.raises(ParityError):
         compile_engines(tiny_copy, "rtx", ["sm86"], networks=["mapping"], precisions=("float16",), trt=trt)
+
+
+# --- over engines that are there --------------------------------------------------------------------
+
+
+class Desk:
+    """A stand-in for TensorRT for RTX over one bundle; what it is told."""
+
+    def __init__(self, bundle: Path, version: str = "1.4.0") -> None:
+        self.bundle, self.told = bundle, list[str]()
+        self.trt = fake_tensorrt.module("tensorrt_rtx", version)
+
+    def compile(self, archs: list[str], **options: Any) -> list[Engine]:
+        """Engines of "mapping", in float32 if not otherwise asked; `told` and `built` begin anew."""
+        self.told.clear()
+        self.trt.built.clear()
+        settings: dict[str, Any] = {"precisions": ("float32",), "networks": ["mapping"], **options}
+        return compile_engines(self.bundle, "rtx", archs, trt=self.trt, report=self.told.append, **settings)[
+            1
+        ]
+
+    @property
+    def recorded(self) -> list[tuple[str, str, str]]:
+        folder = self.bundle / "compiled" / "engines"
+        engines = read_engines(folder)
+        assert all((folder / engine.file).is_file() for engine in engines)
+        return [(engine.version, engine.arch, engine.precision) for engine in engines]
+
+
+def test_engines_that_are_up_to_date_are_kept_and_that_is_said(tiny_copy: Path) -> None:
+    desk = Desk(tiny_copy)
+    (first,) = desk.compile(["sm86"])
+    assert desk.compile(["sm86"]) == [first]
+    assert desk.trt.built == []
+    assert desk.told == ["mapping: up to date in float32 for sm86; --overwrite builds it anew"]
+    desk.compile(["sm86"], overwrite=True)
+    assert len(desk.trt.built) == 1
+    assert desk.recorded == [("1.4.0", "sm86", "float32")]
+
+
+def test_engines_for_another_gpu_precision_or_version_are_added(tiny_copy: Path) -> None:
+    desk = Desk(tiny_copy)
+    desk.compile(["sm86"])
+    both = desk.compile(["sm86", "sm89"])
+    assert [engine.arch for engine in both] == ["sm86", "sm89"]
+    assert len(desk.trt.built) == 1
+    desk.compile(["sm86"], precisions=("float32", "float16"), samples=1)
+    assert len(desk.trt.built) == 1
+    newer = Desk(tiny_copy, "1.5.0")
+    newer.compile(["sm86"])
+    assert len(newer.trt.built) == 1
+    assert newer.recorded == [
+        ("1.4.0", "sm86", "float32"), ("1.4.0", "sm89", "float32"), ("1.4.0", "sm86", "float16"),
+        ("1.5.0", "sm86", "float32"),
+    ]  # fmt: skip
+
+
+def test_an_engine_of_a_network_that_changed_is_replaced(tiny_copy: Path) -> None:
+    Desk(tiny_copy).compile(["sm86"])
+    changed = tiny.write_bundle(tiny_copy.with_name("changed"))
+    shutil.copytree(tiny_copy / "compiled", changed / "compiled")
+    manifest = json.loads((changed / "manifest.json").read_text())
+    network = onnx.load_model(changed / manifest["networks"]["mapping"]["file"])
+    network.doc_string = "trained a little longer"
+    data = network.SerializeToString()
+    (changed / manifest["networks"]["mapping"]["file"]).write_bytes(data)
+    manifest["networks"]["mapping"]["sha256"] = hashlib.sha256(data).hexdigest()
+    (changed / "manifest.json").write_text(json.dumps(manifest))
+    desk = Desk(changed)
+    (engine,) = desk.compile(["sm86"])
+    assert len(desk.trt.built) == 1
+    assert engine.source_sha256 == hashlib.sha256(data).hexdigest()
+    assert desk.recorded == [("1.4.0", "sm86", "float32")]
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed"])
+def test_an_engine_that_is_not_whole_is_built_anew(tiny_copy: Path, damage: str) -> None:
+    desk = Desk(tiny_copy)
+    (engine,) = desk.compile(["sm86"])
+    path = tiny_copy / "compiled" / "engines" / engine.file
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1])
+    desk.compile(["sm86"])
+    assert len(desk.trt.built) == 1
+    assert desk.recorded == [("1.4.0", "sm86", "float32")]
+
+
+def test_float32_that_stands_in_for_float16_is_up_to_date_too(
+    tiny_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def refuse(_bundle: Any, name: str, *_: Any) -> Any:
+        tried.append(name)
+        raise ParityError("network 'mapping' in float16: 12 dB")
+
+    monkeypatch.setattr(engines, "_in_precision", refuse)
+    desk = Desk(tiny_copy)
+    desk.compile(["sm86"])
+    (engine,) = desk.compile(["sm86"], precisions=())
+    assert (engine.precision, engine.instead_of, tried) == ("float32", "float16", ["mapping"])
+    assert desk.compile(["sm86"], precisions=()) == [engine]
+    assert tried == ["mapping"], "its drift is not measured again"
+    assert desk.compile(["sm86"]) == [engine], "it is float32, whatever for"
+
+
+@needs_rtx
+def test_the_command_says_what_is_up_to_date(tiny_copy: Path) -> None:
+    arguments = [str(tiny_copy), "--for", "rtx", "--arch", "sm86", "--network", "mapping"]
+    arguments += ["--precision", "float32"]
+    first, second, third = (
+        CliRunner().invoke(command, [*arguments, *more], catch_exceptions=False)
+        for more in ([], [], ["--overwrite"])
+    )
+    assert "build in float32 for sm86" in first.output
+    assert "up to date in float32 for sm86" in second.output
+    assert "build in" not in second.output
+    assert "build in float32 for sm86" in third.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--for", "rtx", "--report", "out"], "--report: is for tuning"),
+        (["--for", "tensorrt", "--backend", "native"], "--backend: is for tuning"),
+        (["--for", "tensorrt", "--rounds", "5"], "--rounds: is for tuning"),
+        (["--for", "rtx", "--crops", "."], "--crops: is for tuning"),
+        (["--for", "tensorrt", "--arch", "sm86"], "--arch: expected with --for rtx"),
+        (["--arch", "sm86"], "--arch: expected with --for rtx"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    tiny_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(command, [str(tiny_copy), *arguments])
+    assert result.exit_code == 2
+    assert words in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+@pytest.mark.parametrize("arch", ["", ",", "sm86,,sm89"])
+def test_an_empty_architecture_is_named(tiny_copy: Path, arch: str) -> None:
+    with pytest.raises(BackendError, match="expected --arch as sm86,sm89, got"):
+        compile_bundle(tiny_copy, target="rtx", arch=arch)
 
 
 def test_no_gpu_and_no_architecture_is_one_line(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ import msgspec
 
 from ...drift import Drift
 from ...errors import BackendError, BundleError
-from ...host.files import NOT_JSON, write_whole
+from ...host.files import NOT_JSON, json_file, write_whole
 from ...manifest import MANIFEST, read_manifest
 from ...places import folders
 
@@ -52,6 +52,7 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     float32_maps: int = 0  # layers that still compute on float32 feature maps
     build_s: float = 0.0
     drift: Drift | None = None  # of the precision against float32
+    instead_of: str = ""  # a precision that drifted past its bound, so that this one was built
 
 
 class EngineRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,7 +98,7 @@ def store_engine(folder: Path, engine: Engine, plan: bytes) -> Path:
     write_whole(target, plan)
     kept = [other for other in read_engines(folder) if _purpose(other) != _purpose(engine)]
     record = EngineRecord(FORMAT, VERSION, (*kept, engine))
-    write_whole(folder / RECORD, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+    write_whole(folder / RECORD, json_file(record))
     return target
 
 
