@@ -161,7 +161,7 @@ def _samples(
         total = source.frame_count or 0
         stride = max(1, math.ceil(total / MOST_READ)) if not pictures else 1
         began: float | None = None
-        for frame in _until(source, seconds):
+        for frame in _until(source.displayed(), seconds, live=source.live):
             began = frame.time_s if began is None else began
             if watch is not None:
                 watch(frame.image, frame.time_s - began)
@@ -181,10 +181,9 @@ def _samples(
             yield _sample(frame.image, faces[0], bundle.crop_size, size, f"{text}#{frame.index}")
 
 
-def _until(source: Iterable[Frame], seconds: float) -> Iterator[Frame]:
+def _until(frames: Iterable[Frame], seconds: float, *, live: bool) -> Iterator[Frame]:
     began: float | None = None
-    live = bool(getattr(source, "live", False))
-    for frame in source:
+    for frame in frames:
         began = frame.time_s if began is None else began
         if live and frame.time_s - began > seconds:
             return

@@ -29,10 +29,12 @@ class SquarePixels:
         """BGR [H,W,3] -> the same, wider or higher, with square pixels."""
         if self.aspect == 1:
             return image
-        height, width = image.shape[:2]
-        if self.aspect > 1:
-            return _resized(image, round(width * self.aspect), height, self._stretch)
-        return _resized(image, width, round(height / self.aspect), self._stretch)
+        return _resized(image, *self.size((image.shape[1], image.shape[0])), self._stretch)
+
+    def size(self, stored: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) of what :meth:`display` makes of a picture of the size ``stored``."""
+        width, height = stored
+        return (round(width * max(self.aspect, 1)), round(height * max(1 / self.aspect, 1)))
 
     def stored(
         self,

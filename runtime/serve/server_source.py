@@ -22,10 +22,14 @@ class ServerSource:
     def __init__(self, text: str, studio: Studio) -> None:
         self.name = text
         self._studio = studio
-        self._source = open_source(text)
+        self._open()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="doppelgan-source", daemon=True)
         self._number = 0
+
+    def _open(self) -> None:
+        self._source = open_source(self.name)
+        self._frames = self._source.displayed()
 
     def start(self) -> None:
         self._studio.take_source(self)
@@ -44,12 +48,12 @@ class ServerSource:
         started_s, offset_s = time.monotonic(), 0.0
         while not self._ended.is_set():
             try:
-                frame = next(self._source, None)
+                frame = next(self._frames, None)
                 if frame is None:
                     if self._source.live or self._ended.is_set():
                         raise SourceError(f"{self.name}: expected more frames, it ended")
                     self._source.close()
-                    self._source = open_source(self.name)
+                    self._open()
                     offset_s = time.monotonic() - started_s
                     if self._source.frame_count == 1:  # a still: shown a few times a second
                         self._ended.wait(0.2)
@@ -76,7 +80,7 @@ class ServerSource:
                 return False
             try:
                 self._source.close()
-                self._source = open_source(self.name)
+                self._open()
             except SourceError as error:
                 reason = str(error)
                 continue

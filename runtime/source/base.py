@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from types import TracebackType
 
 from ..errors import SourceError
+from ..pictures.square_pixels import SquarePixels
 from ..types import Frame
 from .color import Color
 
@@ -100,6 +101,21 @@ class Source(ABC):
                 raise StopIteration
             self.last_index = frame.index
             return frame
+
+    @property
+    def display_size(self) -> tuple[int, int]:
+        """(width, height) of what :meth:`displayed` gives."""
+        return self._geometry().size(self.size)
+
+    def displayed(self) -> Iterator[Frame]:
+        """The frames with square pixels, for whoever looks for faces in them and writes none of them back."""
+        geometry = self._geometry()
+        for frame in self:
+            square = geometry.display(frame.image)
+            yield frame if square is frame.image else replace(frame, image=square, deep=None)
+
+    def _geometry(self) -> SquarePixels:
+        return SquarePixels(self.media.pixel_aspect if self.media is not None else Fraction(1))
 
     def close(self) -> None:
         """Stop reading and give everything back. Closing twice does nothing.

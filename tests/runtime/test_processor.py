@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from doppelgan.runtime.cli import live, video
+from doppelgan.runtime.cli import check, live, video
 from doppelgan.runtime.cli.processor import Processor
+from doppelgan.runtime.mark.marker import Marker
+from doppelgan.runtime.measure.bench import read_frames
 from doppelgan.runtime.pictures.square_pixels import SquarePixels
+from doppelgan.runtime.sink import open_sink
 from doppelgan.runtime.source import open_source
 from doppelgan.runtime.types import Deep, Frame, Image
 
@@ -46,6 +49,38 @@ def processor(aspect: Fraction = Fraction(1), composite: str = "face") -> tuple[
     pipeline = FakePipeline(composite)
     source: Any = SimpleNamespace(media=SimpleNamespace(pixel_aspect=aspect))
     return Processor(pipeline, source), pipeline  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("aspect", [Fraction(2), Fraction(1, 2), Fraction(1)])
+def test_whoever_only_looks_at_a_file_sees_square_pixels(tmp_path: Path, aspect: Fraction) -> None:
+    path = write_media(tmp_path / "in.mp4", Pictures(frames=3, aspect=aspect))
+    size = {Fraction(2): (128, 48), Fraction(1, 2): (64, 96), Fraction(1): (64, 48)}[aspect]
+    with open_source(path) as source:
+        assert source.display_size == size
+        frames = list(source.displayed())
+    assert [(frame.image.shape[1::-1], frame.index) for frame in frames] == [(size, n) for n in range(3)]
+    assert read_frames(str(path), 1, size)[0].any(axis=(0, 2)).all(), "no black bars: it has this shape"
+
+
+def test_the_mark_of_an_anamorphic_film_is_found(tmp_path: Path) -> None:
+    """It lies in the pictures as they are displayed."""
+    path = write_media(tmp_path / "in.mp4", Pictures(frames=4, size=(320, 480), aspect=Fraction(2)))
+    with open_source(path) as source, open_sink(tmp_path / "out.mp4", like=source, crf=8) as sink:
+        edit = Processor(Marking(), source)  # type: ignore[arg-type]
+        for frame in source:
+            sink.write(edit(frame))
+    layers = check.examine(tmp_path / "out.mp4")
+    assert layers.watermark is not None
+    assert layers.watermark.found
+
+
+class Marking(FakePipeline):
+    """A pipeline that changes everything and marks it."""
+
+    def process(self, image: Image, time_s: float) -> Image:
+        out = np.full_like(image, 120)
+        Marker("edited", badge=None).apply(out, None)
+        return out
 
 
 @pytest.mark.parametrize(
