@@ -16,6 +16,7 @@ import warnings
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ DEFAULT_PRESET = "superfast"
 SUPERFAST_EXTRA = {"x264-params": "mbtree=1:rc-lookahead=10"}
 FINE_TIME_BASE = Fraction(1, 90000)  # where frames come at any time
 COARSE_TIME_BASE = Fraction(1, 60000)  # MPEG-4 part 2 allows 65535 at most
+SOUND_UNITS = 48000  # per second; sound that begins late is not moved by more than half of one
 LIMITED, FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 # libswscale's flags for chroma that is the mean of 2x2 pixels and for rounding: by default it cuts fractions
 # off, which darkens by half a level. By number because not every PyAV names the second.
@@ -131,8 +133,10 @@ class VideoSink(Sink):
                 flags = "+hybrid_fragmented+delay_moov"
                 options["frag_duration"] = str(PIECE_US)
             if self._media:
-                # Late starts are stored in units of the movie, by default milliseconds.
-                options["movie_timescale"] = str(self._media.time_base.denominator)
+                # Late starts are stored in units of the movie, by default milliseconds: in those of the
+                # pictures, divided further where they are too coarse for sound (an AVI's are whole frames).
+                units = self._media.time_base.denominator
+                options["movie_timescale"] = str(units * ceil(SOUND_UNITS / units))
                 if any(key.startswith("com.") for key in self._media.metadata):
                     flags += "+use_metadata_tags"  # as phones write them
             options["movflags"] = flags

@@ -304,6 +304,18 @@ def test_sound_longer_shorter_and_later_than_its_pictures(
     assert len(after.samples) == pytest.approx(len(before.samples), abs=1100)
 
 
+@pytest.mark.filterwarnings(QUIET)
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize(("codec", "source"), [("wmav2", ".avi"), ("libmp3lame", ".mkv")])
+def test_sound_that_begins_between_two_pictures_stays_in_step(
+    tmp_path: Path, codec: str, source: str, suffix: str
+) -> None:
+    """An AVI's times are whole frames; WMA's first samples come late, as decoders give them."""
+    pictures = Pictures(codec="mpeg4", options={}, time_base=Fraction(1, 25))
+    path = write_media(tmp_path / f"in{source}", pictures, [Sound(codec, rate=44100, start_s=0.013)])
+    assert onset_s(copy(path, tmp_path / f"out{suffix}")) == pytest.approx(onset_s(path), abs=0.004)
+
+
 def test_a_rate_that_changes_midway_is_heard_at_the_right_pitch(tmp_path: Path) -> None:
     parts = []
     for rate, layout in ((48000, "stereo"), (44100, "mono")):
