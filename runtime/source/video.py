@@ -93,6 +93,7 @@ class VideoSource(Source):
         self._last_time: Fraction | None = None
         self._step_s = 1 / self.rate  # from the last frame but one to the last
         self._read_since_open = 0
+        self._packets = 0  # of pictures, also of those that only lead up to the first that is shown
         self._damaged = 0
         self._reader: ColorReader | None = None
         self._turn: _Turn | None = None
@@ -183,6 +184,7 @@ class VideoSource(Source):
                     self._timeline.place(packet)
                     continue
                 if packet is not None:
+                    self._packets += packet.size > 0
                     self._timeline.place(packet)
                 pictures = packet.decode() if packet is not None else []
             except InvalidDataError:
@@ -241,7 +243,7 @@ class VideoSource(Source):
         if self._timeline.joints or self._steady.repaired:
             short = False  # its clocks are wrong, and so is the length that it announces
         elif announced:
-            short = self._read_since_open < announced and missing_s > 0.5 / float(self.rate)
+            short = self._packets < announced and missing_s > 0.5 / float(self.rate)
         else:
             short = missing_s > max(1.0, float(2 / self.rate))
         if short or self._damaged:

@@ -124,6 +124,24 @@ def test_sound_of_joined_broadcasts_stays_with_its_pictures(tmp_path: Path) -> N
     assert (onsets[1] - onsets[0]) / track.rate == pytest.approx(0.6, abs=0.05)  # two frames of AAC
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_film_that_was_trimmed_without_coding_it_again_is_whole(tmp_path: Path) -> None:
+    """Its packets begin at the key frame before; an edit list tells from where on they are shown."""
+    cut = 8 * 512 + 100  # a little after the eighth picture
+    whole = write_media(tmp_path / "in.mp4", Pictures(frames=30, time_base=Fraction(1, 12800)))
+    trimmed = tmp_path / "trimmed.mov"
+    with av.open(str(whole)) as source, av.open(str(trimmed), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.pts, packet.dts = packet.pts - cut, packet.dts - cut
+                packet.stream = stream
+                target.mux(packet)
+    with open_source(trimmed) as frames:
+        count = len(list(frames))
+    assert count == 21
+
+
 def test_a_file_that_starts_hours_late_starts_at_once(tmp_path: Path) -> None:
     times = [7200 + Fraction(i, 25) for i in range(10)]
     path = write_media(tmp_path / "in.mkv", Pictures(frames=10, times=times), [Sound(start_s=7200)])
