@@ -59,7 +59,7 @@ from typing import Literal
 import msgspec
 
 from .errors import BundleError
-from .host.files import NOT_JSON
+from .host.files import NOT_JSON, json_file
 
 MANIFEST = "manifest.json"  # the file's name
 FORMAT = "doppelgan-bundle"
@@ -196,7 +196,7 @@ def read_manifest(data: bytes, where: str) -> Manifest:
 
 def write_manifest(manifest: Manifest) -> bytes:
     """The manifest as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    return json_file(manifest)
 
 
 def _check(manifest: Manifest, where: str) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from .errors import EditError
-from .host.files import NOT_JSON, write_whole
+from .host.files import NOT_JSON, json_file, write_whole
 from .host.user_folders import data_folder
 
 MOST_PRESETS: Final = 500
@@ -79,7 +79,7 @@ class Presets:
         path = self._path(name, ".json")
         if not path.exists() and len(self.names()) >= MOST_PRESETS:
             raise EditError(f"preset {name!r}: expected at most {MOST_PRESETS} presets; delete some first")
-        data = msgspec.json.format(msgspec.json.encode(preset), indent=2)
+        data = json_file(preset)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if picture is not None:

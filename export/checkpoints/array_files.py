@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from doppelgan.runtime.edit.array_file import MAX_BYTES, flattened, read_array_file, require_numbers
 from doppelgan.runtime.errors import CheckpointError, EditError
+from doppelgan.runtime.host.files import under_plain_name
 from numpy.typing import NDArray
 
 from .checkpoint import LEGACY_TORCH, read_torch
@@ -63,7 +64,7 @@ def _read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
+        with under_plain_name(path) as name, safe_open(name, framework="pt", device="cpu") as file:
             names = list(file.keys())
             arrays = {name: _array(file.get_tensor(name)) for name in names}
     except (SafetensorError, OSError, ValueError, MemoryError) as error:

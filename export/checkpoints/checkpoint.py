@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import torch
 from doppelgan.runtime.errors import CheckpointError
+from doppelgan.runtime.host.files import under_plain_name
 
 from .module_attributes import Modules, read_attributes
 from .nvidia_pickle import CONVERTERS, ModuleRecord, read_pickle
@@ -102,8 +103,8 @@ def read_torch(path: Path, *, mmap: bool) -> Any:
         )
     try:
         # Training states carry their command line; a Namespace holds values and runs nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        with torch.serialization.safe_globals([argparse.Namespace]), under_plain_name(path) as file:
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path.name}: expected a torch file of tensors and settings, got one with other objects "
@@ -128,7 +129,7 @@ def _read_safetensors(path: Path) -> Any:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
+        with under_plain_name(path) as name, safe_open(name, framework="pt", device="cpu") as file:
             content: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             notes = dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError, MemoryError) as error:

@@ -13,6 +13,7 @@ from typing import Any
 import onnxruntime as ort
 
 from ..errors import BackendError
+from ..host.files import under_plain_name
 from .base import Array, TensorSpec, check_feeds, check_outputs
 
 _DTYPES = {
@@ -90,7 +91,10 @@ def open(  # noqa: A001 - the backends' common verb
     if threads is not None:
         settings.intra_op_num_threads = threads
     try:
-        session = ort.InferenceSession(str(path), settings, providers=[*providers, "CPUExecutionProvider"])
+        with under_plain_name(path) as file:
+            session = ort.InferenceSession(
+                str(file), settings, providers=[*providers, "CPUExecutionProvider"]
+            )
     except Exception as error:  # ONNX Runtime raises many unrelated types
         reason = str(error).splitlines()[0]
         raise BackendError(f"{path}: expected a network that ONNX Runtime can load; {reason}") from error

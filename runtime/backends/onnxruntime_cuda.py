@@ -30,6 +30,7 @@ import numpy as np
 import onnxruntime as ort
 
 from ..errors import BackendError
+from ..host.files import under_plain_name
 from .base import Array, check_feeds, check_outputs
 from .native.onnx_file import read_graph
 from .onnxruntime import spec_of
@@ -183,7 +184,8 @@ def create_session(
     if threads is not None:
         settings.intra_op_num_threads = threads
     try:
-        session = ort.InferenceSession(str(path), settings, providers=[provider])
+        with under_plain_name(path) as file:
+            session = ort.InferenceSession(str(file), settings, providers=[provider])
     except Exception as error:  # ONNX Runtime raises many unrelated types
         raise BackendError(
             f"{path}: expected a network that ONNX Runtime can load; {_first_line(error)}"

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BackendError
+from ..host.files import under_plain_name
 from ..host.machine import this_machine
 from ..host.private_cache import read_private, write_private
 from .base import Array, TensorSpec, check_feeds, check_outputs
@@ -93,7 +94,8 @@ def open(  # noqa: A001 - the backends' common verb
     compiled = _compiled_before(core, key, settings) if verified_sha256 else None
     if compiled is None:
         try:
-            compiled = core.compile_model(str(path), "CPU", settings)
+            with under_plain_name(path) as file:
+                compiled = core.compile_model(str(file), "CPU", settings)
         except Exception as error:  # OpenVINO raises plain RuntimeErrors of many lines
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             reason = lines[-1] if lines else type(error).__name__

@@ -28,7 +28,7 @@ import msgspec
 from ..backends import installed
 from ..drift import Drift
 from ..errors import BundleError
-from ..host.files import NOT_JSON, sha256_of, write_whole
+from ..host.files import NOT_JSON, json_file, sha256_of, write_whole
 from ..host.machine import Machine, this_machine
 from ..manifest import Manifest
 from ..places import folders
@@ -169,7 +169,7 @@ def write_record(bundle: Path, manifest: Manifest, record: Record, variants: dic
             for name, data in variants.items():
                 write_whole(folder / name, data)
             path = folder / f"{record.machine.key}.json"
-            write_whole(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+            write_whole(path, json_file(record))
             return path
         except OSError as error:
             reasons.append(f"{folder}: {error.strerror}")

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from ..errors import BundleError
+from ..host.files import json_file
 from ..manifest import Enrollment, Parity
 from ..types import Floats
 from .difference import difference, with_difference
@@ -104,7 +105,7 @@ def pack_person(base: Bundle, person: Bundle, path: Path, style: str = "photo") 
             arrays[key] = np.asarray(person.latent[key], np.float32)
     if person.manifest.enrollment is None:
         raise BundleError(f"{person.path}: expected the bundle of one person, got one without enrollment")
-    arrays["enrollment"] = np.frombuffer(msgspec.json.encode(person.manifest.enrollment), np.uint8)
+    arrays["enrollment"] = np.frombuffer(json_file(person.manifest.enrollment), np.uint8)
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
 import msgspec
 
@@ -32,6 +35,42 @@ def aside(path: Path) -> Path:
     return path.with_name(f".doppelgan-{digest}-{os.getpid()}.part")
 
 
+@contextmanager
+def under_plain_name(path: Path) -> Iterator[Path]:
+    """The file at ``path`` under a name that every library opens: some hold bytes that are no letters."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        with TemporaryDirectory(prefix="doppelgan-") as folder:
+            link = Path(folder) / "file"
+            link.symlink_to(path.absolute())
+            yield link
+    else:
+        yield path
+
+
+def printable(text: str) -> str:
+    """``text`` with backslashes for the bytes of names that are no letters."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def json_file(content: Any) -> bytes:
+    """Indented JSON of a msgspec structure; text is :func:`printable`."""
+    try:
+        data = msgspec.json.encode(content)
+    except UnicodeEncodeError:
+        data = msgspec.json.encode(_printable(msgspec.to_builtins(content)))
+    return msgspec.json.format(data, indent=2) + b"\n"
+
+
+def _printable(content: Any) -> Any:
+    if isinstance(content, str):
+        return printable(content)
+    if isinstance(content, dict):
+        return {_printable(key): _printable(value) for key, value in content.items()}
+    return [_printable(value) for value in content] if isinstance(content, (list, tuple)) else content
+
+
 def write_whole(path: Path, data: bytes | memoryview) -> None:
     """Write under another name and rename, so that nobody ever reads half a file. Raises OSError."""
     part = aside(path)
@@ -48,3 +87,24 @@ def refuse_to_replace(paths: Iterable[Path], overwrite: bool) -> None:
     if there:
         more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
         raise SinkError(f"{there[0]}: already there{more}; choose another output or pass --overwrite")
+
+
+def check_folder(path: Path) -> None:
+    """Whether :func:`make_folder` will work, before the work. Raises SinkError."""
+    try:
+        there = next(place for place in (path, *path.absolute().parents) if place.exists())
+        trouble = 0 if there.is_dir() else errno.ENOTDIR
+        if not trouble and not os.access(there, os.W_OK | os.X_OK):
+            trouble = errno.EACCES
+    except OSError as error:
+        trouble = error.errno or errno.EINVAL
+    if trouble:
+        raise SinkError(f"{path}: cannot be a folder: {os.strerror(trouble)}; choose another output")
+
+
+def make_folder(path: Path) -> None:
+    """The folder ``path`` and its parents. Raises SinkError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"{path}: cannot be a folder: {error.strerror}; choose another output") from None

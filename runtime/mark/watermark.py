@@ -56,8 +56,8 @@ _ENOUGH: Final = 1e-12  # no need to search on
 
 
 def default_key() -> bytes:
-    """$DOPPELGAN_MARK_KEY as UTF-8, or the public key."""
-    return os.environ.get("DOPPELGAN_MARK_KEY", "").encode() or PUBLIC_KEY
+    """$DOPPELGAN_MARK_KEY as the bytes that it is, or the public key."""
+    return os.fsencode(os.environ.get("DOPPELGAN_MARK_KEY", "")) or PUBLIC_KEY
 
 
 def period_of(height: int, width: int) -> int:

@@ -67,6 +67,18 @@ def test_torch_files_of_every_layout(
         assert torch.equal(found.generator["input.input"], seeds.rosinality()["input.input"])
 
 
+def test_names_may_hold_bytes_that_are_no_letters(tmp_path: Path) -> None:
+    odd = "gr\udcfcn"
+    state = seeds.rosinality()
+    save(tmp_path / "g.pt", {"g_ema": state}).rename(tmp_path / f"{odd}.pt")
+    save_file(state, tmp_path / "g.safetensors")
+    (tmp_path / "g.safetensors").rename(tmp_path / f"{odd}.safetensors")
+    for name in (f"{odd}.pt", f"{odd}.safetensors"):
+        found = read_checkpoint(tmp_path / name)
+        assert found.generator is not None
+        assert torch.equal(found.generator["input.input"], state["input.input"])
+
+
 def test_safetensors_of_a_generator(tmp_path: Path) -> None:
     save_file({f"g_ema.{k}": v for k, v in seeds.rosinality().items()}, tmp_path / "g.safetensors")
     found = read_checkpoint(tmp_path / "g.safetensors")

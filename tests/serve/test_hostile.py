@@ -379,6 +379,7 @@ def test_passwords_cannot_be_guessed_fast_and_the_token_works_meanwhile() -> Non
     for _ in range(20):
         assert not door.check_token("wrong")
     assert door.check_password("secret", "a")
+    assert not door.check_password("half a letter \ud83d", "b"), "as JSON may hold it"
     for _ in range(10):
         assert not door.check_password("wrong", "a")
     assert not door.check_password("secret", "a"), "right, but too many were wrong"
