@@ -23,10 +23,19 @@ import numpy as np
 
 from ..backends import BACKENDS, Session, installed, open_session
 from ..backends.native import session as native
-from ..bundle.compiled import FORMAT, VERSION, Choice, Measurement, Record, session_options, write_record
+from ..bundle.compiled import (
+    FORMAT,
+    VERSION,
+    Choice,
+    Measurement,
+    Record,
+    find_compiled,
+    session_options,
+    write_record,
+)
 from ..bundle.reader import Bundle, open_bundle
 from ..drift import BOUNDS, Drift, measure, require
-from ..errors import BackendError, ParityError
+from ..errors import BackendError, BundleError, ParityError
 from ..host.machine import this_machine, versions
 from ..types import Announce, Floats
 from .network_inputs import sample_inputs
@@ -71,15 +80,27 @@ def autotune(
     crops: Sequence[Floats] = (),  # aligned faces, RGB float32 [3,S,S], -1..1, for calibration and checks
     report: Announce = lambda step: None,
 ) -> tuple[Path, Record]:
-    """Measure, choose, write the record. Returns its path. Raises BundleError or BackendError."""
+    """Measure, choose, write the record. Returns its path. Raises BundleError or BackendError.
+
+    What an earlier record of this machine says of networks that are not in ``networks`` stays in the new one.
+    """
     unknown = sorted(set(precisions) - BOUNDS.keys())
     if unknown:
         raise BackendError(f"compile: expected precisions of {', '.join(BOUNDS)}, got {', '.join(unknown)}")
+    for backend in backends or ():
+        if not installed(backend) or (backend in BACKENDS and not BACKENDS[backend].runs_onnx):
+            raise BackendError(
+                f"compile: expected a backend of {', '.join(usable_backends())}, got {backend!r}; "
+                "`doppelgan doctor` tells what is missing"
+            )
     chosen: dict[str, Choice] = {}
     measured: list[Measurement] = []
     variants: dict[str, bytes] = {}
     with open_bundle(bundle, compiled=False) as opened:
-        names = list(networks or opened.manifest.networks)
+        names = list(dict.fromkeys(networks or opened.manifest.networks))
+        if absent := sorted(set(names) - opened.manifest.networks.keys()):
+            have = ", ".join(sorted(opened.manifest.networks))
+            raise BackendError(f"{opened.path}: expected a network of {have}, got {absent[0]!r}")
         timed: dict[str, list[_Timed]] = {}
         for name in names:
             candidates = list(
@@ -87,8 +108,8 @@ def autotune(
             )
             timings = _measure_network(opened, name, candidates, samples, rounds, crops, report)
             measured += [row for row, _ in timings]
-            if usable := [pair for pair in timings if pair[0].median_ms is not None and not pair[0].refused]:
-                timed[name] = usable
+            if faithful := [pair for pair in timings if pair[0].median_ms is not None and not pair[0].refused]:
+                timed[name] = faithful
         best, too_little = _choose(timed, _runs_per_frame(opened))
         measured = [msgspec.structs.replace(m, note=_joined(m.note, too_little.get(m, ""))) for m in measured]
         for name, (row, winner) in best.items():
@@ -109,6 +130,7 @@ def autotune(
             choices=chosen,
             measurements=tuple(measured),
         )
+        record = _with_earlier(record, opened, variants)
         path = write_record(opened.path, opened.manifest, record, variants)
         folder = opened.path
     with open_bundle(folder) as tuned:  # what OpenVINO compiles is kept now: the first start is quick, too
@@ -116,6 +138,31 @@ def autotune(
             if choice.backend == "openvino":
                 tuned.session(name)
     return path, record
+
+
+def _with_earlier(record: Record, bundle: Bundle, variants: dict[str, bytes]) -> Record:
+    """``record`` and what the one before it says of other networks; their files are added to ``variants``."""
+    earlier = find_compiled(bundle.path, bundle.manifest)
+    if earlier is None:
+        return record
+    sources, choices = dict(record.sources), dict(record.choices)
+    for name, network in bundle.manifest.networks.items():
+        if name in record.sources or earlier.record.sources.get(name) != network.sha256:
+            continue
+        choice = earlier.record.choices.get(name)
+        if choice is not None:
+            try:
+                path = earlier.file(choice, bundle.path, network.file)
+            except BundleError:
+                continue  # its variant is gone
+            choices[name] = choice
+            if choice.file:
+                variants[choice.file] = path.read_bytes()
+        sources[name] = network.sha256
+    rows = [m for m in earlier.record.measurements if m.network in sources.keys() - record.sources.keys()]
+    return msgspec.structs.replace(
+        record, sources=sources, choices=choices, measurements=(*record.measurements, *rows)
+    )
 
 
 def _candidates(

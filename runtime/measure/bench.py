@@ -104,6 +104,10 @@ def run_bench(
         sides = [_open_side(bundle, backend, threads, stack)]
         if against is not None and earlier is None:
             sides.append(_open_against(bundle, against, threads, stack))
+        if frames is not None:  # before the networks are timed: a wrong style or edit is refused at once
+            for side in sides:
+                edits = first_edit(side.bundle) if settings.get("edits") is None else settings["edits"]
+                side.pipeline = Pipeline(side.bundle, **{**settings, "edits": edits})
         ratios: dict[str, float] = {}
         for name in sides[0].bundle.manifest.networks:
             both = [side for side in sides if name in side.bundle.manifest.networks]
@@ -115,9 +119,6 @@ def run_bench(
                 ratios[f"network:{name}"] = _ratio(*series)
         if frames is not None:
             report(f"end to end: {runs} frames of {frames[0].shape[1]}x{frames[0].shape[0]}")
-            for side in sides:
-                edits = first_edit(side.bundle) if settings.get("edits") is None else settings["edits"]
-                side.pipeline = Pipeline(side.bundle, **{**settings, "edits": edits})
             _time_frames(sides, frames, runs, warm_up)
             for side in sides:
                 side.energy = _frame_energy(side, frames, energy)
@@ -148,7 +149,7 @@ def run_bench(
 def read_frames(text: str, count: int = 60, size: tuple[int, int] = FRAME_SIZE) -> list[Image]:
     """Up to ``count`` frames of a picture, clip or pattern, fitted into ``size`` with black bars."""
     with open_source(text) as source:
-        frames = [_fitted(np.asarray(frame.image), size) for frame in islice(source, count)]
+        frames = [_fitted(np.asarray(frame.image), size) for frame in islice(source.displayed(), count)]
     if not frames:
         raise SourceError(f"{text}: expected at least one frame, got none; choose another input")
     return frames

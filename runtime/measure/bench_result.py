@@ -14,7 +14,7 @@ import numpy as np
 
 from ..drift import Drift
 from ..errors import BundleError
-from ..host.files import NOT_JSON
+from ..host.files import NOT_JSON, json_file
 from ..host.machine import Machine
 from .energy import NOT_TOLD
 
@@ -102,12 +102,14 @@ def read_result(path: Path) -> Result:
         raise BundleError(
             f"{path}: expected {FORMAT} {VERSION}, got {result.format} {result.version}; measure again"
         )
+    if not result.subjects:
+        raise BundleError(f"{path}: expected a measured bundle, got none; measure again")
     return result
 
 
 def write_result(result: Result) -> bytes:
     """Indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
+    return json_file(result)
 
 
 def markdown(result: Result) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +72,21 @@ def _timed(row: Measurement, name: str) -> bool:
     return row.network == name and row.median_ms is not None
 
 
+def why_not() -> str:
+    """Why nothing can be drawn here; empty if it can."""
+    if find_spec("matplotlib") is not None:
+        return ""
+    return 'expected matplotlib to be installed, got none; run `pip install "doppelgan[bench]"`'
+
+
 def _pyplot() -> Any:
     """A function ``(rows, width, row_height) -> (figure, axes)`` that opens no window."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise BackendError(
-            'plot: expected matplotlib to be installed, got none; run `pip install "doppelgan[bench]"`'
-        ) from None
+    if missing := why_not():
+        raise BackendError(f"plot: {missing}")
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams["text.parse_math"] = False  # names of bundles may hold dollars
 
     def figure_of(rows: int, width: float, row_height: float) -> tuple[Any, list[Any]]:
         figure = Figure(figsize=(width, row_height * rows + 0.4), dpi=130, layout="constrained")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import msgspec
@@ -12,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 from doppelgan.runtime.bundle import Bundle
 from doppelgan.runtime.cli.bench import command
-from doppelgan.runtime.errors import BundleError
+from doppelgan.runtime.errors import BundleError, EditError
+from doppelgan.runtime.host.machine import this_machine
 from doppelgan.runtime.measure import bench
 from doppelgan.runtime.measure.bench import (
     Spread,
@@ -105,6 +107,31 @@ def test_a_backend_is_compared_on_the_same_bundle(tiny_bundle: Path, against: st
     result = run_bench(tiny_bundle, against=against, runs=2, warm_up=0, drift=False)
     assert list(result.subjects)[1].startswith(label)
     assert len(result.subjects) == 2
+
+
+@pytest.mark.parametrize("settings", [{"style": "oil"}, {"edits": {"nose": 1.0}}])
+def test_what_cannot_be_drawn_is_refused_before_anything_is_timed(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    def refuse(pipeline: Any, bundle: Any, edits: Any = None, style: str = "photo", **_: Any) -> None:
+        if style == "oil" or "nose" in edits:
+            raise EditError("unknown")
+
+    monkeypatch.setattr(StandIn, "__init__", refuse)
+    told: list[str] = []
+    with pytest.raises(EditError):
+        run_bench(tiny_bundle, frames=FRAMES, runs=2, warm_up=0, report=told.append, **settings)
+    assert told == []
+
+
+def test_a_run_without_a_subject_is_no_run(tmp_path: Path) -> None:
+    run: dict[str, Any] = {
+        "format": "doppelgan-bench", "version": 1, "created": "", "commit": "", "versions": {}, "policy": "",
+        "load": None, "subjects": {}, "machine": msgspec.to_builtins(this_machine()),
+    }  # fmt: skip
+    (tmp_path / "bench.json").write_bytes(msgspec.json.encode(run))
+    with pytest.raises(BundleError, match="expected a measured bundle, got none"):
+        read_result(tmp_path / "bench.json")
 
 
 def test_an_earlier_run_is_read_back_and_called_unpaired(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -361,6 +361,40 @@ def test_the_command_prints_the_table_and_writes_report_and_plot(copy: Path, tmp
     assert (tmp_path / "report" / "compile.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"networks": ["synthesis", "nose"]}, "expected a network of .*mapping.*, got 'nose'"),
+        ({"backends": ["onnxruntime", "abacus"]}, "expected a backend of onnxruntime.*, got 'abacus'"),
+        ({"backends": ["tensorrt"]}, "expected a backend of .*, got 'tensorrt'"),
+    ],
+)
+def test_unknown_words_are_refused_and_the_record_stays(
+    copy: Path, options: dict[str, Any], words: str
+) -> None:
+    path = tune(copy)
+    before = path.read_bytes()
+    with pytest.raises(BackendError, match=words):
+        tune(copy, **options)
+    assert path.read_bytes() == before
+
+
+def test_one_network_tuned_anew_leaves_the_others_as_they_are(variant: Path) -> None:
+    """`variant` has a choice for "synthesis" alone, whose file is its own."""
+    path = tune(variant, networks=["mapping"])
+    record = read_record(path.read_bytes(), "test")
+    assert set(record.choices) == set(record.sources) == {"mapping", "synthesis"}
+    assert record.choices["synthesis"].file == "synthesis.int8.onnx"
+    assert {m.network for m in record.measurements} == {"mapping", "synthesis"}
+    with open_bundle(variant) as bundle:
+        bundle.synthesize(CODES)
+    again = read_record(tune(variant, networks=["synthesis"]).read_bytes(), "test")
+    assert again.choices["synthesis"].file == "", "what was tuned is replaced"
+    assert len(again.measurements) == len(
+        {(m.network, m.backend, m.precision, m.threads) for m in again.measurements}
+    )
+
+
 def test_an_unknown_precision_is_named(copy: Path) -> None:
     with pytest.raises(BackendError, match=r"expected precisions of float32, .*got int4"):
         tune(copy, precisions=["int4"])
