@@ -20,13 +20,18 @@ from __future__ import annotations
 LONGEST = 1000  # letters of a message: a damaged file may hold a name of a megabyte
 
 
+def one_line(text: str) -> str:
+    """``text`` in one line; of one that is too long, the beginning and the remedy at the end."""
+    line = " ".join(text.splitlines())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 303]} … {line[-300:]}"
+
+
 class DoppelganError(Exception):
     """Base of all errors that tell a user what to do."""
 
     def __str__(self) -> str:
-        """One line; of one that is too long, the beginning and the remedy at the end."""
-        line = " ".join(super().__str__().splitlines())
-        return line if len(line) <= LONGEST else f"{line[: LONGEST - 303]} … {line[-300:]}"
+        """One line."""
+        return one_line(super().__str__())
 
 
 class BundleError(DoppelganError):

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from doppelgan.runtime.bundle import Bundle
 from doppelgan.runtime.edit.editor import Editor
+from doppelgan.runtime.host.files import write_whole
 from doppelgan.runtime.pictures import write_image
 from doppelgan.runtime.pictures.convert import to_image
 from doppelgan.runtime.pictures.sheet import grid
@@ -174,4 +175,5 @@ def write_page(
         {"label": label, **{k: v for k, v in asdict(point).items() if k != "codes"}}
         for label, _, point in labeled
     ]
-    (folder / "page.json").write_text(json.dumps(numbers, indent=2, allow_nan=False, default=str) + "\n")
+    page = json.dumps(numbers, indent=2, allow_nan=False, default=str) + "\n"
+    write_whole(folder / "page.json", page.encode())

@@ -17,7 +17,7 @@ from importlib import import_module, metadata
 
 import click
 
-from ..errors import DoppelganError
+from ..errors import DoppelganError, one_line
 
 # Command -> (module beside this file, one-line help). Kept here so that `--help` imports nothing.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -96,11 +96,11 @@ def main() -> None:
         code = 0
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else "doppelgan"
-        message = error.format_message().rstrip(".").replace("\n", " ")
-        _say(f"doppelgan: error: {message}; see `{path} --help`")
+        message = error.format_message().rstrip(".")
+        _say(one_line(f"doppelgan: error: {message}; see `{path} --help`"))
         code = error.exit_code
     except click.ClickException as error:
-        _say(f"doppelgan: error: {error.format_message()}")
+        _say(one_line(f"doppelgan: error: {error.format_message()}"))
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt) as stop:
         _say("doppelgan: stopped")
@@ -109,7 +109,8 @@ def main() -> None:
         code = 141
     except OSError as error:  # of a file that a library or Python itself opened, or of a standard stream
         place = error.filename if error.filename is not None else "standard output"
-        _say(f"doppelgan: error: {place}: {error.strerror or error}; check the name, space and permissions")
+        what = f"{place}: {error.strerror or error}; check the name, space and permissions"
+        _say(one_line(f"doppelgan: error: {what}"))
         code = 2
     except MemoryError:
         _say("doppelgan: error: expected a task that fits into memory; choose smaller sizes or fewer threads")

@@ -80,16 +80,17 @@ def command(
     doppelgan bench demo --against float32
     doppelgan bench engines/mine --input me.jpg --against openvino
     """
-    from ..host.files import refuse_to_replace, write_whole
-    from ..measure import bench
-    from .options import make_folder
+    from ..host.files import check_folder, make_folder, printable, refuse_to_replace, write_whole
+    from ..measure import bench, plots
 
     if output is not None:
         refuse_to_replace((output / name for name in ("bench.md", "bench.json", "bench.png")), overwrite)
-        make_folder(output)
+        check_folder(output)
+        if missing := plots.why_not():
+            click.echo(f"doppelgan: note: no bench.png: {missing}", err=True)
     source = source or bench.own_clip(bundle)
     frames = bench.read_frames(source) if source is not None else None
-    progress = Console(stderr=True, highlight=False)
+    progress = Console(stderr=True, highlight=False, markup=False)
     if frames is None:
         progress.print("no clip in the bundle and no --input: whole frames are not measured", style="yellow")
     result = bench.run_bench(
@@ -110,12 +111,12 @@ def command(
     click.echo(page)
     if output is None:
         return
-    write_whole(output / "bench.md", page.encode())
+    make_folder(output)
+    write_whole(output / "bench.md", printable(page).encode())
     write_whole(output / "bench.json", bench.write_result(result))
     first = next(iter(result.subjects.values()))
-    if first.stages:
-        from ..measure.plots import plot_latency
-
+    drawn = bool(first.stages) and not plots.why_not()
+    if drawn:
         series = {label: subject.frame_ms for label, subject in result.subjects.items() if subject.frame_ms}
-        plot_latency(first.stages, series, output / "bench.png", ", ".join(result.subjects))
-    click.echo(f"{output}: bench.md, bench.json{', bench.png' if first.stages else ''} written", err=True)
+        plots.plot_latency(first.stages, series, output / "bench.png", ", ".join(result.subjects))
+    click.echo(f"{output}: bench.md, bench.json{', bench.png' if drawn else ''} written", err=True)

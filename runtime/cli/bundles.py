@@ -42,7 +42,7 @@ def command(name: str | None, as_json: bool) -> None:
             console.print(escape(line))
     console.print(
         f"W+ [{manifest.n_styles}, {manifest.w_dim}], picture {manifest.image_size} px, "
-        f"crop {manifest.crop_size} px, styles: {', '.join(manifest.generators)}"
+        f"crop {manifest.crop_size} px, styles: {escape(', '.join(manifest.generators))}"
     )
     if manifest.enrollment is not None:
         one = manifest.enrollment
@@ -63,9 +63,10 @@ def _overview() -> Table:
         try:
             manifest = read_manifest((folder / MANIFEST).read_bytes(), str(folder))
         except BundleError as error:
-            table.add_row(folder.name, "-", "-", "-", f"unusable: {escape(str(error))}", "-", str(folder))
+            cells = (folder.name, "-", "-", "-", f"unusable: {error}", "-", str(folder))
+            table.add_row(*map(escape, cells))
             continue
-        table.add_row(
+        cells = (
             folder.name,
             f"{manifest.image_size} px",
             f"{manifest.n_styles}x{manifest.w_dim}",
@@ -74,6 +75,7 @@ def _overview() -> Table:
             f"{_size(folder):.1f}",
             str(folder),
         )
+        table.add_row(*map(escape, cells))
     return table
 
 
@@ -83,10 +85,10 @@ def _networks(folder: Path, manifest: Manifest) -> Table:
     for name, network in manifest.networks.items():
         parity = f"{max(p.relative_l2 for p in network.parity):.0e}" if network.parity else ""
         table.add_row(
-            name,
-            "\n".join(map(_tensor, network.inputs)),
-            "\n".join(map(_tensor, network.outputs)),
-            network.precision,
+            escape(name),
+            escape("\n".join(map(_tensor, network.inputs))),
+            escape("\n".join(map(_tensor, network.outputs))),
+            escape(network.precision),
             f"{path.stat().st_size / 1e6:.1f}" if (path := folder / network.file).is_file() else "missing",
             f"{network.gflop:.2f}" if network.gflop else "",
             parity,

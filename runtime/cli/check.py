@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -46,7 +47,7 @@ class Layers:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option(
     "--frames",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10_000_000),
     default=FRAMES,
     show_default=True,
     help="Frames of a video that are looked at, every third.",
@@ -62,7 +63,7 @@ def command(files: tuple[Path, ...], as_json: bool, frames: int, key: str | None
     doppelgan check holiday.jpg
     doppelgan check *.mp4 --json
     """
-    results = [examine(path, frames, key.encode() if key else None) for path in files]
+    results = [examine(path, frames, os.fsencode(key) if key else None) for path in files]
     if as_json:
         click.echo(json.dumps([as_dict(layers) for layers in results], indent=2))
     else:
@@ -85,7 +86,7 @@ def examine(path: Path, frames: int = FRAMES, key: bytes | None = None) -> Layer
     detector = Detector(key)
     try:
         with open_source(str(path), files_first=True) as source:
-            for frame in islice(source, 0, frames * STEP, STEP):
+            for frame in islice(source.displayed(), 0, frames * STEP, STEP):
                 detector.add(frame.image)
                 layers.frames += 1
     except (DoppelganError, ValueError) as error:

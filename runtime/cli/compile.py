@@ -7,16 +7,19 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..bundle.compiled import Measurement, Record
 from ..drift import BOUNDS
 from ..errors import BackendError, SourceError
-from ..host.files import refuse_to_replace, write_whole
+from ..host.files import check_folder, make_folder, printable, refuse_to_replace, write_whole
 from ..types import Floats
-from .options import make_folder
+from .options import given
 
 REPORT = ("compile.md", "compile.png")
+# Options of tuning alone.
+NOT_WITH_FOR = {"backends": "--backend", "crops": "--crops", "rounds": "--rounds", "report_to": "--report"}
 
 
 @click.command("compile")
@@ -59,7 +62,7 @@ REPORT = ("compile.md", "compile.png")
 @click.option(
     "--report", "report_to", type=click.Path(path_type=Path), help="Write table and plot into this folder."
 )
-@click.option("--overwrite", is_flag=True, help="Replace reports that are there.")
+@click.option("--overwrite", is_flag=True, help="Replace reports, and build engines that are up to date.")
 def command(
     bundle: str,
     target: str | None,
@@ -84,18 +87,32 @@ def command(
     doppelgan compile engines/mine --precision float32
     doppelgan compile engines/mine --for rtx --arch sm86,sm89
     """
-    if report_to is not None:
-        refuse_to_replace((report_to / name for name in REPORT), overwrite)
-        make_folder(report_to)
-    progress = Console(stderr=True, highlight=False)
+    from ..measure import plots
+    from ..measure.autotune import PRECISIONS, autotune
+
+    _refuse_what_would_do_nothing(target, arch)
+    progress = Console(stderr=True, highlight=False, markup=False)
 
     def say(step: str) -> None:
         progress.print(step, style="dim")
 
     if target is not None:
-        _engines(bundle, target, arch, precisions=precisions, networks=networks, samples=samples, report=say)
+        _engines(
+            bundle,
+            target,
+            arch,
+            precisions=precisions,
+            networks=networks,
+            samples=samples,
+            overwrite=overwrite,
+            report=say,
+        )
         return
-    from ..measure.autotune import PRECISIONS, autotune
+    if report_to is not None:
+        refuse_to_replace((report_to / name for name in REPORT), overwrite)
+        check_folder(report_to)
+        if missing := plots.why_not():
+            click.echo(f"doppelgan: note: no compile.png: {missing}", err=True)
 
     path, record = autotune(
         bundle,
@@ -110,12 +127,20 @@ def command(
     Console(highlight=False).print(_table(record))
     click.echo(f"{path}: written; `doppelgan` uses it from now on")
     if report_to is not None:
-        from ..measure.plots import plot_choices
-
+        make_folder(report_to)
         page, plot = (report_to / name for name in REPORT)
-        write_whole(page, markdown(record).encode())
-        plot_choices(record, plot)
-        click.echo(f"{page}, {plot}: written")
+        write_whole(page, printable(markdown(record)).encode())
+        if not plots.why_not():
+            plots.plot_choices(record, plot)
+        click.echo(f"{page}{'' if plots.why_not() else f', {plot}'}: written")
+
+
+def _refuse_what_would_do_nothing(target: str | None, arch: str | None) -> None:
+    if arch is not None and target != "rtx":
+        raise click.UsageError("--arch: expected with --for rtx, which builds for GPUs that are not here")
+    idle = [option for name, option in NOT_WITH_FOR.items() if given(name)]
+    if target is not None and idle:
+        raise click.UsageError(f"{idle[0]}: is for tuning, --for {target} builds engines; leave one out")
 
 
 def read_crops(folder: Path) -> list[Floats]:
@@ -182,7 +207,8 @@ def markdown(record: Record) -> str:
 
 def _table(record: Record) -> Table:
     table = Table("network", "how", "median ms", "p95 ms", "drift", "")
-    for network, backend, precision, threads, median, p95, drift, verdict in rows(record):
+    for row in rows(record):
+        network, backend, precision, threads, median, p95, drift, verdict = map(escape, row)
         how = f"{backend} {precision}, {threads} thr."
         style = "bold" if verdict.startswith("kept") else None
         table.add_row(network, how, median, p95, drift.replace(", MS-SSIM", "\n"), verdict, style=style)

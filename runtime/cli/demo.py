@@ -38,12 +38,10 @@ def command(output: Path, source: str | None, frames: int | None, bundle: str, o
     doppelgan demo --input 0 --frames 300
     """
     refuse_to_replace((output / name for name in FILES.values()), overwrite)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     with open_bundle(bundle) as opened, frame_progress("demo") as advance:
         result = run_demo(opened, output, source=source, frames=frames, on_progress=advance)
     console.print(result.latency_text)
     for what, path in result.files.items():
         console.print(f"{what:>10}  {path}")
-    console.print(
-        "Live, with sliders, in your browser: doppelgan serve (pip install 'doppelgan[serve]')", markup=False
-    )
+    console.print("Live, with sliders, in your browser: doppelgan serve (pip install 'doppelgan[serve]')")

@@ -39,7 +39,7 @@ def command() -> None:
     )
     table = Table("what", "here", "detail")
     for what, here, detail in [*_pixels(), *_compiled(), *_backends(), *_devices(), *_extras()]:
-        table.add_row(what, OK if here else NO, escape(detail))  # [extras] are no markup
+        table.add_row(escape(what), OK if here else NO, escape(detail))  # [extras] are no markup
     console.print(table)
 
 

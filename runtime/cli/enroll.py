@@ -39,7 +39,7 @@ GUIDE = (
 )
 @click.option(
     "--steps",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1_000_000),
     help="Steps of tuning. Default: 150 for one picture, up to 600 for a clip.",
 )
 @click.option(
@@ -50,7 +50,11 @@ GUIDE = (
     help="Pixels, at most, that tuning draws.",
 )
 @click.option(
-    "--frames", type=click.IntRange(1), default=48, show_default=True, help="Frames, at most, of all sources."
+    "--frames",
+    type=click.IntRange(1, 100_000),
+    default=48,
+    show_default=True,
+    help="Frames, at most, of all sources.",
 )
 @click.option(
     "--camera-index", default="0", show_default=True, help="Which camera, with the source `camera`."
@@ -94,7 +98,7 @@ def command(
         consent=consent or _ask_for_consent(),
         **options,  # type: ignore[arg-type]
     )
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False)
     named = [camera_index if source == CAMERA else source for source in sources]
     watch = Guide(console.print) if CAMERA in sources else None
     with _steps() as on_step:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..errors import BackendError
+from .options import FiniteRange, given
 from .progress import is_terminal
 
 
@@ -30,9 +31,7 @@ from .progress import is_terminal
     type=click.IntRange(4),
     help="With --toon: pixels from which on layers are the toon's, below they stay the photo's; 32 is usual.",
 )
-@click.option(
-    "--blend-width", type=click.FloatRange(0, 8), default=0.0, help="Doublings over which they change."
-)
+@click.option("--blend-width", type=FiniteRange(0, 8), default=0.0, help="Doublings over which they change.")
 @click.option(
     "--direction",
     "-d",
@@ -60,6 +59,10 @@ def command(
     doppelgan export encoder.safetensors --generator ffhq.pkl -o engines/mine
     doppelgan export stylegan2-ffhq-config-f.pt -o engines/ffhq
     """
+    for option, needed in (("blend_at", "toon"), ("blend_width", "blend_at")):
+        if given(option) and options[needed] is None:
+            name, wanted = (f"--{text.replace('_', '-')}" for text in (option, needed))
+            raise click.UsageError(f"{name}: expected with {wanted}, got it alone; add {wanted}")
     try:
         from doppelgan.export import export_checkpoint
     except ModuleNotFoundError as error:
@@ -79,7 +82,11 @@ def command(
 @contextmanager
 def _steps() -> Iterator[Callable[[str], None]]:
     """Yield ``report(step)``: finished steps stay with their time, the current one spins; silent in pipes."""
-    columns = (SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(finished_text="[green]✓"),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+    )
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not is_terminal(sys.stderr)) as progress:
 

@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from ..errors import DoppelganError, SinkError
-from ..host.files import refuse_to_replace
+from ..host.files import make_folder, refuse_to_replace
 from ..pictures.files import check_writable, lost_in, read_picture, write_picture
 from ..pipeline import Pipeline
 from ..source.images import find_images
-from .options import make_folder, make_pipeline, pipeline_options
+from .options import make_pipeline, pipeline_options
 
 LONGEST_NAME = 255  # bytes, of every usual file system
 

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from ..edit.direction_files import save_codes
 from ..errors import EditError
-from ..host.files import refuse_to_replace
-from .options import FiniteRange, make_folder
+from ..host.files import check_folder, make_folder, refuse_to_replace
+from .options import FiniteRange
 from .progress import frame_progress
 from .tuning import need_tuning
 
@@ -28,7 +28,13 @@ from .tuning import need_tuning
     show_default=True,
     help="0: stays in W, edits well; 1: W+, reconstructs best.",
 )
-@click.option("--steps", type=click.IntRange(1), default=100, show_default=True, help="Of the optimization.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1, 1_000_000),
+    default=100,
+    show_default=True,
+    help="Of the optimization.",
+)
 @click.option(
     "--size",
     type=click.IntRange(16),
@@ -84,8 +90,10 @@ def command(
         raise EditError("--enrolled: expected a page to show it on, got none; add --page FOLDER")
     pages = [] if page is None else [page / "page.png", page / "page.json"]
     refuse_to_replace([output, *pages], overwrite)
-    make_folder(output.parent)
-    console = Console(highlight=False)
+    check_folder(output.parent)
+    if page is not None:
+        check_folder(page)
+    console = Console(highlight=False, markup=False)
     with frame_progress("invert") as advance:
         point = run_invert(
             picture,
@@ -98,6 +106,7 @@ def command(
             enrolled=enrolled,
             on_step=advance,
         )
+    make_folder(output.parent)
     save_codes(output, point.codes)
     console.print(
         f"{output}: {point.psnr_db:.1f} dB, {point.away:.2f} spreads away from W, "

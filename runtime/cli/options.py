@@ -231,18 +231,11 @@ def with_preset(
     preset: Preset, edits: dict[str, float], settings: dict[str, Any]
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Edits and settings as the preset says; what was given on the command line goes before it."""
-    context = click.get_current_context(silent=True)
-
-    def given(name: str) -> bool:
-        return context is not None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-
     looks = {"style": preset.style, "composite": preset.composite, "truncation": preset.truncation}
     return {**preset.edits, **edits}, settings | {n: look for n, look in looks.items() if not given(n)}
 
 
-def make_folder(path: Path) -> None:
-    """The folder ``path`` and its parents. Raises SinkError."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SinkError(f"{path}: cannot be a folder: {error.strerror}; choose another output") from None
+def given(name: str) -> bool:
+    """Whether the command that runs was given its parameter ``name``, and not its default."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE

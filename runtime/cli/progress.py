@@ -20,7 +20,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 def frame_progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
     """Yield ``advance(done, total)``, to be told how many frames of how many are done."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a file's name
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),

@@ -16,7 +16,7 @@ from ..edit import parse_edits
 from ..errors import DoppelganError, SinkError
 from ..mark.badge import CORNERS
 from ..presets import Presets
-from .options import composite_option
+from .options import THREADS, composite_option
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -71,7 +71,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option(
     "--backend", help="native, onnxruntime, cuda, openvino, tensorrt; default: as compiled, else native."
 )
-@click.option("--threads", type=click.IntRange(1), help="Threads per network; trackers keep to one.")
+@click.option("--threads", type=THREADS, help="Threads per network; trackers keep to one.")
 def command(
     bundle: str,
     host: str,

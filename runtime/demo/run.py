@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
@@ -13,8 +14,8 @@ import numpy as np
 
 from ..bundle.personal import open_person
 from ..bundle.reader import Bundle
-from ..errors import SinkError, SourceError
-from ..host.files import write_whole
+from ..errors import SourceError
+from ..host.files import check_folder, make_folder, printable, write_whole
 from ..mark.marker import Marker
 from ..mark.metadata import write_source_type
 from ..pictures.drawing import resized
@@ -58,10 +59,7 @@ def run_demo(
 ) -> DemoResult:
     """Run ``bundle`` over a clip and write demo.mp4, before-after.png, latency.md and latency.json."""
     source = source or str(_clip(bundle))
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SinkError(f"{output}: cannot be a folder: {error.strerror}; choose another output") from None
+    check_folder(output)
     with open_person(bundle) as person:
         return _run(bundle, person, output, source, frames, on_progress)
 
@@ -84,11 +82,14 @@ def _run(
     best: View | None = None
 
     with open_source(source) as clip:
-        size = (2 * round(PANEL_PX * clip.size[0] / clip.size[1] / 2) * (1 + len(pipelines)), PANEL_PX)
+        width = 2 * max(1, round(PANEL_PX * clip.display_size[0] / clip.display_size[1] / 2))
+        size = (width * (1 + len(pipelines)), PANEL_PX)
         frames = LIVE_FRAMES if frames is None and clip.live else frames
         total = min((n for n in (frames, clip.frame_count) if n is not None), default=None)
-        with open_sink(result.files["video"], rate=clip.rate or Fraction(30)) as sink:
-            for frame in islice(clip, frames):
+        make_folder(output)
+        video = result.files["video"].with_name(f".{FILES['video']}")
+        with open_sink(video, rate=clip.rate or Fraction(30)) as sink:
+            for frame in islice(clip.displayed(), frames):
                 panels = [frame.image]
                 for name, pipeline in pipelines.items():
                     panels.append(pipeline.process(frame.image, frame.time_s))
@@ -99,11 +100,14 @@ def _run(
                 result.frames += 1
                 on_progress(result.frames, total)
     if best is None:
-        result.files["video"].unlink(missing_ok=True)
+        video.unlink(missing_ok=True)
+        with suppress(OSError):  # it holds something else
+            output.rmdir()
         raise SourceError(
             f"{source}: expected a face, found none in {result.frames} frames; try another clip"
         )
 
+    video.replace(result.files["video"])
     result.files["sheet"] = output / FILES["sheet"]
     sheet = edit_sheet(bundle, {"person": best[1:]})
     if person is not None:
@@ -116,7 +120,7 @@ def _run(
     result.latency_text = report.table()
     result.files["latency"] = output / FILES["latency"]
     page = f"# Latency of one frame, {bundle.manifest.name}\n\n{report.table()}\n"
-    write_whole(result.files["latency"], page.encode())
+    write_whole(result.files["latency"], printable(page).encode())
     write_whole(output / FILES["figures"], json.dumps(report.to_dict(), indent=2).encode())
     return result
 

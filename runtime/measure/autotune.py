@@ -108,7 +108,8 @@ def autotune(
             )
             timings = _measure_network(opened, name, candidates, samples, rounds, crops, report)
             measured += [row for row, _ in timings]
-            if faithful := [pair for pair in timings if pair[0].median_ms is not None and not pair[0].refused]:
+            faithful = [pair for pair in timings if pair[0].median_ms is not None and not pair[0].refused]
+            if faithful:
                 timed[name] = faithful
         best, too_little = _choose(timed, _runs_per_frame(opened))
         measured = [msgspec.structs.replace(m, note=_joined(m.note, too_little.get(m, ""))) for m in measured]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -352,6 +353,36 @@ def test_a_full_standard_output_is_one_line() -> None:
     assert done.stderr == (
         "doppelgan: error: standard output: No space left on device; check the name, space and permissions\n"
     )
+
+
+def test_bundles_and_reports_whose_names_cannot_be_printed(
+    command: Run, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib", reason="the extra `bench` is not installed")
+    odd = Path(shutil.copytree(tiny_bundle, tmp_path / "gr\udcfcn"))
+    code, said, _ = command("bundles", odd)
+    assert (code, "gr\\udcfcn" in said) == (0, True)
+    quick = ("--runs", 2, "--warm-up", 0, "--no-drift")
+    assert command("bench", odd, "--against", odd, *quick, "-o", tmp_path / "b\udcff")[0] == 0
+    assert "gr\\udcfcn" in (tmp_path / "b\udcff" / "bench.md").read_text()
+    quick = ("--backend", "onnxruntime", "--precision", "float32", "--samples", 1, "--rounds", 3)
+    assert command("compile", odd, *quick, "--report", tmp_path / "c\udcff")[0] == 0
+    assert command("bench", odd, "--runs", 2, "--warm-up", 0, "--no-drift")[0] == 0
+
+
+def test_names_are_no_markup(
+    command: Run, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOPPELGAN_ENGINES", str(tmp_path))
+    odd = Path(shutil.copytree(tiny_bundle, tmp_path / "[red]x"))
+    manifest = (odd / "manifest.json").read_text()
+    (odd / "manifest.json").write_text(manifest.replace('"toon"', '"[/toon]"'))
+    for arguments in (["bundles"], ["bundles", str(odd)], ["doctor"]):
+        code, said, _ = command(*arguments)
+        assert (code, "[red]x" in said) == (0, True)
+    assert "[/toon]" in command("bundles", odd)[1]
+    quick = ("--backend", "onnxruntime", "--precision", "float32", "--samples", 1, "--rounds", 3)
+    assert command("compile", odd, "--network", "mapping", *quick)[0] == 0
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-", "2> /dev/full"])

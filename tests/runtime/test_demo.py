@@ -99,6 +99,12 @@ def test_a_bundle_without_a_clip_says_what_to_do(tiny_bundle: Path, tmp_path: Pa
 def test_a_clip_without_a_face_says_so(demo: Bundle, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="found none in 3 frames"):
         run_demo(demo, tmp_path / "out", source="test:320x240@30:3")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "demo.mp4").write_text("of an earlier run")
+    with pytest.raises(SourceError, match="found none"):
+        run_demo(demo, tmp_path, source="test:32x2000@30:1")
+    assert [path.name for path in tmp_path.iterdir()] == ["demo.mp4"]
+    assert (tmp_path / "demo.mp4").read_text() == "of an earlier run"
 
 
 def test_an_output_that_is_a_file_is_refused(demo: Bundle, tmp_path: Path) -> None:
