@@ -179,7 +179,8 @@ def compile_engines(
         for name in names:
             _check_network(source, name)
         folder = bundle_folder(source.path)
-        for name, asked in itertools.product(names, list(dict.fromkeys(precisions)) or [None]):
+        asked_for: list[str | None] = [*dict.fromkeys(precisions)]
+        for name, asked in itertools.product(names, asked_for or [None]):
             there = {} if overwrite else _up_to_date(folder, source, name, asked, trt)
             for arch in wanted:
                 if arch in there:

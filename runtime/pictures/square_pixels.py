@@ -34,7 +34,9 @@ class SquarePixels:
     def size(self, stored: tuple[int, int]) -> tuple[int, int]:
         """(width, height) of what :meth:`display` makes of a picture of the size ``stored``."""
         width, height = stored
-        return (round(width * max(self.aspect, 1)), round(height * max(1 / self.aspect, 1)))
+        if self.aspect > 1:
+            return round(width * self.aspect), height
+        return width, round(height / self.aspect)
 
     def stored(
         self,
