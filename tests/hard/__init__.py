@@ -6,6 +6,7 @@
     python -m tests.hard --reader "torch zip" --inputs 100000 --seed 7
     python -m tests.hard --seconds 60                 so long per reader
     python -m tests.hard --atheris --reader npz       coverage-guided, where atheris is installed
+    python -m tests.hard.campaign FOLDER              that, all readers in turns, going on where it ended
 
 Every reader works in a process of its own that may take ROOM_MB more than at its start, and each input has
 LIMIT_S seconds. A reader may answer, or raise one of our errors with a message of one line; anything else (a

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import subprocess
 import sys
@@ -101,34 +100,16 @@ def main() -> int:
 
 def _guided(name: str, seconds: float) -> int:
     try:
-        import atheris  # type: ignore[import-not-found]
+        import atheris  # type: ignore[import-not-found]  # noqa: F401
     except ImportError:
         print(
             "atheris is not installed: pip install atheris (Python up to 3.13 on Linux and macOS)",
             file=sys.stderr,
         )
         return 2
-    from doppelgan.runtime.errors import DoppelganError
-
-    folder = Path(tempfile.mkdtemp())
-    corpus = folder / "corpus"
-    corpus.mkdir()
-    reader = READERS[name]
-    for index, data in enumerate(reader.seeds(folder)):
-        (corpus / str(index)).write_bytes(data)
-    with atheris.instrument_imports():
-        read = reader.read()
-    path = folder / f"input{reader.suffix}"
-
-    def one(data: bytes) -> None:
-        path.write_bytes(data)
-        with contextlib.suppress(DoppelganError):
-            read(path)
-
-    limit = [f"-max_total_time={int(seconds)}"] if seconds < 1e9 else []
-    atheris.Setup([sys.argv[0], "-timeout=5", "-rss_limit_mb=3000", *limit, str(corpus)], one)
-    atheris.Fuzz()
-    return 0
+    corpus = Path(tempfile.mkdtemp()) / "corpus"
+    command = [sys.executable, "-m", "tests.hard.guided", name, str(corpus), str(int(min(seconds, 1e9)))]
+    return subprocess.run(command, check=False, cwd=Path(__file__).parents[2]).returncode
 
 
 if __name__ == "__main__":

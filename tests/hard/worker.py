@@ -45,7 +45,7 @@ def main(name: str, first: int, last: int, seed: int, seconds: float) -> None:
             path.write_bytes(data)
             read(path)
         before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        _leave_room()
+        leave_room()
         deadline = time.monotonic() + seconds
         number = first
         for number in range(first, last):
@@ -100,7 +100,8 @@ def _too_slow(*_: object) -> None:
     raise TooSlow
 
 
-def _leave_room() -> None:
+def leave_room() -> None:
+    """Allow this process ROOM_MB more than it has now."""
     with Path("/proc/self/statm").open() as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     limit = used + ROOM_MB * (1 << 20)
