@@ -59,7 +59,7 @@ from typing import Literal
 import msgspec
 
 from .errors import BundleError
-from .host.files import NOT_JSON, json_file
+from .host.files import NOT_JSON, is_plain_name, json_file
 
 MANIFEST = "manifest.json"  # the file's name
 FORMAT = "doppelgan-bundle"
@@ -230,8 +230,8 @@ def _check(manifest: Manifest, where: str) -> None:
         _expect(where, "mapping", manifest.networks["mapping"].outputs, "w", (1, manifest.w_dim))
     entries: list[Network | DataFile] = [*manifest.networks.values(), *manifest.files.values()]
     for entry in entries:
-        if "/" in entry.file or "\\" in entry.file or entry.file in ("", ".", ".."):
-            raise BundleError(f"{where}: expected a file name inside the bundle, got {entry.file!r}")
+        if not is_plain_name(entry.file):
+            raise BundleError(f"{where}: expected a file name inside the bundle, got {entry.file[:80]!r}")
 
 
 def _expect(where: str, name: str, tensors: tuple[Tensor, ...], tensor: str, shape: tuple[int, ...]) -> None:

@@ -16,7 +16,7 @@ from doppelgan.runtime.errors import CheckpointError, EditError
 from doppelgan.runtime.host.files import under_plain_name
 from numpy.typing import NDArray
 
-from .checkpoint import LEGACY_TORCH, read_torch
+from .torch_file import LEGACY_TORCH, read_torch
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -33,7 +33,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         return require_numbers(_read_safetensors(path), path)
     if head.startswith(LEGACY_TORCH) or (head.startswith(b"PK") and _is_torch(path)):
         try:
-            content = read_torch(path, mmap=head.startswith(b"PK"))
+            content = read_torch(path, archive=head.startswith(b"PK"))
         except CheckpointError as error:
             raise EditError(str(error)) from None
         return require_numbers(flattened(content, path, _array), path)

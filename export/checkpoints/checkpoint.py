@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +22,8 @@ from doppelgan.runtime.host.files import under_plain_name
 from .module_attributes import Modules, read_attributes
 from .nvidia_pickle import CONVERTERS, ModuleRecord, read_pickle
 from .tensors import TensorTable, require_finite
+from .torch_file import LEGACY_TORCH, read_torch
 
-LEGACY_TORCH = bytes.fromhex(
-    "80028a0a6cfc9c46f9206aa850192e"
-)  # pickled magic number of torch.save before 1.6
 Layout = Literal["rosinality", "nvidia"]
 _WRAPPERS = ("module", "_orig_mod")
 _EXPECTED = "a StyleGAN2 generator or a pSp, e4e or ReStyle encoder"
@@ -79,7 +75,7 @@ def _read_container(path: Path) -> Any:
             f"{path}: expected a readable file, got {error.strerror}; check the path"
         ) from None
     if head[:2] == b"PK" or head.startswith(LEGACY_TORCH):
-        return read_torch(path, mmap=head[:2] == b"PK")
+        return read_torch(path, archive=head[:2] == b"PK")
     if head[:1] == b"\x80":
         return read_pickle(path)
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
@@ -92,37 +88,6 @@ def _read_container(path: Path) -> Any:
         f"{path.name}: expected {_EXPECTED} saved by torch, NVIDIA's pickle or safetensors, "
         f"got a file that begins with {head[:8]!r}; give the checkpoint itself"
     )
-
-
-def read_torch(path: Path, *, mmap: bool) -> Any:
-    """What torch.save wrote, data only. Raises CheckpointError, which names what is not data."""
-    if mmap and not zipfile.is_zipfile(path):
-        raise CheckpointError(
-            f"{path.name}: expected a complete torch file, got a truncated one "
-            f"({path.stat().st_size} bytes, no end record); download it again"
-        )
-    try:
-        # Training states carry their command line; a Namespace holds values and runs nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]), under_plain_name(path) as file:
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path.name}: expected a torch file of tensors and settings, got one with other objects "
-            f"({_refused(str(error))}); nothing in it was run: save only its state_dict and try again"
-        ) from None
-    except Exception as error:  # what torch raises on damaged data has no common base
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{path.name}: expected a complete torch file, got a damaged one ({reason}); download it again"
-        ) from None
-
-
-def _refused(message: str) -> str:
-    """The name that weights_only refused, out of torch's paragraph."""
-    for marker in ("unsupported GLOBAL ", "Unsupported global: GLOBAL ", "Unsupported class "):
-        if marker in message:
-            return message.split(marker, 1)[1].split()[0]
-    return "an object that is not data"
 
 
 def _read_safetensors(path: Path) -> Any:

@@ -28,7 +28,7 @@ import msgspec
 from ..backends import installed
 from ..drift import Drift
 from ..errors import BundleError
-from ..host.files import NOT_JSON, json_file, sha256_of, write_whole
+from ..host.files import NOT_JSON, is_plain_name, json_file, sha256_of, write_whole
 from ..host.machine import Machine, this_machine
 from ..manifest import Manifest
 from ..places import folders
@@ -153,8 +153,8 @@ def read_record(data: bytes, where: str) -> Record:
             "run `doppelgan compile` again"
         )
     for choice in record.choices.values():
-        if "/" in choice.file or "\\" in choice.file or choice.file in (".", ".."):
-            raise BundleError(f"{where}: expected a file name beside the record, got {choice.file!r}")
+        if choice.file and not is_plain_name(choice.file):
+            raise BundleError(f"{where}: expected a file name beside the record, got {choice.file[:80]!r}")
         if unknown := sorted(choice.options.keys() - OPTIONS):
             raise BundleError(f"{where}: expected no options but {', '.join(OPTIONS)}, got {unknown}")
     return record

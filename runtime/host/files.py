@@ -17,6 +17,13 @@ from ..errors import SinkError
 
 # What decoding JSON raises on damage: also on bytes that are no UTF-8, and on thousands of open brackets.
 NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_LONGEST_NAME: Final = 255  # bytes, of file systems
+
+
+def is_plain_name(text: str) -> bool:
+    """Whether a file of this name would lie in the folder itself, and may be there at all."""
+    plain = text not in ("", ".", "..") and not any(letter in text for letter in "/\\\0")
+    return plain and len(text.encode("utf-8", "surrogateescape")) <= _LONGEST_NAME
 
 
 def sha256_of(path: Path) -> str:

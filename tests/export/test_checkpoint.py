@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import struct
+import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +257,33 @@ def test_error_on_a_missing_file_and_on_a_folder(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "none.pt")
     with pytest.raises(CheckpointError, match="expected a checkpoint file, got a folder"):
         read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_names_of_endless_length_are_refused_at_once(tmp_path: Path, zipped: bool) -> None:
+    """Torch searches its own message about them in quadratic time: 100 kB would take minutes."""
+    path = save(tmp_path / "long.pt", {"a": torch.zeros(2)}, _use_new_zipfile_serialization=zipped)
+    name = b"c" + b"(" * 100_000 + b"\n" + b"x\n"
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            members = {member: archive.read(member) for member in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for member, content in members.items():
+                archive.writestr(member, b"\x80\x02" + name + b"." if member.endswith(".pkl") else content)
+    else:
+        whole = path.read_bytes()
+        path.write_bytes(whole.replace(b"ctorch", name + b"ctorch", 1))
+    start = time.process_time()
+    with pytest.raises(CheckpointError, match=r"other objects \(\(\(\(.*nothing in it was run"):
+        read_checkpoint(path)
+    assert time.process_time() - start < 3
+
+
+def test_an_archive_of_several_files_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "part.pt", {"a": torch.zeros(2)})
+    content = path.read_bytes()
+    at = content.rindex(b"PK\5\6")
+    locator = struct.pack("<4sIQI", b"PK\6\7", 3, 0, 7)
+    path.write_bytes(content[:at] + locator + content[at:])
+    with pytest.raises(CheckpointError, match="expected a complete torch file, got a truncated one"):
+        read_checkpoint(path)

@@ -22,7 +22,7 @@ import msgspec
 
 from ...drift import Drift
 from ...errors import BackendError, BundleError
-from ...host.files import NOT_JSON, json_file, write_whole
+from ...host.files import NOT_JSON, is_plain_name, json_file, write_whole
 from ...manifest import MANIFEST, read_manifest
 from ...places import folders
 
@@ -86,8 +86,8 @@ def read_engines(folder: Path) -> tuple[Engine, ...]:
             "delete it and compile again"
         )
     for engine in record.engines:
-        if Path(engine.file).name != engine.file or "\\" in engine.file:
-            raise BackendError(f"{path}: expected a file name beside the record, got {engine.file!r}")
+        if not is_plain_name(engine.file):
+            raise BackendError(f"{path}: expected a file name beside the record, got {engine.file[:80]!r}")
     return record.engines
 
 
