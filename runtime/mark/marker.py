@@ -17,6 +17,7 @@ from .metadata import write_source_type
 from .payload import Payload
 from .watermark import embed
 
+_ROWS = 32  # that are compared at once
 MARGIN_PX = 2  # around a pasted square: its edge is blended that far
 
 
@@ -52,15 +53,13 @@ class Marker:
     def apply(
         self,
         frame: Image,  # BGR uint8 [H,W,3], changed in place
-        original: Image | None,  # as it came: what is equal to it stays; None: all of the frame is synthetic
+        original: Image | None,  # as it came: a frame equal to it stays; None: all of it is synthetic
         crops: Iterable[Crop] = (),  # the squares that were drawn into
     ) -> bool:
         """Mark ``frame``; whether there was anything to mark."""
-        box = None if original is None else around(crops)
-        if self.watermark:
-            changed = embed(frame, original, self._current(), box=box, key=self._key) > 0
-        else:
-            changed = original is None or _differs(frame, original, box)
+        changed = original is None or _differs(frame, original, around(crops))
+        if changed and self.watermark:
+            embed(frame, self._current(), key=self._key)
         if changed and self.badge is not None:
             self.badge.draw(frame, self.kind)
         self.latest = changed
@@ -109,7 +108,11 @@ def around(crops: Iterable[Crop]) -> tuple[int, int, int, int]:
     )
 
 
-def _differs(frame: Image, original: Image, box: tuple[int, int, int, int] | None) -> bool:
-    x0, y0, x1, y1 = box or (0, 0, frame.shape[1], frame.shape[0])
-    area = slice(max(0, y0), max(0, y1)), slice(max(0, x0), max(0, x1))
-    return bool((frame[area] != original[area]).any())
+def _differs(frame: Image, original: Image, box: tuple[int, int, int, int]) -> bool:
+    """Whether any pixel does; told at the first of them."""
+    x0, y0, x1, y1 = (max(0, side) for side in box)
+    for y in range(y0, min(y1, len(frame)), _ROWS):
+        area = slice(y, min(y + _ROWS, y1)), slice(x0, x1)
+        if (frame[area] != original[area]).any():
+            return True
+    return False

@@ -1,9 +1,10 @@
 """A mark in the pixels that nobody sees and a program finds again.
 
 A tile of PERIOD x PERIOD pixels repeats over the frame from its upper left corner; it is added to the luma of
-those pixels alone that the program changed. The tile is a sum of cosines, one for each harmonic of the period
-within BAND, all of one amplitude. Their phases come from a key: SYNC_SHARE of them are always the same, the
-others are turned by half a circle where a bit of the code word (`payload`) is 1.
+the whole frame, weakly on smooth skin and walls, strongly where fine detail hides it. The tile is a sum of
+cosines, one for each harmonic of the period within BAND, all of one amplitude. Their phases come from a key:
+SYNC_SHARE of them are always the same, the others are turned by half a circle where a bit of the code word
+(`payload`) is 1.
 
 The detector takes the picture's residual (fine detail of the luma over its local spread) and computes its
 Fourier coefficients at the harmonics of every period that a resized picture could have, block by block. Sums
@@ -39,10 +40,10 @@ PERIOD: Final = 125  # px in frames of up to 720 lines; prime to the 8 and 16 px
 LINES: Final = 720
 BAND: Final = (3.0, 18.0)  # harmonics, as distance from the origin: waves 7 to 42 px long
 SYNC_SHARE: Final = 0.4
-# Levels RMS by the pixels of the box that was changed, up to so many: 43.5, 45.9, 48.1 dB. What is large
-# needs less to be found, and grain shows most on large smooth faces and walls.
-STRENGTHS: Final = ((60_000, 1.7), (150_000, 1.3), (math.inf, 1.0))
-WHOLE: Final = 0.8  # of a replaced frame: 50 dB
+# Levels RMS: LEAST, and SLOPE more for each level that neighboring pixels differ by, up to MOST.
+LEAST: Final = 0.7  # 51 dB: more shows as grain on a smooth wall
+SLOPE: Final = 0.07
+MOST: Final = 1.8  # 43 dB
 PUBLIC_KEY: Final = b"doppelgan watermark 1"  # everybody's: whoever gets a picture must be able to tell
 
 PERIODS: Final = (44.0, 300.0)  # px that are searched
@@ -97,41 +98,36 @@ def _waves(key: bytes) -> _Waves:
 
 
 @lru_cache(maxsize=8)
-def tile(
-    payload_bits: int,
-    strength: float,  # levels RMS
-    period: int = PERIOD,
-    key: bytes = PUBLIC_KEY,
-) -> NDArray[np.int8]:
-    """int8 [period,period]: what is added to the luma."""
+def tile(payload_bits: int, period: int = PERIOD, key: bytes = PUBLIC_KEY) -> NDArray[np.int8]:
+    """int8 [period,period]: what is added to the luma, of 32 RMS."""
     waves = _waves(key)
     turned = np.where(waves.bit >= 0, encode(payload_bits)[waves.bit], 1)
     spectrum = np.zeros((period, period), np.complex128)
     spectrum[waves.y % period, waves.x % period] = turned * np.exp(1j * waves.phase)
     picture = np.fft.ifft2(spectrum).real
-    added: NDArray[np.int8] = np.rint(picture * (strength / picture.std())).astype(np.int8)
+    added: NDArray[np.int8] = np.clip(np.rint(picture * (32 / picture.std())), -127, 127).astype(np.int8)
     added.flags.writeable = False
     return added
 
 
+@lru_cache(maxsize=1)
+def strengths() -> NDArray[np.uint8]:
+    """uint8 [256], 64ths of a level RMS: by quarters of a level that neighboring pixels differ by."""
+    levels = np.minimum(LEAST + SLOPE * np.arange(256) / 4, MOST)
+    looked_up: NDArray[np.uint8] = np.rint(64 * levels).astype(np.uint8)
+    looked_up.flags.writeable = False
+    return looked_up
+
+
 def embed(
     frame: Image,  # BGR uint8 [H,W,3], changed in place
-    original: Image | None,  # of the same shape: pixels that are equal in both stay; None: all are marked
     payload: Payload,
     *,
-    box: tuple[int, int, int, int] | None = None,  # x0, y0, x1, y1: nothing outside is looked at
     key: bytes | None = None,
-) -> int:
-    """Mark what differs from ``original``; returns how many values (3 a pixel) differed."""
-    height, width = frame.shape[:2]
-    x0, y0, x1, y1 = box or (0, 0, width, height)
-    area = (max(0, x0), max(0, y0), min(width, x1), min(height, y1))
-    if area[0] >= area[2] or area[1] >= area[3]:
-        return 0
-    pixels = (area[2] - area[0]) * (area[3] - area[1])
-    strength = WHOLE if original is None else next(level for most, level in STRENGTHS if pixels <= most)
-    added = tile(payload.to_bits(), strength, period_of(height, width), key or default_key())
-    return native.add_tile(frame, original, added, area, native.THREADS)
+) -> None:
+    """Mark the whole frame."""
+    added = tile(payload.to_bits(), period_of(*frame.shape[:2]), key or default_key())
+    native.add_tile(frame, added, strengths(), native.THREADS)
 
 
 # --- the detector --------------------------------------------------------------------------------------

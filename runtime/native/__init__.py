@@ -1,8 +1,8 @@
 """The passes over pixels outside the networks, in C++ where it was compiled and in NumPy everywhere else.
 
 `warp_crop` makes a network's input from a frame; `paste` puts a network's output back, through a mask that
-`soft_region` draws or on surroundings that `stretch` makes; `add_tile` marks what was changed. `KERNELS` says
-which implementation serves: "native" or "numpy". Both have the same contracts, and `reference` defines what
+`soft_region` draws or on surroundings that `stretch` makes; `add_tile` is the watermark. `KERNELS` says which
+implementation serves: "native" or "numpy". Both have the same contracts, and `reference` defines what
 they compute. Arrays must have exactly the stated dtype and be C-contiguous: nothing is converted or copied
 behind the caller's back. DOPPELGAN_KERNELS=numpy in the environment chooses NumPy without a warning.
 """
@@ -251,36 +251,35 @@ def add_difference(
 
 def add_tile(
     frame: NDArray[np.uint8],
-    original: NDArray[np.uint8] | None,
     tile: NDArray[np.int8],
-    area: tuple[int, int, int, int],
+    strengths: NDArray[np.uint8],
     threads: int = 1,
-) -> int:
-    """Add `tile`, repeated from the frame's upper left corner, to all channels within `area`, saturating.
+) -> None:
+    """Add `tile`, repeated from the frame's upper left corner, to all channels, saturating.
 
-    frame     BGR uint8 [H,W,3], changed
-    original  BGR uint8 [H,W,3]: only values that differ from it are added to; None: all
-    tile      int8 [P,P]
-    area      x0, y0, x1, y1: columns x0 <= x < x1 and rows y0 <= y < y1 of the frame
+    frame      BGR uint8 [H,W,3], changed
+    tile       int8 [P,P], in 32nds of a level
+    strengths  uint8 [256], in 64ths, up to 240: by how much neighboring pixels differ, in quarters of a level
 
-    Returns how many values were added to. Raises and threads as `warp_crop`; ValueError for an area that
-    leaves the frame.
+    Raises and threads as `warp_crop`.
     """
     if _kernels is None:
-        _check_tile(frame, original, tile)
-        return reference.add_tile(frame, original, tile, area, threads)
+        _check_tile(frame, tile, strengths)
+        reference.add_tile(frame, tile, strengths, threads)
+        return
     try:
-        count: int = _kernels.add_tile(frame, original, tile, area, threads)
+        _kernels.add_tile(frame, tile, strengths, threads)
     except TypeError:
-        _check_tile(frame, original, tile)
+        _check_tile(frame, tile, strengths)
         raise
-    return count
 
 
-def _check_tile(frame: object, original: object, tile: object) -> None:
-    _check(("frame", frame, "u1", (None, None, 3)), ("tile", tile, "i1", (None, None)))
-    if original is not None:
-        _check(("original", original, "u1", (None, None, 3)))
+def _check_tile(frame: object, tile: object, strengths: object) -> None:
+    _check(
+        ("frame", frame, "u1", (None, None, 3)),
+        ("tile", tile, "i1", (None, None)),
+        ("strengths", strengths, "u1", (256,)),
+    )
     _check_writable("frame", frame)
 
 

@@ -36,11 +36,10 @@ def soft_region(
 ) -> None: ...
 def add_tile(
     frame: NDArray[np.uint8],
-    original: NDArray[np.uint8] | None,
     tile: NDArray[np.int8],
-    area: tuple[int, int, int, int],
+    strengths: NDArray[np.uint8],
     threads: int = 1,
-) -> int: ...
+) -> None: ...
 def difference(
     change: NDArray[np.float32],
     amplitude: NDArray[np.float32],

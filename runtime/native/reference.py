@@ -26,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_BOX = 64
+CELL: Final = 16  # px: side of what a watermark's strength is judged in
+MOST_STRENGTH: Final = 240  # 64ths: products fit into 16 bits
 GHOST: Final = 2  # px: what a shift this far would explain is no change of looks
 STILL: Final = 1 / 64  # frame px: less movement is none
 
@@ -249,26 +251,52 @@ def add_difference(
 
 def add_tile(
     frame: NDArray[np.uint8],  # [H,W,3], changed in place
-    original: NDArray[np.uint8] | None,  # [H,W,3]
-    tile: NDArray[np.int8],  # [P,P]
-    area: tuple[int, int, int, int],  # x0, y0, x1, y1: columns x0 <= x < x1, rows y0 <= y < y1
+    tile: NDArray[np.int8],  # [P,P], 32nds
+    strengths: NDArray[np.uint8],  # [256], 64ths, up to 240: by activity, in quarters of a level
     threads: int = 1,
-) -> int:
-    """Add the tile, repeated from the frame's upper left corner, to all three channels within `area`.
+) -> None:
+    """Add the tile, repeated from the frame's upper left corner, to all three channels, saturating.
 
-    With an `original`, only to those values that differ from it. Returns how many were added to.
+    How strongly is looked up for each cell of CELL x CELL pixels (smaller ones at the right and lower edge),
+    and read bilinearly between their centers in 32nds. A cell's activity is how much pixels differ from those
+    at their right, plus from those below, on average, rounded down each, over every fourth row of the cell.
     """
     size = _side(tile.shape, "tile")
-    if original is not None and original.shape != frame.shape:
-        raise ValueError("original must have the frame's size")
-    x0, y0, x1, y1 = area
-    if not (0 <= x0 <= x1 <= frame.shape[1] and 0 <= y0 <= y1 <= frame.shape[0]):
-        raise ValueError("area must lie within the frame")
-    target = frame[y0:y1, x0:x1]
-    changed = np.full(target.shape, True) if original is None else target != original[y0:y1, x0:x1]
-    added = tile[np.arange(y0, y1)[:, None] % size, np.arange(x0, x1) % size].astype(np.int16)
-    target[:] = np.clip(target + np.where(changed, added[..., None], 0), 0, 255).astype(np.uint8)
-    return int(np.count_nonzero(changed))
+    _check_not_empty(frame, "frame")
+    if strengths.shape != (256,) or strengths.max() > MOST_STRENGTH:
+        raise ValueError(f"strengths must be 256, of {MOST_STRENGTH} or less")
+    height, width = frame.shape[:2]
+    cells = strengths[np.minimum(_activity(frame), 255)].astype(np.int64)
+    first, second, share = _centers(height, cells.shape[0])
+    centers = (cells[first] * (32 - share[:, None]) + cells[second] * share[:, None] + 16) >> 5
+    first, second, share = _centers(width, cells.shape[1])
+    strength = (centers[:, first] * (32 - share) + centers[:, second] * share + 16) >> 5
+    repeated = tile[np.arange(height)[:, None] % size, np.arange(width) % size].astype(np.int64)
+    added = (repeated * strength + 1024) >> 11
+    frame[:] = np.clip(frame + added[..., None], 0, 255).astype(np.uint8)
+
+
+def _activity(frame: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """[rows,columns] of cells, in quarters of a level."""
+    height, width = frame.shape[:2]
+    rows, columns = -(-height // CELL), -(-width // CELL)
+    signed = frame.astype(np.int64)
+    activity = np.zeros((rows, columns), np.int64)
+    for apart in (np.abs(np.diff(signed, axis=1)), np.abs(np.diff(signed, axis=0))):
+        sums, counts = np.zeros((2, rows, columns), np.int64)
+        sampled = apart[::4].sum(axis=2)
+        y, x = np.arange(len(sampled)) * 4 // CELL, np.arange(sampled.shape[1]) // CELL
+        np.add.at(sums, (y[:, None], x), sampled)
+        np.add.at(counts, (y[:, None], x), 3)
+        activity += 4 * sums // np.maximum(counts, 1)
+    return activity
+
+
+def _centers(length: int, cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """For every pixel of a row: the cells whose centers are before and behind it, and 32nds of the second."""
+    place = np.arange(length) + CELL // 2
+    before = place // CELL - 1
+    return np.maximum(before, 0), np.minimum(before + 1, cells - 1), 2 * (place % CELL) + 1
 
 
 def _neighbors(

@@ -28,7 +28,7 @@ def check(*arguments: object) -> tuple[int, str]:
 @pytest.fixture
 def marked(tmp_path: Path) -> Path:
     image = scene(200, 260)
-    watermark.embed(image, None, Payload("avatar", date(2027, 3, 4)))
+    watermark.embed(image, Payload("avatar", date(2027, 3, 4)))
     path = tmp_path / "marked.png"
     write_image(path, image)
     return path
@@ -72,7 +72,7 @@ def test_frames_of_a_video_are_read_together(tmp_path: Path) -> None:
     with open_sink(path, rate=Fraction(10), crf=18) as sink:
         for index in range(12):
             image = scene(160, 208)
-            watermark.embed(image, None, Payload("edited", date(2026, 12, 1)))
+            watermark.embed(image, Payload("edited", date(2026, 12, 1)))
             image = np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
             sink.write(Frame(image, index, index / 10))
     (result,) = json.loads(check(path, "--json", "--frames", 4)[1])

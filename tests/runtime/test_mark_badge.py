@@ -51,15 +51,26 @@ def test_frames_too_small_for_it_get_what_fits(shape: tuple[int, int, int]) -> N
 
 
 class TestMarker:
-    def test_marks_what_was_drawn_and_nothing_else(self) -> None:
+    def test_one_changed_pixel_marks_the_whole_frame(self) -> None:
         original = np.random.default_rng(0).integers(60, 190, (240, 320, 3)).astype(np.uint8)
         frame = original.copy()
-        frame[40:140, 100:200] ^= 1
-        frame[5, 5] ^= 1  # not in any crop: not ours
-        before = frame.copy()
-        assert Marker(badge=None).apply(frame, original, [crop_at(100, 40, 100)])
-        rows, columns = np.nonzero((frame != before).any(axis=2))
-        assert (rows.min(), rows.max(), columns.min(), columns.max()) == (40, 139, 100, 199)
+        frame[90, 150, 1] ^= 1
+        marker = Marker(badge=None)
+        assert marker.apply(frame, original, [crop_at(100, 40, 100)])
+        assert (marker.frames, marker.latest) == (1, True)
+        marked = (frame != original).any(axis=2)
+        parts = [part for rows in np.split(marked, 4) for part in np.split(rows, 4, axis=1)]
+        assert min(part.mean() for part in parts) > 0.5
+        found = watermark.detect(frame)
+        assert found.payload is not None
+        assert found.payload.kind == "edited"
+
+    @pytest.mark.parametrize("place", [(40, 100), (139, 100), (40, 199), (139, 199)])
+    def test_the_squares_corners_count(self, place: tuple[int, int]) -> None:
+        original = np.full((240, 320, 3), 99, np.uint8)
+        frame = original.copy()
+        frame[place] ^= 1
+        assert Marker().apply(frame, original, [crop_at(100, 40, 100)])
 
     @pytest.mark.parametrize("marks", [True, False])
     def test_no_change_no_mark(self, marks: bool) -> None:

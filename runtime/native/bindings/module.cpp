@@ -28,6 +28,7 @@ using Lines = nb::ndarray<const float, nb::shape<-1, 3>, nb::c_contig, nb::devic
 using Row = nb::ndarray<const float, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
 using WritableMask = nb::ndarray<float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using Tile = nb::ndarray<const int8_t, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
+using Strengths = nb::ndarray<const uint8_t, nb::shape<256>, nb::c_contig, nb::device::cpu>;
 using Flow = nb::ndarray<const float, nb::shape<2, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Color = nb::ndarray<const float, nb::shape<3>, nb::c_contig, nb::device::cpu>;
 
@@ -112,22 +113,18 @@ NB_MODULE(_native, m) {
 
     m.def(
         "add_tile",
-        [](const WritableImage &frame, const std::optional<Image> &original, const Tile &tile,
-           const std::tuple<int64_t, int64_t, int64_t, int64_t> &area, int threads) {
+        [](const WritableImage &frame, const Tile &tile, const Strengths &strengths, int threads) {
             const int64_t size = side(tile.shape(0), tile.shape(1), "tile");
-            const int64_t height = static_cast<int64_t>(frame.shape(0));
-            const int64_t width = static_cast<int64_t>(frame.shape(1));
-            if (original && (original->shape(0) != frame.shape(0) || original->shape(1) != frame.shape(1)))
-                throw nb::value_error("original must have the frame's size");
-            const auto [x0, y0, x1, y1] = area;
-            if (x0 < 0 || y0 < 0 || x1 > width || y1 > height || x0 > x1 || y0 > y1)
-                throw nb::value_error("area must lie within the frame");
+            if (std::any_of(strengths.data(), strengths.data() + 256, [](uint8_t s) { return s > 240; }))
+                throw nb::value_error("strengths must be 240 or less");
+            if (frame.size() == 0) throw nb::value_error("frame must not be empty");
             nb::gil_scoped_release release;
-            return doppelgan::add_tile(frame.data(), width, original ? original->data() : nullptr,
-                                       tile.data(), size, {x0, y0, x1, y1}, threads);
+            doppelgan::add_tile(frame.data(), static_cast<int64_t>(frame.shape(0)),
+                                static_cast<int64_t>(frame.shape(1)), tile.data(), size, strengths.data(),
+                                threads);
         },
-        nb::arg("frame").noconvert(), nb::arg("original").noconvert().none(), nb::arg("tile").noconvert(),
-        nb::arg("area"), nb::arg("threads") = 1);
+        nb::arg("frame").noconvert(), nb::arg("tile").noconvert(), nb::arg("strengths").noconvert(),
+        nb::arg("threads") = 1);
 
     m.def(
         "difference",

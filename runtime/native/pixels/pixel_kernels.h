@@ -69,18 +69,13 @@ void add_difference(uint8_t *frame,  // [height,width,3] BGR
                     const float *flow,  // [2,cells,cells] x, y in pixels of the picture, or nullptr
                     int64_t cells, const Affine &picture_to_frame, int threads);
 
-// A rectangle of a frame: columns x0 <= x < x1, rows y0 <= y < y1.
-struct Area {
-    int64_t x0, y0, x1, y1;
-};
-
-// Adds a tile that repeats from the frame's corner to every value in the area that differs from the original's,
-// or to all without one; returns to how many.
-int64_t add_tile(uint8_t *frame,  // [height,width,3], changed
-                 int64_t width,
-                 const uint8_t *original,  // [height,width,3] or nullptr
-                 const int8_t *tile,       // [size,size]
-                 int64_t size, const Area &area, int threads);
+// Adds a tile that repeats from the frame's corner to all channels, as strongly as the fine detail there says.
+void add_tile(uint8_t *frame,  // [height,width,3], changed
+              int64_t height, int64_t width,
+              const int8_t *tile,  // [size,size], 32nds
+              int64_t size,
+              const uint8_t *strengths,  // [256], 64ths, up to 240: by activity, in quarters of a level
+              int threads);
 
 // Whether AVX2 serves from now on, where the processor has it; so it does unless told otherwise. For tests.
 bool use_avx2(bool wanted);
