@@ -2,7 +2,8 @@
 
 =============  ======================================================================================
 PNG            an ``iTXt`` chunk ``XML:com.adobe.xmp`` before the pixels
-JPEG           an ``APP1`` segment behind EXIF
+JPEG           an ``APP1`` segment behind EXIF; what is longer than it in further ones
+TIFF           tag 700 of the first directory, which is written anew at the end
 WebP           an ``XMP `` chunk at the end and its flag in ``VP8X``, which is added where it is missing
 MP4, MOV, M4V  a top-level ``uuid`` box at the end (before ``mfra``, which has to be last)
 MKV, WebM      a tag ``DIGITAL_SOURCE_TYPE``; the muxer writes it: `container_tags`
@@ -25,6 +26,7 @@ from typing import BinaryIO, Final
 
 from ..errors import SinkError
 from ..host.files import write_whole
+from ..pictures import extended_xmp
 
 VOCABULARY: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 SOURCE_TYPES: Final = {  # by kind of the payload
@@ -43,7 +45,13 @@ _PNG_XMP: Final = b"XML:com.adobe.xmp"
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _EXTENSION: Final = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _LIMIT: Final = 16 << 20  # bytes of XMP that are read
-_PICTURES: Final = {".png", ".jpg", ".jpeg", ".webp"}
+# Parts of patterns: of bounded length, so that no packet is searched in quadratic time.
+_PREFIX: Final = r"[\w.-]{1,60}"
+_EQUALS: Final = r"\s{0,9}=\s{0,9}"
+_SHORT: Final = "{0,300}"
+_PICTURES: Final = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
+_TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_TIFF_XMP: Final = 700
 _MOVIES: Final = {".mp4", ".m4v", ".mov"}
 _TAGGED: Final = {".mkv", ".webm"}
 
@@ -85,7 +93,7 @@ def write_source_type(path: Path, kind: str) -> bool:
 
 
 def with_source_type(data: bytes, suffix: str, kind: str) -> bytes:
-    """A PNG, JPEG or WebP in memory, and the statement in it. Raises SinkError."""
+    """A PNG, JPEG, WebP or TIFF in memory, and the statement in it. Raises SinkError."""
     try:
         return _stated_in(data, suffix, VOCABULARY + SOURCE_TYPES[kind])
     except (_Damaged, struct.error) as error:
@@ -93,7 +101,8 @@ def with_source_type(data: bytes, suffix: str, kind: str) -> bytes:
 
 
 def _stated_in(data: bytes, suffix: str, uri: str) -> bytes:
-    writer = {".png": _png_with, ".webp": _webp_with}.get(suffix, _jpeg_with)
+    writers = {".png": _png_with, ".webp": _webp_with, ".tif": _tiff_with, ".tiff": _tiff_with}
+    writer = writers.get(suffix.lower(), _jpeg_with)
     return writer(data, stated(_find_xmp(data) or "", uri).encode())
 
 
@@ -117,7 +126,7 @@ def read_source_type(path: Path) -> SourceType | None:
         xmp = _read_movie(path) if path.suffix.lower() in _MOVIES else _find_xmp(path.read_bytes())
     except (OSError, _Damaged, struct.error):
         return None
-    if not xmp:
+    if not xmp or _repeats(xmp):
         return None
     value = _attribute_or_element(xmp, "DigitalSourceType")
     return SourceType(value.rsplit("/", 1)[-1], _attribute_or_element(xmp, "AISystemUsed")) if value else None
@@ -131,11 +140,9 @@ def stated(
     uri: str,
 ) -> str:
     """The packet with the statement; what else it says stays. One that is no RDF is replaced."""
-    if "</rdf:RDF>" not in xmp or "<!DOCTYPE" in xmp or "<!ENTITY" in xmp:
+    if "</rdf:RDF>" not in xmp or "<!DOCTYPE" in xmp or "<!ENTITY" in xmp or _repeats(xmp):
         xmp = _EMPTY
-    for name in ("DigitalSourceType", "AISystemUsed"):
-        xmp = re.sub(rf"\s[\w.-]+:{name}\s*=\s*(\"[^\"]*\"|'[^']*')", "", xmp)
-        xmp = re.sub(rf"<([\w.-]+:{name})\b[^>]*?(/>|>.*?</\1\s*>)", "", xmp, flags=re.DOTALL)
+    xmp = unstated(xmp)
     statement = (
         f'<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="{_EXTENSION}" '
         f'Iptc4xmpExt:DigitalSourceType="{uri}" Iptc4xmpExt:AISystemUsed="{TOOL}"/>'
@@ -144,22 +151,41 @@ def stated(
     return before + statement + end + after
 
 
+def _repeats(xmp: str) -> bool:
+    """Nobody's packet, and slow to search."""
+    return xmp.count(":DigitalSourceType") + xmp.count(":AISystemUsed") > 100
+
+
+def unstated(xmp: str) -> str:
+    """The packet without such a statement."""
+    for name in ("DigitalSourceType", "AISystemUsed"):
+        xmp = re.sub(rf"\s{_PREFIX}:{name}{_EQUALS}(\"[^\"]{_SHORT}\"|'[^']{_SHORT}')", "", xmp)
+        xmp = re.sub(rf"<({_PREFIX}:{name})\b[^>]{_SHORT}?(/>|>.{_SHORT}?</\1\s?>)", "", xmp, flags=re.DOTALL)
+    return xmp
+
+
 def _attribute_or_element(xmp: str, name: str) -> str | None:
-    match = re.search(rf"[\w.-]+:{name}\s*=\s*[\"']([^\"']*)[\"']", xmp)
-    match = match or re.search(rf"<[\w.-]+:{name}\b[^>]*?rdf:resource\s*=\s*[\"']([^\"']*)[\"']", xmp)
-    match = match or re.search(rf"<[\w.-]+:{name}\b[^>]*>\s*([^<]*?)\s*<", xmp)
-    return match[1] if match else None
+    patterns = (
+        rf"(?<![\w.-]){_PREFIX}:{name}{_EQUALS}[\"']([^\"']{_SHORT})[\"']",
+        rf"<{_PREFIX}:{name}\b[^>]{_SHORT}?rdf:resource{_EQUALS}[\"']([^\"']{_SHORT})[\"']",
+        rf"<{_PREFIX}:{name}\b[^>]{_SHORT}>([^<]{_SHORT})<",
+    )
+    match = next(filter(None, (re.search(pattern, xmp) for pattern in patterns)), None)
+    return match[1].strip() if match else None
 
 
 def _find_xmp(data: bytes) -> str | None:
     if data.startswith(_PNG):
         packet = _png_xmp(data)
     elif data.startswith(b"\xff\xd8"):
-        packet = next(
-            (data[a + 4 + len(_JPEG_XMP) : b] for a, b in _jpeg_parts(data) if _is_xmp(data, a)), None
-        )
+        parts = [(start + 4, end) for start, end in _jpeg_parts(data) if data[start + 1] == 0xE1]
+        packet = next((data[a + len(_JPEG_XMP) : b] for a, b in parts if data.startswith(_JPEG_XMP, a)), None)
+        if packet is not None:
+            packet = extended_xmp.joined(packet, (data[a:b] for a, b in parts))
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         packet = next((body for name, body in _webp_chunks(data) if name == b"XMP "), None)
+    elif data[:4] in _TIFF:
+        packet = _tiff_xmp(data)
     else:
         return None
     return packet[:_LIMIT].decode("utf-8", "replace") if packet is not None else None
@@ -225,26 +251,28 @@ def _jpeg_parts(data: bytes) -> Iterator[tuple[int, int]]:
         at = end
 
 
-def _is_xmp(data: bytes, start: int) -> bool:
-    return data[start + 1] == 0xE1 and data.startswith(_JPEG_XMP, start + 4)
+def _jpeg_segment(content: bytes) -> bytes:
+    return b"\xff\xe1" + struct.pack(">H", 2 + len(content)) + content
 
 
 def _jpeg_with(data: bytes, xmp: bytes) -> bytes:
     if not data.startswith(b"\xff\xd8"):
         raise _Damaged("not a JPEG")
-    room = 65533 - len(_JPEG_XMP)
-    if len(xmp) > room:  # the rest of it would need extended XMP; the statement goes first
-        xmp = stated("", _attribute_or_element(xmp.decode(), "DigitalSourceType") or "").encode()
-    segment = b"\xff\xe1" + struct.pack(">H", 2 + len(_JPEG_XMP) + len(xmp)) + _JPEG_XMP + xmp
+    extensions: list[bytes] = []
+    if len(xmp) > 65533 - len(_JPEG_XMP):
+        uri = _attribute_or_element(xmp.decode(), "DigitalSourceType") or ""
+        short, extensions = extended_xmp.split(unstated(xmp.decode()).encode())
+        xmp = stated(short.decode(), uri).encode()
+    segments = [_jpeg_segment(_JPEG_XMP + xmp), *map(_jpeg_segment, extensions)]
     head, last = [b"\xff\xd8"], 2
     rest: list[bytes] = []
     for start, end in _jpeg_parts(data):
         last = end
-        if _is_xmp(data, start):
+        if data[start + 1] == 0xE1 and data.startswith((_JPEG_XMP, extended_xmp.SEGMENT), start + 4):
             continue
         opening = data[start + 1] == 0xE0 or data.startswith(b"Exif\0", start + 4)
         (head if opening and not rest else rest).append(data[start:end])
-    return b"".join([*head, segment, *rest, data[last:]])
+    return b"".join([*head, *segments, *rest, data[last:]])
 
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -288,6 +316,65 @@ def _webp_size(name: bytes, body: bytes) -> tuple[int, bytes]:
     else:
         raise _Damaged("a WebP without pixels")
     return flags, struct.pack("<I", width)[:3] + struct.pack("<I", height)[:3]
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """The first directory of a TIFF: its entries as bytes by tag, and what follows them."""
+
+    order: str  # of bytes, as struct has it
+    big: bool  # BigTIFF: 64-bit places
+    entries: list[tuple[int, bytes]]
+    following: bytes  # place of the next directory
+
+    @property
+    def place(self) -> str:
+        return self.order + ("Q" if self.big else "I")
+
+    def xmp_place(self) -> tuple[int, int] | None:
+        """Start and length of tag 700's bytes, where they are no longer than fits into the entry itself."""
+        for tag, entry in self.entries:
+            kind, count, start = struct.unpack(self.order + ("HQQ" if self.big else "HII"), entry[2:])
+            if tag == _TIFF_XMP and kind in (1, 7) and count > 8:
+                return start, count
+        return None
+
+
+def _tiff_directory(data: bytes) -> _Directory:
+    if data[:4] not in _TIFF:
+        raise _Damaged("not a TIFF")
+    order, big = "<" if data[:1] == b"I" else ">", data[2:4] in (b"+\0", b"\0+")
+    (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
+    at, size = start + (8 if big else 2), 20 if big else 12
+    end = at + count * size
+    if count > 0xFFFF or end + (8 if big else 4) > len(data):
+        raise _Damaged("a TIFF that is cut off")
+    entries = [data[place : place + size] for place in range(at, end, size)]
+    tags = [struct.unpack(order + "H", entry[:2])[0] for entry in entries]
+    return _Directory(order, big, list(zip(tags, entries, strict=True)), data[end : end + (8 if big else 4)])
+
+
+def _tiff_xmp(data: bytes) -> bytes | None:
+    place = _tiff_directory(data).xmp_place()
+    return None if place is None else data[place[0] : place[0] + place[1]]
+
+
+def _tiff_with(data: bytes, xmp: bytes) -> bytes:
+    directory = _tiff_directory(data)
+    out = bytearray(data)
+    before = directory.xmp_place()
+    if before is not None and sum(before) <= len(out):  # nobody refers to it any more
+        out[before[0] : sum(before)] = bytes(before[1])
+    out += b"\0" * (len(out) % 2)
+    at = len(out)
+    out += xmp + b"\0" * (len(xmp) % 2)
+    entry = struct.pack(directory.order + ("HHQQ" if directory.big else "HHII"), _TIFF_XMP, 1, len(xmp), at)
+    others = [one for one in directory.entries if one[0] != _TIFF_XMP]
+    entries = [content for _, content in sorted([*others, (_TIFF_XMP, entry)], key=lambda one: one[0])]
+    struct.pack_into(directory.place, out, 8 if directory.big else 4, len(out))
+    out += struct.pack(directory.order + ("Q" if directory.big else "H"), len(entries))
+    return bytes(out + b"".join(entries) + directory.following)
 
 
 # --- movies ---------------------------------------------------------------------------------------------

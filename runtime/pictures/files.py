@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..errors import SinkError, SourceError
 from ..host.files import write_whole
 from ..types import MAX_PIXELS, Image, check_image
-from . import color_profiles
+from . import color_profiles, extended_xmp
 from .color_profiles import srgb_profile
 from .picture import Metadata, Picture, is_gray, over_ground
 
@@ -159,9 +159,8 @@ def lost_in(picture: Picture, suffix: str) -> list[str]:
         losses.append(f"{name} has no transparency, so the picture lies on white; .png and .webp keep it")
     if picture.metadata != Metadata() and name not in _WITH_METADATA:
         losses.append(f"{name} has no metadata, so Exif and the like are left out; .png and .jpg keep them")
-    for what, block in (("Exif", picture.metadata.exif), ("XMP", picture.metadata.xmp)):
-        if _too_long(name, block):
-            losses.append(f"its {what} is too long for a JPEG and is left out; .png keeps it")
+    if _too_long(name, picture.metadata.exif):
+        losses.append("its Exif is too long for a JPEG and is left out; .png keeps it")
     return losses
 
 
@@ -206,13 +205,19 @@ def _metadata_options(name: str, metadata: Metadata) -> dict[str, Any]:
         options["exif"] = metadata.exif
     if metadata.dpi and name != "WEBP":
         options["dpi"] = metadata.dpi
-    if metadata.xmp and name in ("JPEG", "WEBP") and not _too_long(name, metadata.xmp):
-        options["xmp"] = metadata.xmp
+    xmp, extensions = metadata.xmp, list[bytes]()
+    if _too_long(name, xmp):
+        xmp, extensions = extended_xmp.split(xmp)
+    if xmp and name in ("JPEG", "WEBP"):
+        options["xmp"] = xmp
     if name == "JPEG":
         if metadata.comment:
             options["comment"] = metadata.comment
+        segments = [_segment(0xE1, extension) for extension in extensions]
         if metadata.iptc:
-            options["extra"] = _photoshop_segment(metadata.iptc)
+            segments.append(_photoshop_segment(metadata.iptc))
+        if segments:
+            options["extra"] = b"".join(segments)
     if name == "PNG":
         notes = PngImagePlugin.PngInfo()
         for key, text in metadata.texts.items():
@@ -239,7 +244,11 @@ def _photoshop_segment(iptc: bytes) -> bytes:
     """A JPEG segment APP13 with IPTC's records."""
     block = b"8BIM" + _IPTC.to_bytes(2, "big") + b"\0\0" + len(iptc).to_bytes(4, "big") + iptc
     content = b"Photoshop 3.0\0" + block + b"\0" * (len(iptc) % 2)
-    return b"\xff\xed" + (len(content) + 2).to_bytes(2, "big") + content if len(content) < 65533 else b""
+    return _segment(0xED, content) if len(content) < 65533 else b""
+
+
+def _segment(marker: int, content: bytes) -> bytes:
+    return bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content
 
 
 def _decoded(data: bytes, formats: tuple[str, ...], path: str, max_pixels: int) -> Picture:
@@ -367,7 +376,9 @@ def _metadata(picture: Any) -> Metadata:
     raw = exif.tobytes() if len(exif) or inner else b""
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
     xmp = xmp.encode() if isinstance(xmp, str) else bytes(xmp)
-    xmp = re.sub(rb"<(\w+:Thumbnails)>.*?</\1>", b"", xmp, flags=re.DOTALL)
+    if picture.format in ("JPEG", "MPO"):
+        xmp = extended_xmp.joined(xmp, (body for name, body in picture.applist if name == "APP1"))
+    xmp = _without_thumbnails(xmp)
     texts = {
         str(key): str(text)
         for key, text in getattr(picture, "text", {}).items()
@@ -384,6 +395,18 @@ def _metadata(picture: Any) -> Metadata:
         comment=comment if isinstance(comment, bytes) else str(comment).encode(),
         dpi=(float(dpi[0]), float(dpi[1])) if dpi and all(0 < float(d) < 1e5 for d in dpi) else None,
     )
+
+
+def _without_thumbnails(xmp: bytes) -> bytes:
+    """In one pass over beginnings and ends: a pattern for both takes quadratic time on what has no end."""
+    kept, begun, name = [], 0, b""
+    for tag in re.finditer(rb"<(/?)(\w{1,60}:Thumbnails)>", xmp):
+        if not name and not tag[1]:
+            kept.append(xmp[begun : tag.start()])
+            begun, name = tag.start(), tag[2]
+        elif tag[1] and tag[2] == name:
+            begun, name = tag.end(), b""
+    return b"".join([*kept, xmp[begun:]])
 
 
 @contextlib.contextmanager

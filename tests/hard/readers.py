@@ -17,6 +17,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+LONG_XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:e="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" e:AISystemUsed="a"/></rdf:RDF>'
+    b"</x:xmpmeta>"
+)
 Read = Callable[[Path], object]
 
 
@@ -36,6 +41,7 @@ def _picture() -> Any:
 
 def _pictures(folder: Path) -> list[bytes]:
     from doppelgan.runtime.mark import metadata
+    from doppelgan.runtime.pictures import extended_xmp
     from PIL import Image as pillow
 
     files = []
@@ -56,10 +62,13 @@ def _pictures(folder: Path) -> list[bytes]:
     ):
         path = folder / name
         pillow.fromarray(_picture()).save(path, **options)
-        if path.suffix in (".png", ".jpg", ".webp"):
+        if path.suffix in (".png", ".jpg", ".webp", ".tif"):
             metadata.write_source_type(path, "edited")
         files.append(path.read_bytes())
-    return files
+    packet, extensions = extended_xmp.split(LONG_XMP)
+    segments = b"".join(b"\xff\xe1" + (2 + len(part)).to_bytes(2, "big") + part for part in extensions)
+    pillow.fromarray(_picture()).save(folder / "long.jpg", xmp=packet, extra=segments)
+    return [*files, (folder / "long.jpg").read_bytes()]
 
 
 def _read_picture() -> Read:
@@ -103,7 +112,8 @@ def _check() -> Read:
 
     def read(path: Path) -> object:
         data = path.read_bytes()
-        suffix = {b"\x89P": ".png", b"\xff\xd8": ".jpg", b"RI": ".webp"}.get(data[:2], path.suffix)
+        suffixes = {b"\x89P": ".png", b"\xff\xd8": ".jpg", b"RI": ".webp", b"II": ".tif", b"MM": ".tif"}
+        suffix = suffixes.get(data[:2], path.suffix)
         named = path.with_name(f"named{suffix}")
         named.write_bytes(data)
         found = read_source_type(named), read_credentials(named)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import struct
 import subprocess
+import time
 from fractions import Fraction
 from pathlib import Path
+from xml.etree import ElementTree
 
 import av
 import numpy as np
@@ -13,7 +17,9 @@ import pytest
 from doppelgan.runtime.errors import SinkError
 from doppelgan.runtime.mark import c2pa, metadata
 from doppelgan.runtime.mark.marker import Marker
-from doppelgan.runtime.pictures.files import write_image
+from doppelgan.runtime.pictures import extended_xmp
+from doppelgan.runtime.pictures.files import read_picture, write_image, write_picture
+from doppelgan.runtime.pictures.picture import Metadata, Picture
 from doppelgan.runtime.sink import open_sink
 from doppelgan.runtime.types import Frame
 from PIL import Image as pillow
@@ -38,13 +44,30 @@ def movie(path: Path, kind: str | None = None) -> Path:
     return path
 
 
+def tiff(order: str, big: bool) -> bytes:
+    """A gray picture of 2 x 2 px, its directory last."""
+    head, count = ("HHQ", "Q") if big else ("HHI", "H")
+    first = 24 if big else 16
+    start = b"II" if order == "<" else b"MM"
+    start += struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0, first) if big else (42, first)))
+    start = start.ljust(first - 8, b"\0") + bytes([10, 20, 30, 40, 0, 0, 0, 0])
+    tags = ((256, 2), (257, 2), (258, 8), (259, 1), (262, 1), (273, first - 8), (277, 1), (278, 2), (279, 4))
+
+    def entry(tag: int, value: int) -> bytes:
+        stored = struct.pack(order + ("I" if tag == 273 else "H"), value).ljust(8 if big else 4, b"\0")
+        return struct.pack(order + head, tag, 4 if tag == 273 else 3, 1) + stored
+
+    entries = b"".join(entry(*one) for one in tags)
+    return start + struct.pack(order + count, len(tags)) + entries + bytes(8 if big else 4)
+
+
 def frames_of(path: Path) -> list[bytes]:
     with av.open(str(path)) as container:
         return [frame.to_ndarray().tobytes() for frame in container.decode(video=0)]
 
 
 class TestPictures:
-    @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+    @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
     def test_statement_comes_and_pixels_stay(self, suffix: str, tmp_path: Path) -> None:
         path = tmp_path / f"a{suffix}"
         write_image(path, PICTURE)
@@ -58,12 +81,14 @@ class TestPictures:
         np.testing.assert_array_equal(np.asarray(pillow.open(path)), before)
         assert path.read_bytes().count(b"DigitalSourceType") == 1
 
-    @pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+    @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".tif"])
     def test_other_metadata_stays(self, suffix: str, tmp_path: Path) -> None:
         path = tmp_path / f"a{suffix}"
         exif = pillow.Exif()
         exif[0x010E] = "a day"
         profile = b"not a profile, but kept"
+        if suffix == ".tif":
+            exif[700] = XMP.encode()
         pillow.fromarray(PICTURE).save(path, exif=exif, xmp=XMP.encode(), icc_profile=profile)
         metadata.write_source_type(path, "edited")
         with pillow.open(path) as opened:
@@ -75,6 +100,61 @@ class TestPictures:
         stated = metadata.read_source_type(path)
         assert stated is not None
         assert stated.value == "compositeWithTrainedAlgorithmicMedia"
+
+    @pytest.mark.parametrize("order", ["<", ">"])
+    @pytest.mark.parametrize("big", [False, True], ids=["TIFF", "BigTIFF"])
+    def test_every_kind_of_tiff(self, order: str, big: bool, tmp_path: Path) -> None:
+        path = tmp_path / "a.TIFF"
+        path.write_bytes(tiff(order, big))
+        for kind in ("edited", "avatar"):
+            assert metadata.write_source_type(path, kind)
+            assert metadata.read_source_type(path) == metadata.SourceType(
+                metadata.SOURCE_TYPES[kind], "doppelgan"
+            )
+            if big and order == ">":  # which Pillow does not read
+                continue
+            with pillow.open(path) as opened:
+                assert np.asarray(opened).tolist() == [[10, 20], [30, 40]]
+                tags = opened.tag_v2  # type: ignore[attr-defined]
+                assert tags[700].startswith(b"<?xpacket")
+                assert list(tags) == sorted(tags)
+
+    def test_packets_longer_than_a_jpegs_segment_stay(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jpg"
+        long = XMP.replace("Me &amp; you", "Me &amp; " + "y" * 150_000)
+        write_picture(path, Picture(PICTURE, metadata=Metadata(xmp=long.encode())))
+        for kind in ("edited", "avatar"):
+            metadata.write_source_type(path, kind)
+            read = read_picture(path).metadata.xmp.decode()
+            assert "y" * 150_000 in read
+            assert read.count("DigitalSourceType") == 1
+            assert "HasExtendedXMP" not in read
+            stated = metadata.read_source_type(path)
+            assert stated == metadata.SourceType(metadata.SOURCE_TYPES[kind], "doppelgan")
+            ElementTree.fromstring(read)
+        assert path.read_bytes().count(extended_xmp.SEGMENT) == 3
+        if shutil.which("exiftool"):
+            command = ["exiftool", "-s", "-XMP-dc:Rights", "-XMP-iptcExt:DigitalSourceType", str(path)]
+            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            assert "Me & yyyyy" in said
+            assert said.rstrip().endswith("/trainedAlgorithmicMedia")
+
+    def test_pieces_that_are_damaged_are_left_out(self) -> None:
+        packet, segments = extended_xmp.split(XMP.encode() + b" " * 200_000 + b"<!-- -->")
+        whole = extended_xmp.joined(packet, reversed(segments))
+        assert b"Me &amp; you" in whole
+        ElementTree.fromstring(whole)
+        cut = [segments[0][:-1], *segments[1:]]
+        swapped = [segments[0][:-1] + b"?", *segments[1:]]
+        for damaged in (segments[1:], cut, swapped, [s[:60] for s in segments], []):
+            assert extended_xmp.joined(packet, damaged) == packet
+
+    def test_namespaces_of_the_rest_are_kept(self) -> None:
+        outer = XMP.replace('xmlns:dc="http://purl.org/dc/elements/1.1/" ', "").replace(
+            "<rdf:RDF ", '<rdf:RDF xmlns:dc="http://purl.org/dc/elements/1.1/" '
+        )
+        packet, segments = extended_xmp.split(outer.encode())
+        ElementTree.fromstring(extended_xmp.joined(packet, segments))
 
     def test_transparent_and_lossless_webp(self, tmp_path: Path) -> None:
         path = tmp_path / "a.webp"
@@ -95,6 +175,9 @@ class TestPictures:
             (".png", b"\x89PNG\r\n\x1a\n123"),
             (".jpg", b"no"),
             (".webp", b""),
+            (".tif", b"no"),
+            (".tif", b"II*\0\xff\0\0\0"),
+            (".tif", tiff("<", False)[:-5]),
             (".mp4", b"x" * 9),
         ):
             path = tmp_path / f"a{suffix}"
@@ -109,6 +192,36 @@ class TestPictures:
             stated = metadata.stated(packet, "http://uri/x")
             assert stated.count("DigitalSourceType") == 1
             assert "ENTITY" not in stated
+
+    @pytest.mark.parametrize(
+        "part",
+        [
+            "y",
+            ' e:DigitalSourceType="',
+            " e:DigitalSourceType    ",
+            "<e:DigitalSourceType>",
+            "<e:DigitalSourceType ",
+            "<rdf:RDF>",
+            "<rdf:RDF ",
+            "<?xpacket",
+            "<a:Thumbnails>",
+            " xmpNote:HasExtendedXMP=",
+            " ",
+        ],
+    )
+    def test_no_packet_is_searched_in_quadratic_time(self, part: str, tmp_path: Path) -> None:
+        packet = XMP.replace("Me", part * (400_000 // len(part)))
+        data = io.BytesIO()
+        pillow.fromarray(PICTURE).save(data, "WEBP", xmp=packet.encode())
+        path = tmp_path / "a.webp"
+        path.write_bytes(data.getvalue())
+        start = time.process_time()
+        read_picture(path)
+        metadata.write_source_type(path, "edited")
+        assert metadata.read_source_type(path) is not None
+        short, segments = extended_xmp.split(packet.encode())
+        extended_xmp.joined(short, segments)
+        assert time.process_time() - start < 3  # in quadratic time: minutes
 
     def test_an_element_is_replaced_as_well_as_an_attribute(self) -> None:
         packet = XMP.replace("<dc:rights>", "<e:DigitalSourceType>old</e:DigitalSourceType><dc:rights>")
@@ -139,13 +252,13 @@ class TestMovies:
     @pytest.mark.skipif(
         not shutil.which("exiftool"), reason="exiftool, an independent reader, is not installed"
     )
-    @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.mp4", "a.mov"])
+    @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "a.mp4", "a.mov"])
     def test_an_independent_reader_agrees(self, name: str, tmp_path: Path) -> None:
         path = tmp_path / name
         if path.suffix in MOVIES:
             movie(path)
         else:
-            write_image(path, PICTURE)
+            write_picture(path, Picture(PICTURE, metadata=Metadata(dpi=(72, 72))))
         metadata.write_source_type(path, "edited")
         command = ["exiftool", "-validate", "-warning", "-XMP-iptcExt:DigitalSourceType", "-s", str(path)]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -184,7 +297,7 @@ class TestCredentials:
         monkeypatch.setenv("DOPPELGAN_CONFIG", str(tmp_path / "config"))
         return c2pa.Signatory()
 
-    @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.mp4"])
+    @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "a.mp4"])
     def test_signed_files_are_intact_until_they_are_changed(
         self, name: str, tmp_path: Path, signatory: c2pa.Signatory
     ) -> None:
