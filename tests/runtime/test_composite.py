@@ -215,6 +215,36 @@ class TestReplace:
         first, second = (compositor.apply(make_frame(), picture, crop, face) for _ in range(2))
         np.testing.assert_array_equal(first, second)
 
+    def test_moves_as_the_head_does_and_returns(self) -> None:
+        """By the same share of the square, so that a neck drawn in it stays; not for good, nor too far."""
+        compositor, picture = Compositor("replace"), picture_of((-1, -1, -1), size=128, spread=0)
+        picture[:, 60:68, 60:68] = 1
+
+        side = 0.0
+
+        def light(dx: float, dy: float) -> np.ndarray:
+            face = make_face(center=(160 + dx, 120 + dy))
+            frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+            crop = align(frame, face, 64)
+            nonlocal side
+            side = 64 * float(np.hypot(*crop.matrix[:, 0]))
+            result = compositor.apply(frame, picture, crop, face).astype(float).sum(axis=2)
+            result[result < 300] = 0
+            rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
+            return np.array([(result * columns).sum(), (result * rows).sum()]) / result.sum()
+
+        still = light(0, 0)
+        moved = light(8, -4) - still
+        share = np.array([8, -4]) / side
+        np.testing.assert_allclose(moved / HEIGHT, share * 0.992, atol=0.004)
+        for _ in range(900):
+            last = light(8, -4)
+        np.testing.assert_allclose(last, still, atol=0.5)
+        far = light(8 + 0.5 * side, -4) - still
+        assert far[0] / HEIGHT == pytest.approx(0.15, abs=0.01)
+        compositor.reset()
+        np.testing.assert_allclose(light(40, 20), still, atol=0.5)
+
     def test_hair_at_the_picture_s_side_does_not_run_on_as_a_band(self) -> None:
         picture = picture_of((0.0, 0.0, 0.0), spread=0)
         picture[:, 30:, :14] = np.array((0.9, -0.9, -0.9))[:, None, None]
