@@ -116,13 +116,14 @@ class DataFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DirectionInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What people need to know of a direction; its arrays are in ``directions.npz``."""
 
-    kind: Literal["offset", "component", "bounded"] = "offset"  # see `edit.py`
+    kind: Literal["offset", "component", "bounded", "return"] = "offset"  # see `edit/direction.py`
     range: tuple[float, float] = (-1.0, 1.0)
     unit: str = ""
     ends: tuple[str, str] = ("less", "more")
     rows: tuple[int, int] | None = None  # first, last (exclusive); None: all
     note: str = ""
     moves: str = ""  # what goes along, in words
+    where: Literal["", "eyes"] = ""  # the only part of a face that it changes; "": any
 
 
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -14,10 +14,12 @@ import numpy as np
 from .align import align
 from .bundle.reader import Bundle
 from .composite import MODES, Compositor, Difference, Mode
+from .composite.gaze import move_irises
 from .edit.editor import Editor, truncate
 from .edit.effect import ALL_SIZES
 from .encode import IdentityLock, LatentSmoother, RelativeMotion
 from .errors import EditError
+from .face_mesh import LEFT_EYE
 from .mark.marker import Marker
 from .pictures.tone import Tone
 from .synthesize import Synthesizer
@@ -48,7 +50,7 @@ class Person:
     crop: Crop | None = None
     seen_s: float = 0.0
     own_codes: Floats | None = None  # the person's own code, [1, n_styles, w_dim]
-    codes: Floats | None = None  # after editing
+    codes: Floats | None = None  # after editing; where the difference is added, without edits of the gaze
     picture: Floats | None = (
         None  # of `codes`, RGB float32 [3,R,R], None: not drawn; the next frame overwrites it
     )
@@ -156,8 +158,9 @@ class Pipeline:
 
     @edits.setter
     def edits(self, edits: Mapping[str, float]) -> None:
+        edits = self._editor.expanded(edits)
         self._editor.check(edits)
-        self._edits = dict(edits)
+        self._edits = edits
 
     @property
     def style(self) -> str:
@@ -180,6 +183,8 @@ class Pipeline:
         check_image(frame)
         self._time_s = self._time_s + FRAME_S if time_s is None else time_s
         edits = self.edits  # may be assigned from another thread
+        gaze = {name: value for name, value in edits.items() if self.bundle.directions[name].where == "eyes"}
+        looks = {name: value for name, value in edits.items() if name not in gaze}
         with self.clock.stage("track"):
             faces = self._track(frame)
         if not faces:
@@ -198,9 +203,11 @@ class Pipeline:
                 person.own_codes = self._encode(person.crop, person)
             with self.clock.stage("edit"):
                 drawn = truncate(person.own_codes, self.bundle.latent_avg, self.truncation)
-                person.codes = self._editor.apply(drawn, edits)
+                person.codes = self._editor.apply(drawn, looks if person.compositor is None else edits)
             if person.compositor is None:
-                self._add_difference(out, person, edits)
+                self._add_difference(out, person, looks)
+                if gaze:
+                    self._move_eyes(out, person, gaze)
                 continue
             with self.clock.stage("synthesize"):
                 person.picture = self._synthesize(person.codes)
@@ -238,6 +245,14 @@ class Pipeline:
         with self.clock.stage("composite"):
             shift = self._editor.shift(own, motion, effects) if motion else None
             person.difference.apply(out, plain, moved, person.picture, person.crop, shift, self._time_s)
+
+    def _move_eyes(self, out: Image, person: Person, gaze: Mapping[str, float]) -> None:
+        """Edits of the gaze move the person's own irises; nothing has to be drawn for that."""
+        assert person.crop is not None and person.own_codes is not None  # noqa: PT018
+        effects = {name: self.bundle.effect(name) for name in gaze}
+        shift = self._editor.shift(person.own_codes, gaze, effects)
+        with self.clock.stage("composite"):
+            move_irises(out, person.crop, shift[list(LEFT_EYE)].mean(axis=0))
 
     def process_frame(self, frame: Frame) -> Frame:
         """:meth:`process` as ``run_live`` and ``run_files`` take it."""

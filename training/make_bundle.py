@@ -29,7 +29,17 @@ from doppelgan.runtime.manifest import Tensor as TensorInfo
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from training.fit.directions import Attribute, FittedDirection, attributes_of, codes_of, find_directions, sampled_features
+from training.fit.directions import (
+    EYE_CONTACT,
+    Attribute,
+    FittedDirection,
+    attributes_of,
+    codes_of,
+    eye_contact,
+    find_directions,
+    gaze_effect,
+    sampled_features,
+)
 from training.fit.lessons.encoder import EncoderToCodes, load_encoder
 from training.fit.networks.stylegan2 import load_generator
 from training.fit.people.features import FeatureCodec
@@ -109,22 +119,28 @@ def make_bundle(
             samples=w[100:116, None].expand(-1, n_styles, -1).numpy(),
         )
         attributes = attributes_of(codec.names)
-        for label, fitted in find_directions(codec, mapping, features).items():
+        directions = find_directions(codec, mapping, features)
+        for label, fitted in directions.items():
             worst, leak = max(fitted.leak.items(), key=lambda one: abs(one[1]))
             note = f"also moves {worst} by {leak:+.2f}" if abs(leak) >= WORTH_A_NOTE else ""
-            bundle.add_direction(_direction(label, fitted, n_styles, attributes[label], note))
+            bundle.add_direction(as_direction(label, fitted, n_styles, attributes[label], note))
+        if {"gaze_x", "gaze_y", "yaw", "pitch"} <= set(directions):
+            for direction in eye_contact(codec, mapping, features, directions, n_styles):
+                bundle.add_direction(direction)
         if card is not None:
             bundle.add_file("card", "MODEL_CARD.md", card)
         if clip is not None:
             bundle.add_file("clip", "clip.mp4", clip)
-    add_effects(out)
+    eyes = [f"{EYE_CONTACT}_x", f"{EYE_CONTACT}_y", "gaze_x", "gaze_y"] if "gaze_x" in directions else []
+    add_effects(out, known={name: gaze_effect(name) for name in eyes})
     return out
 
 
-def _direction(name: str, fitted: FittedDirection, n_styles: int, attribute: Attribute, note: str) -> Direction:
+def as_direction(name: str, fitted: FittedDirection, n_styles: int, attribute: Attribute, note: str = "") -> Direction:
+    """As a bundle keeps it."""
     return Direction(
         name, offset=np.ascontiguousarray(fitted.offset[None].expand(n_styles, -1).numpy(), np.float32), range=(-1.0, 1.0),
-        ends=attribute.ends, note=note, moves=attribute.moves, probe=fitted.probe.numpy(),
+        ends=attribute.ends, note=note, moves=attribute.moves, where=attribute.where, probe=fitted.probe.numpy(),
         origin=fitted.origin, bounds=fitted.bounds,
     )  # fmt: skip
 

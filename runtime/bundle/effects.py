@@ -59,6 +59,9 @@ def measure_effects(
     effects = {}
     for name in names:
         on_progress(name)
+        if bundle.directions[name].where == "eyes":  # no point of the mesh is on an iris
+            effects[name] = Effect.of_looks()
+            continue
         effects[name] = _measure(bundle, editor, synthesizer, bundle.directions[name], codes)
     return effects
 

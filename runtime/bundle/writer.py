@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..edit.direction import Direction
-from ..edit.effect import effects_to_arrays
+from ..edit.effect import Effect, effects_to_arrays
 from ..errors import BundleError
 from ..host.files import sha256_of
 from ..manifest import (
@@ -179,6 +179,7 @@ class BundleWriter:
 def add_effects(
     folder: str | Path,  # of a bundle
     on_progress: Callable[[str], None] = lambda name: None,  # before each direction
+    known: Mapping[str, Effect] | None = None,  # by direction: those need no measuring
 ) -> None:
     """Measure what the bundle's directions do to its pictures, and keep that in it as ``effects.npz``.
 
@@ -189,7 +190,9 @@ def add_effects(
     with open_bundle(folder, compiled=False, backend="native") as bundle:
         if not bundle.directions or "landmarks" not in bundle.manifest.networks:
             return
-        arrays = effects_to_arrays(measure_effects(bundle, on_progress=on_progress))
+        known = known or {}
+        names = [name for name in bundle.directions if name not in known]
+        arrays = effects_to_arrays({**measure_effects(bundle, names, on_progress=on_progress), **known})
         manifest = bundle.manifest
     guard = _DiskGuard(folder, "effects.npz")
     with guard, tempfile.TemporaryDirectory(prefix=".effects-", dir=folder) as aside:

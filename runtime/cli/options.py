@@ -15,6 +15,7 @@ from ..bundle.reader import open_bundle
 from ..composite import MODES
 from ..edit.direction_files import load_codes
 from ..edit.editor import Editor, parse_edits
+from ..edit.words import read_edits
 from ..errors import EditError, SinkError
 from ..mark.badge import CORNERS, SIZE, SIZES, Badge, Corner
 from ..mark.c2pa import Signatory, is_available
@@ -62,8 +63,9 @@ _OPTIONS = (
         "-e",
         "edits",
         multiple=True,
-        metavar="NAME=VALUE",
-        help="An edit, e.g. age=1 or smile=-0.5; repeat for several. `doppelgan bundles NAME` lists them.",
+        metavar="NAME=VALUE|WORDS",
+        help="An edit, e.g. age=1 or smile=-0.5; repeat for several. `doppelgan bundles NAME` lists them. "
+        "Words do, too: 'older, with a beard and a slight smile'.",
     ),
     click.option("--style", "-s", default="photo", show_default=True, help="Generator: photo, toon ..."),
     composite_option,
@@ -152,11 +154,15 @@ def make_pipeline(
     **settings: Any,  # of Pipeline
 ) -> Pipeline:
     """Open the bundle, build the pipeline that the options describe, say what is odd about the edits."""
-    chosen = parse_edits(edits)
+    chosen = parse_edits(text for text in edits if "=" in text)  # typing errors before the work
     signatory = _signatory(sign, sign_key, sign_certificate)
     if preset is not None:
         chosen, settings = with_preset(Presets().read(preset), chosen, settings)
     opened = open_bundle(bundle, backend=backend, threads=threads)
+    worded, understood = read_edits([text for text in edits if "=" not in text], opened.directions)
+    chosen |= worded
+    for remark in understood:
+        click.echo(f"doppelgan: note: {remark}", err=True)
     encoder = opened.manifest.encoder
     if settings.get("steps") is not None and (encoder is None or encoder.loop == "one-pass"):
         raise EditError(
@@ -177,7 +183,7 @@ def make_pipeline(
             "doppelgan: note: difference is for photos of the person before the camera: the face is shown",
             err=True,
         )
-    for remark in Editor(opened.directions, opened.latent_avg).remarks(chosen):
+    for remark in Editor(opened.directions, opened.latent_avg).remarks(pipeline.edits):
         click.echo(f"doppelgan: note: {remark}", err=True)
     return pipeline
 

@@ -1,4 +1,4 @@
-"""A latent direction: one slider. Three kinds:
+"""A latent direction: one slider. Four kinds:
 
 ``offset``     ``codes + strength * offset``; strength 0 changes nothing (InterFaceGAN, SeFa, our own)
 ``component``  moves the code's *coordinate* on a principal component to the strength, in sigmas:
@@ -8,6 +8,8 @@
 ``bounded``    an offset that stops where people end: the code's coordinate along it (as above, read from
                row 0, in strengths) plus the strength stays within bounds, so that a shaven face cannot
                be shaven further. A code that is beyond a bound already stays where it is.
+``return``     takes back what a code has of it: ``codes - strength * coordinate * offset``; strength 1 leaves
+               a coordinate of 0 (eye contact: a gaze into the camera), 0 changes nothing
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ class Direction:
     probe: Floats | None = field(default=None, repr=False)  # [w_dim]: coordinate = codes[0] @ probe - origin
     origin: float = 0.0  # mean @ probe
     bounds: tuple[float, float] | None = None  # coordinates that an edit stays within; needs a probe
+    returns: bool = False  # of kind `return`; needs a probe and no bounds
+    where: Literal["", "eyes"] = ""  # the only part of a face that it changes; "": any
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -90,6 +94,11 @@ class Direction:
                     f"direction {self.name!r}: expected a probe and bounds low < high, got {what}"
                 )
 
+        if self.returns and (self.probe is None or self.bounds is not None):
+            raise EditError(
+                f"direction {self.name!r}: expected a probe and no bounds to return to, got others"
+            )
+
     @classmethod
     def component(
         cls,
@@ -111,9 +120,11 @@ class Direction:
                    origin=origin, **settings)  # fmt: skip
 
     @property
-    def kind(self) -> Literal["offset", "component", "bounded"]:
+    def kind(self) -> Literal["offset", "component", "bounded", "return"]:
         if self.probe is None:
             return "offset"
+        if self.returns:
+            return "return"
         return "component" if self.bounds is None else "bounded"
 
     @property
@@ -124,7 +135,9 @@ class Direction:
     @property
     def info(self) -> DirectionInfo:
         """Everything but the arrays, for a manifest."""
-        return DirectionInfo(self.kind, self.range, self.unit, self.ends, self.rows, self.note, self.moves)
+        return DirectionInfo(
+            self.kind, self.range, self.unit, self.ends, self.rows, self.note, self.moves, self.where
+        )
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays for a bundle's ``directions.npz``: NAME, with a probe NAME.probe and NAME.origin, and if it
@@ -158,10 +171,11 @@ class Direction:
         settings: dict[str, Any] = {}
         if extra:
             settings = {"probe": arrays[f"{name}.probe"], "origin": float(arrays[f"{name}.origin"])}
+        settings["returns"] = info.kind == "return"
         if info.kind == "bounded":
             least, most = arrays[f"{name}.bounds"]
             settings["bounds"] = (float(least), float(most))
-        settings |= {"rows": info.rows, "note": info.note, "moves": info.moves}
+        settings |= {"rows": info.rows, "note": info.note, "moves": info.moves, "where": info.where}
         return cls(name, arrays[name], info.range, info.unit, info.ends, **settings)
 
     def coordinate(self, codes: Floats) -> NDArray[np.float64]:
@@ -176,6 +190,8 @@ class Direction:
         if self.probe is None:
             return np.full(len(codes), float(strength))
         at = self.coordinate(codes)
+        if self.returns:
+            return -strength * at
         if self.bounds is None:
             return strength - at
         least, most = self.bounds

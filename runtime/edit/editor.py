@@ -46,8 +46,15 @@ class Editor:
         self._edits: dict[str, float] | None = None
         self._offset: Floats | None = None  # [n_styles * w_dim]
         self._probes: Floats | None = None  # [w_dim, components]
-        self._steps: Floats | None = None  # [components, n_styles * w_dim], negative
+        self._steps: Floats | None = None  # [components, n_styles * w_dim], for a coordinate of 1
         self._bounded: list[tuple[Direction, float]] = []
+
+    def expanded(self, edits: Mapping[str, float]) -> dict[str, float]:
+        """``eye_contact=1`` as what it stands for: its axes ``eye_contact_x`` and ``eye_contact_y``."""
+        every: dict[str, float] = {}
+        for name, strength in edits.items():
+            every |= dict.fromkeys(axes_of(name, self.directions) or (name,), strength)
+        return every
 
     def check(self, edits: Mapping[str, float]) -> None:
         """Raise EditError for an unknown name or a strength beyond three times its range."""
@@ -115,22 +122,41 @@ class Editor:
         chosen = [(d, s) for d, s in every if d.bounds is None]
         total = np.zeros(self._shape)
         for direction, strength in chosen:
-            total += (strength + direction.origin) * direction.offset.astype(np.float64)
+            slope, level = _affine(direction, strength)
+            total += (level - slope * direction.origin) * direction.offset.astype(np.float64)
         self._offset = total.astype(np.float32).ravel() if total.any() else None
         self._probes = self._steps = None
-        parts = [(d.probe, d.offset) for d, _ in chosen if d.probe is not None]
+        parts = [(d.probe, _affine(d, s)[0] * d.offset) for d, s in chosen if d.probe is not None]
         if parts:
             self._probes = np.stack([probe for probe, _ in parts], axis=1)
-            self._steps = -np.stack([offset.ravel() for _, offset in parts])
+            self._steps = np.stack([step.ravel() for _, step in parts]).astype(np.float32)
         self._edits = dict(edits)
 
     def _unknown(self, name: str) -> str:
-        names = sorted(self.directions)
+        names = sorted({*self.directions, *_planes(self.directions)})
         if not names:
             return f"edit {name!r}: this bundle has no directions; export it with --direction FILE"
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         guess = f"did you mean {' or '.join(close)}? " if close else ""
         return f"edit {name!r}: expected a direction of this bundle; {guess}it has {', '.join(names)}"
+
+
+def axes_of(name: str, directions: Mapping[str, Direction]) -> tuple[str, ...]:
+    """The names of an edit's two axes, ``NAME_x`` and ``NAME_y``; none if ``name`` is no such edit."""
+    axes = (f"{name}_x", f"{name}_y")
+    return axes if name not in directions and all(axis in directions for axis in axes) else ()
+
+
+def _planes(directions: Iterable[str]) -> set[str]:
+    names = set(directions)
+    return {name[:-2] for name in names if name.endswith("_x") and f"{name[:-2]}_y" in names}
+
+
+def _affine(direction: Direction, strength: float) -> tuple[float, float]:
+    """(slope, level) of an unbounded direction: its offset is added ``slope * coordinate + level`` times."""
+    if direction.probe is None:
+        return 0.0, strength
+    return (-strength, 0.0) if direction.returns else (-1.0, strength)
 
 
 def parse_edits(texts: Iterable[str]) -> dict[str, float]:

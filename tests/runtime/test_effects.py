@@ -109,7 +109,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         else:
             (folder / file.name).write_bytes(file.read_bytes())
     monkeypatch.setattr(
-        writer, "measure_effects", lambda bundle, on_progress: {"smile": Effect(shift(), 0.5, 128)}
+        writer, "measure_effects", lambda bundle, names, on_progress: {"smile": Effect(shift(), 0.5, 128)}
     )
     return folder
 

@@ -61,7 +61,7 @@ def test_from_people_to_a_bundle_that_runs(tmp_path: Path) -> None:
     folder = make_bundle(out / "pack", tmp_path / "bundle", name="smoke", people=300)
     bundle = open_bundle(folder, threads=1)
     assert (bundle.image_size, bundle.crop_size, bundle.n_styles) == (PLAN.size, PLAN.size, 8)
-    assert set(bundle.directions) == set(ATTRIBUTES)
+    assert set(bundle.directions) == {*ATTRIBUTES, "eye_contact_x", "eye_contact_y"}
     crop = people.natural(0).transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1
     mesh = np.random.default_rng(0).uniform(0, PLAN.size, (1, 468, 3)).astype(np.float32)
     codes = bundle.encode(np.ascontiguousarray(crop), landmarks=mesh)

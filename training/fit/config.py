@@ -25,6 +25,7 @@ class GeneratorPlan:
     feature_noise: float = 0.3  # added to the weighted features at first, fading to 15 % of it
     channels: tuple[int, ...] = (192, 192, 160, 96, 64, 32, 8)  # at 4, 8 ... 256: 0.77 G multiply-adds
     discriminator_channels: tuple[int, ...] = (256, 256, 192, 128, 64, 32, 16)  # the discriminators', likewise
+    shared_up_to: int = 0  # pixels: so far the toon draws with the photo's layers, and grows out of it (`networks/family.py`)
     learning: tuple[str, ...] = LOOKS  # if not all of them, the mapping network and the others stay as they are
     stages: tuple[Stage, ...] = (
         Stage(0.00, 32, 192),
@@ -135,6 +136,25 @@ PLANS["refine"] = replace(
     start_people=64,
     report_seconds=120.0,
     held_out_most=128,
+)
+
+# Of an older list of features, or of people who look otherwise: the mapping network is learned anew, the photo look goes on from
+# the old one's codes, and the toon grows out of the photo. Small pictures first: who looks old is decided at 32 to 128 pixels.
+PLANS["renew"] = replace(
+    PLANS["refine"],
+    generator=replace(
+        PLANS["refine"].generator,
+        shared_up_to=32,
+        mapping_share=0.2,
+        stages=(
+            Stage(0.0, 32, 24),
+            Stage(0.15, 64, 24),
+            Stage(0.35, 128, 16, between=(64, 24)),
+            Stage(0.85, 256, 8, between=(128, 16)),
+        ),
+        squared_strength=0.0,  # it rewards blur, and wrinkles are the first to go
+    ),
+    encoder=replace(PLANS["refine"].encoder, features_only=0.45),
 )
 
 # Afterwards, against what `refine` has learned by heart: with people drawn by a generator that has seen others (`--rehearse`).

@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping as Dictionary
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
+from doppelgan.runtime.edit import Direction
+from doppelgan.runtime.edit.effect import Effect
+from doppelgan.runtime.face_mesh import LEFT_EYE, N_POINTS, RIGHT_EYE
 from torch import Tensor
 
 from training.fit.networks.stylegan2 import Mapping
@@ -34,6 +38,7 @@ class Attribute:
     high: Dictionary[str, float]
     switch: bool = False
     moves: str = ""
+    where: Literal["", "eyes"] = ""
     told_by: tuple[str, ...] = ()
 
 
@@ -175,7 +180,7 @@ ATTRIBUTES: dict[str, Attribute] = {
     "yaw": Attribute(("their right", "their left"), {"yaw": -0.6}, {"yaw": 0.6}),
     "pitch": Attribute(("up", "down"), {"pitch": -0.5}, {"pitch": 0.5}),
     "gaze_x": Attribute(
-        ("their right", "their left"), {"gaze_x": -0.7}, {"gaze_x": 0.7}, moves="both eyes, relative to the head"
+        ("their right", "their left"), {"gaze_x": -0.7}, {"gaze_x": 0.7}, moves="both eyes, relative to the head", where="eyes"
     ),
     "gaze_y": Attribute(
         ("up", "down"), {"gaze_y": -0.7}, {"gaze_y": 0.7}, moves="both eyes and their lids, relative to the head"
@@ -291,6 +296,67 @@ def find_directions(codec: FeatureCodec, mapping: Mapping, features: Tensor) -> 
             leak={other: float(offset @ probes[:, j] / unit) for j, other in enumerate(names) if j != i},
         )
     return directions
+
+
+EYE_CONTACT = "eye_contact"
+_AXES = {"x": ("gaze_x", "yaw"), "y": ("gaze_y", "pitch")}
+
+
+@torch.no_grad()
+def eye_contact(
+    codec: FeatureCodec, mapping: Mapping, features: Tensor, fitted: Dictionary[str, FittedDirection], n_styles: int
+) -> list[Direction]:
+    """A look into the camera: how far gaze and head together point past it is taken back by the gaze alone.
+
+    features: raw vectors [n, F]; fitted: what `find_directions` says, with `gaze_x` and `gaze_y`. One direction for each axis.
+    """
+    w = codes_of(codec, mapping, features)
+    mean = w.mean(0)
+    radians = _radians()
+    directions = []
+    for axis, (gaze, turn) in _AXES.items():
+        past = sum(features[:, codec.column(name)] * radians[name] for name in (gaze, turn))
+        assert isinstance(past, Tensor)
+        ends = ATTRIBUTES[gaze]
+        step = (ends.high[gaze] - ends.low[gaze]) / 2 * radians[gaze]  # of the gaze, for one strength of its direction
+        probe = ridge(w - mean, (past - past.mean())[:, None])[:, 0] / step
+        directions.append(
+            Direction(
+                f"{EYE_CONTACT}_{axis}",
+                fitted[gaze].offset[None].expand(n_styles, -1).numpy().astype(np.float32),
+                range=(0.0, 1.0),
+                ends=("as it is", "into the camera"),
+                moves="both eyes, by as much as they look past the camera",
+                probe=probe.numpy(),
+                origin=float(mean @ probe - past.mean() / step),
+                returns=True,
+                where="eyes",
+            )
+        )
+    return directions
+
+
+_IRIS_REACH = 0.0476
+"""Of the aligned square's side: from an eyeball's middle to its iris. Eyes are a quarter of the side apart."""
+
+
+def gaze_effect(name: str) -> Effect:
+    """How a direction of the gaze moves what is between the lids, for one strength of it (`runtime/composite/gaze.py`)."""
+    axis = name[-1]
+    gaze = _AXES[axis][0]
+    attribute = ATTRIBUTES[gaze]
+    angle = (attribute.high[gaze] - attribute.low[gaze]) / 2 * _radians()[gaze]
+    shift = np.zeros((N_POINTS, 2), np.float32)
+    shift[[*LEFT_EYE, *RIGHT_EYE], "xy".index(axis)] = _IRIS_REACH * np.sin(angle)
+    return Effect(shift, explained=1.0)
+
+
+def _radians() -> dict[str, float]:
+    """Angle of a feature's 1, for pose and gaze."""
+    from training.render.person.features import PARAMETERS, Scalar
+
+    named = {p.name: p for p in PARAMETERS if isinstance(p, Scalar)}
+    return {name: named[name].high for pair in _AXES.values() for name in pair}
 
 
 def ridge(x: Tensor, y: Tensor, strength: float = 1e-3) -> Tensor:

@@ -25,6 +25,7 @@ from training.fit.lessons.rehearsal import Rehearsal
 from training.fit.losses.mesh import MeshNetwork, attention, mesh_difference
 from training.fit.losses.pictures import feature_matching, ms_ssim, psnr, pyramid_l1, structure
 from training.fit.networks.discriminator import Discriminator
+from training.fit.networks.family import grow_out, share
 from training.fit.networks.precision import maps_dtype
 from training.fit.networks.stylegan2 import Mapping, Synthesis, generator_state, load_generator
 from training.fit.networks.widen import widened
@@ -46,6 +47,8 @@ class Generator(nn.Module):
         self.mapping = Mapping(plan.w_dim, plan.mapping_layers, codec.conditioning(), plan.feature_noise)
         self.photo = Synthesis(plan.channels, plan.w_dim)
         self.toon = Synthesis(plan.channels, plan.w_dim)
+        if plan.shared_up_to:
+            share(self.photo, self.toon, plan.shared_up_to)
 
     def look(self, name: str) -> Synthesis:
         network = getattr(self, name)
@@ -81,11 +84,11 @@ class Trainer:
         self.mirror, self.backgrounds = Mirror(self.codec, device), Backgrounds(self.codec, device)
         self.rarity = Rarity(self.codec, lesson.rare)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
-        looks = [*self.model.photo.named_parameters(), *self.model.toon.named_parameters()]
+        looks = {id(p): (name, p) for look in LOOKS for name, p in self.model.look(look).named_parameters()}
         mapping_lr = lesson.lr * lesson.mapping_rate
         groups = [
             {"params": self.model.mapping.named_parameters(), "lr": mapping_lr, "peak": mapping_lr},
-            {"params": looks, "lr": lesson.lr, "peak": lesson.lr},
+            {"params": list(looks.values()), "lr": lesson.lr, "peak": lesson.lr},
         ]
         self.optimizer = MuonAndAdam(groups, betas=(0.8, 0.99))
         self.discriminator_optimizer = torch.optim.Adam(
@@ -96,7 +99,8 @@ class Trainer:
             fused=True,
         )
         # Two cores serve two looks better than both serve one: feature maps are small.
-        side_by_side = device.type == "cpu" and torch.get_num_threads() >= len(lesson.learning) > 1
+        apart = not lesson.shared_up_to  # gradients of shared layers add up one after the other
+        side_by_side = device.type == "cpu" and torch.get_num_threads() >= len(lesson.learning) > 1 and apart
         self.each_look = (
             ThreadPoolExecutor(len(LOOKS), initializer=torch.set_num_threads, initargs=(1,)) if side_by_side else None
         )
@@ -156,12 +160,16 @@ class Trainer:
         if seconds > 0:
             time_there_is = elapsing(seconds)
             old_from_new = mapping.learn(self.model.mapping, self.codec, self.people, time_there_is, earlier, sketches, self.log)
+        if self.lesson.shared_up_to and looks:
+            looks = {"photo": looks["photo"]}
         for look, narrow in looks.items():
             synthesis = widened(narrow, self.lesson.channels)
             if old_from_new is not None:
                 mapping.take_over(self.model.look(look), synthesis, old_from_new)
             else:
                 self.model.look(look).load_state_dict(synthesis.state_dict())
+        if self.lesson.shared_up_to and looks:
+            grow_out(self.model.photo, self.model.toon)
         self.average.load_state_dict(self.model.state_dict())
         self.log(event="started", at=str(folder), **self.evaluate(64))
 
