@@ -437,7 +437,15 @@ def _kind_of(data: bytes) -> str:
     """What undecodable data seems to be."""
     for head, name in (
         (b"\x89PNG", "a damaged PNG"),
+        (b"\xff\xd8\xff\xf7", "a JPEG-LS picture"),
         (b"\xff\xd8\xff", "a damaged JPEG"),
+        (b"\xff\x0a", "a JPEG XL picture"),
+        (b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
+        (b"SDPX", "a DPX picture"),
+        (b"XPDS", "a DPX picture"),
+        (b"SIMPLE  =", "a FITS picture"),
+        (b"qoif", "a QOI picture"),
+        (b"\0\0\1\0", "an icon"),
         (b"GIF8", "a damaged GIF"),
         (b"%!PS", "PostScript"),
         (b"%PDF", "a PDF"),
@@ -452,4 +460,4 @@ def _kind_of(data: bytes) -> str:
         return "a damaged WebP"
     if data[4:8] == b"ftyp":
         return "a video" if data[8:12] not in (*_HEIC_BRANDS, b"avif", b"avis") else "a damaged AVIF or HEIC"
-    return "something that Pillow cannot decode"
+    return "something that is not read here"

@@ -104,14 +104,17 @@ def eps() -> bytes:
     ("data", "got"),
     [
         (b"", "an empty file"),
-        (b"nonsense", "something that Pillow cannot decode"),
+        (b"nonsense", "something that is not read here"),
+        (b"\xff\x0a\xcb\xf0\x93\x09", "a JPEG XL picture"),
+        (b"\0\0\0\x0cJXL \x0d\x0a", "a JPEG XL picture"),
+        (b"\xff\xd8\xff\xf7\0\x11", "a JPEG-LS picture"),
         (cv2.imencode(".png", photo())[1].tobytes()[:300], "a damaged PNG"),
         (cv2.imencode(".jpg", photo())[1].tobytes()[:700], "a damaged JPEG"),
         (b"\0\0\0\x20ftypisom" + bytes(30), "a video"),
         (b"%PDF-1.7", "a PDF"),
         (eps(), "PostScript"),
     ],
-    ids=["empty", "text", "half a PNG", "half a JPEG", "video", "PDF", "EPS"],
+    ids=["empty", "text", "JPEG XL", "JPEG XL in boxes", "JPEG-LS", "half a PNG", "half a JPEG", "video", "PDF", "EPS"],
 )
 def test_what_is_no_picture_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, got: str
