@@ -18,6 +18,7 @@ from importlib import import_module, metadata
 import click
 
 from ..errors import DoppelganError, one_line
+from ..host.signals import stop_as_ctrl_c
 
 # Command -> (module beside this file, one-line help). Kept here so that `--help` imports nothing.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -87,7 +88,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
-        code: int | None = group.main(prog_name="doppelgan", standalone_mode=False)
+        with stop_as_ctrl_c():
+            code: int | None = group.main(prog_name="doppelgan", standalone_mode=False)
     except DoppelganError as error:
         _say(f"doppelgan: error: {error}")
         code = 2

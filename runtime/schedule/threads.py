@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
+from ..host.signals import STOP_SIGNALS, Stopped, is_default
 from ..sink import close_sinks
 from ..sink.base import Sink
 from ..source.base import Source
@@ -21,23 +22,8 @@ TICK_S = 0.1  # how often a waiting run looks up: Ctrl-C, window events, watchdo
 JOIN_S = 10.0  # a network that computes is waited for; a driver that hangs is not
 
 
-# Ctrl-C; `kill` and service managers; a terminal that is closed (not on Windows)
-STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
 class Ended(Exception):
     """A queue will give nothing any more."""
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal asked for the end, and all files were completed.
-
-    number: of the signal; a program ends with 128 + number then.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
 
 
 class Queue(Generic[T]):
@@ -158,8 +144,7 @@ class Stages:
     def __enter__(self) -> Stages:
         # An exception inside an encoder would cost the packet it was about to give.
         if threading.current_thread() is threading.main_thread():
-            defaults = (signal.default_int_handler, signal.SIG_DFL)  # what somebody else handles is theirs
-            before = {n: signal.getsignal(n) for n in STOP_SIGNALS if signal.getsignal(n) in defaults}
+            before = {n: signal.getsignal(n) for n in STOP_SIGNALS if is_default(n)}
             for number in before:
                 signal.signal(number, self._interrupt)
             self._restore = lambda: [signal.signal(number, handler) for number, handler in before.items()]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -460,6 +462,41 @@ def test_steps_need_a_restyle_encoder(command: Run, tmp_path: Path) -> None:
         code, _, error = command(*arguments, "-o", tmp_path / "out.png", "--steps", "5")
         assert (code, error.count("\n")) == (2, 1)
         assert "--steps: expected a bundle with a ReStyle encoder, got 'demo'" in error
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_every_command_puts_its_files_away_when_it_is_stopped(
+    command: Run, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Also those that are not about streams of frames: export, compile, enroll, image ..."""
+    events: list[str] = []
+
+    def work(**_: Any) -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+            events.append("went on")
+        finally:
+            os.kill(os.getpid(), number)  # a service manager says it twice
+            time.sleep(0.05)
+            events.append("put away")
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(cli.group, "main", work)
+    code, said, error = command("bundles")
+    assert (code, said, error, events) == (128 + number, "", "doppelgan: stopped\n", ["put away"])
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_is_ignored_on_purpose_stays_ignored(
+    command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli.group, "main", lambda **_: os.kill(os.getpid(), signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # under nohup
+    try:
+        assert command("bundles")[0] == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_what_does_not_fit_into_memory_is_one_line(command: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import av
 import pytest
 from doppelgan.runtime.errors import SourceError
+from doppelgan.runtime.host.signals import Stopped
 from doppelgan.runtime.schedule import run_files, run_live
-from doppelgan.runtime.schedule.threads import Stopped
 from doppelgan.runtime.sink import open_sink
 from doppelgan.runtime.sink.base import NullSink
 from doppelgan.runtime.source import open_source

@@ -114,7 +114,7 @@ def eps() -> bytes:
         (b"%PDF-1.7", "a PDF"),
         (eps(), "PostScript"),
     ],
-    ids=["empty", "text", "JPEG XL", "JPEG XL in boxes", "JPEG-LS", "half a PNG", "half a JPEG", "video", "PDF", "EPS"],
+    ids=lambda value: value.removeprefix("a ") if isinstance(value, str) else "",
 )
 def test_what_is_no_picture_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, got: str

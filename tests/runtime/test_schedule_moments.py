@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pytest
 from doppelgan.runtime.errors import SourceError
+from doppelgan.runtime.host.signals import Stopped
 from doppelgan.runtime.schedule import run_files, run_live
 from doppelgan.runtime.schedule.run import Backoff, LiveReport, Lost, Progress, hold, no_signal, passthrough
-from doppelgan.runtime.schedule.threads import Ended, Queue, Stopped
+from doppelgan.runtime.schedule.threads import Ended, Queue
 from doppelgan.runtime.schedule.watchdog import Watchdog
 from doppelgan.runtime.timing import Clock
 from doppelgan.runtime.types import Frame
