@@ -9,10 +9,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from doppelgan import export as export_package
 from doppelgan.export.tuning import enroll as enroll_module
 from doppelgan.export.tuning import inverting
 from doppelgan.runtime.bundle import BundleWriter
+from doppelgan.runtime.cli import group
 
 from .. import tiny
 from ..sweep import desk, faults, lines
@@ -56,3 +58,16 @@ def test_odd_values_are_refused_in_one_line_and_leave_nothing(
     clean = desk(tmp_path / "here", [tmp_path / "in.png", tmp_path / "gen.pt"])
     filled = [word.format(tiny=tiny_bundle) for word in base]
     assert faults(lines(name, filled), tmp_path / "here", capfd, clean) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--blend-at", "8"], "--blend-at: expected with --toon, got it alone; add --toon"),
+        (["--toon", "gen.pt", "--blend-width", "1"], "--blend-width: expected with --blend-at"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(options: list[str], words: str) -> None:
+    result = CliRunner().invoke(group, ["export", "gen.pt", "-o", "new", *options])
+    assert result.exit_code == 2
+    assert words in result.output
