@@ -21,6 +21,33 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Files that take longest, in that order: begun first, so that no process is left alone with one at the end.
+LONGEST = (
+    *(
+        "test_conformance",
+        "test_convert",
+        "test_browser",
+        "test_engines",
+        "test_track",
+        "test_hard",
+        "test_tracks",
+    ),
+    *(
+        "test_demo",
+        "test_damaged_videos",
+        "test_cli_files",
+        "test_enroll",
+        "test_compiled",
+        "test_sink_video",
+    ),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 def pytest_collection_finish() -> None:
     """What was imported stays: the collector of garbage need not look through it again and again."""
     gc.collect()
