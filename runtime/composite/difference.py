@@ -22,7 +22,7 @@ from .. import native
 from ..face_mesh import FACE_OVAL
 from ..types import Crop, Floats, Image, Matrix
 from .anchor import Anchor, Similarity
-from .masks import Agreement, Light, belonging, cells_of, means, ramp, reachable, strength
+from .masks import Agreement, Light, belonging, cells_of, covered, means, ramp, reachable, strength
 from .movement import FAR, flow_of, parting, remains
 from .regions import DIRECTIONS, draw_region, fade_of, reach_of, rescaled
 
@@ -106,16 +106,17 @@ class Difference:
         native.difference(change, amplitude, plain, moved, edited, flow, inside, rest, native.THREADS)
 
         target = now * np.clip(means(edited, cells) + 1, 0, 2)
-        limit = reachable(now * means(change, cells), target - seen)
+        added = now * means(change, cells)
+        around, down = ON_FACE
+        larger = around + down * np.maximum(DIRECTIONS[1], 0) ** 2  # beards reach below the chin
+        near = draw_region(cells, middle, larger * reach, 0.03 * cells, fade_of(0.0, cells))
+        limit = reachable(added, target - seen, covered(added, now * drawn), near)
         if flow is not None and inside is not None:
             # Between lids and lips nothing of the person's is to be reached; elsewhere the cells have moved.
             gone = ramp(np.sqrt((flow * flow).sum(axis=0)) / (FAR * size) - 0.5)
             limit += (1 - limit) * np.maximum(inside, gone)
         fade = fade_of(EDGE, cells)
         strong = strength(amplitude)
-        around, down = ON_FACE
-        larger = around + down * np.maximum(DIRECTIONS[1], 0) ** 2  # beards reach below the chin
-        near = draw_region(cells, middle, larger * reach, 0.03 * cells, fade_of(0.0, cells))
         weight = strong * belonging(strong, amplitude, face, near) * agreement * np.outer(fade, fade)
         added = np.ascontiguousarray(gain * limit * weight, np.float32)
         matrix = rescaled(crop.matrix, crop.size, size)

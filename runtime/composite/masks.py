@@ -4,6 +4,7 @@
 ``Agreement``  1 where the camera sees what was reconstructed, 0 where something else is in front of it
 ``strength``   small differences are leaks: 0 for them, 1 for what the edit is about
 ``belonging``  beside the face, what a beard or glasses change is a leak as well
+``covered``    dark edits hide what is behind them
 ``reachable``  no more is added than leads to the edited picture's own color
 """
 
@@ -33,6 +34,10 @@ COVER_S, UNCOVER_S = 0.03, 0.3  # an edit gives way at once to what comes before
 LEAK: Final = (0.03, 0.2)  # 0..2, and of the largest differences: below are leaks
 ON_FACE: Final = (0.32, 0.4)  # of an edit, what is inside the face: hair has less, a beard and glasses more
 WHOLE: Final = (0.6, 0.8)  # of the face, what an edit changes: a tone of skin, which goes on to ears and neck
+
+DARKEST: Final = 0.05  # 0..2: a tenth of less light is not told from none
+MOST: Final = 1.2  # of a change, where the person is brighter than the reconstruction
+SHEER: Final = 0.5  # of what hides skin entirely: so much of the skin is seen through it
 
 
 def cells_of(size: int) -> int:
@@ -191,11 +196,27 @@ def belonging(
     return np.asarray(1 - on_face * part * (1 - near), np.float32)
 
 
+def covered(
+    change: Floats,  # [3,n,n]: what would be added
+    drawn: Floats,  # [3,n,n] 0..2: to what, in the same light
+) -> Floats:
+    """[n,n] 0..1: how much of what is there an edit hides, at least: whatever leaves a tenth of the light."""
+    left = blurred(change, 1.0) / np.maximum(drawn, DARKEST)
+    return np.asarray(np.clip(-left, 0, 1).max(axis=0), np.float32)
+
+
 def reachable(
     change: Floats,  # [3,n,n]: what would be added
     missing: Floats,  # [3,n,n]: from the camera's cells to the edited picture's, in the same light
+    hidden: Floats,  # [n,n] 0..1, as of :func:`covered`
+    near: Floats,  # [n,n] 0..1: where skin shows through
 ) -> Floats:
-    """[3,n,n] 0..1, as a share of ``change``: a dark face needs less of a dark beard than a bright one."""
+    """[3,n,n], as a share of ``change``: a dark face needs less of a dark beard than a bright one.
+
+    And a brighter one more: what is hidden takes along what the reconstruction got wrong about it, or its hue
+    would remain as a cast. On skin no hair is as dense as a generator paints it.
+    """
     known = np.float32(1e-3)  # where nothing changes, all of it
     share = (blurred(change * missing, 1.0) + known) / (blurred(change * change, 1.0) + known)
-    return np.clip(share, 0, 1).astype(np.float32)
+    share = np.where(share < 1, share, np.minimum(1 + hidden * (share - 1), MOST))
+    return np.asarray(np.maximum(share, 0) * (1 - SHEER * hidden * near), np.float32)

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 from doppelgan.runtime.align import align
-from doppelgan.runtime.composite import Difference
-from doppelgan.runtime.composite.masks import Agreement
+from doppelgan.runtime.composite import Difference, masks
+from doppelgan.runtime.composite.masks import Agreement, covered, reachable
 from doppelgan.runtime.composite.movement import flow_of
 from doppelgan.runtime.face_mesh import FACE_OVAL, LIPS, N_POINTS
 from doppelgan.runtime.types import Crop, Floats, Image
@@ -17,6 +17,15 @@ from .test_composite import in_frame, make_face
 
 WIDTH, HEIGHT, SIZE = 320, 240, 128
 SKIN = np.array([0.2, -0.1, -0.3])  # RGB, of the reconstruction
+
+
+SHEER = masks.SHEER
+
+
+@pytest.fixture(autouse=True)
+def _dense(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Edits hide what they cover, so that what is added is known; the tests of SHEER set it again."""
+    monkeypatch.setattr(masks, "SHEER", 0.0)
 
 
 def levels(color: np.ndarray) -> np.ndarray:
@@ -96,6 +105,37 @@ def test_a_face_that_is_dark_already_is_not_made_darker_than_the_edit() -> None:
     frame[y - 12 : y + 13, x - 16 : x + 17] = target + 10  # a beard of nearly that darkness
     result = frame + shown(frame, bearded(-0.5))
     np.testing.assert_allclose(at(result, *BEARD).mean(axis=0), target, atol=8)
+
+
+def test_skin_shows_through_a_dark_beard_and_dark_hair_is_as_dark_as_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    edited = bearded(-0.6)
+    edited[:, 12:24, 30:98] -= 0.6
+    edited[:, 30:60, 30:98] += 0.3  # skin and hair are edited: nothing beside the face is a leak
+    hair = (64 / SIZE, 18 / SIZE)
+    dense = shown(photo(noise=0), edited)
+    monkeypatch.setattr(masks, "SHEER", SHEER)
+    sheer = shown(photo(noise=0), edited)
+    hidden = 0.6 / (1 + SKIN[2])  # of the channel that loses most
+    expected = 1 - SHEER * hidden
+    assert at(sheer, *BEARD).mean() / at(dense, *BEARD).mean() == pytest.approx(expected, abs=0.03)
+    assert at(sheer, *hair, 1).mean() == pytest.approx(at(dense, *hair, 1).mean(), abs=2)
+    assert at(sheer, *FOREHEAD).mean() == pytest.approx(at(dense, *FOREHEAD).mean(), abs=1)
+
+
+def test_what_is_hidden_takes_its_own_hue_along() -> None:
+    change, drawn = np.full((3, 16, 16), -0.9, np.float32), np.full((3, 16, 16), 1.0, np.float32)
+    error = np.zeros_like(change)
+    error[0] = 0.1  # redder than reconstructed
+    hidden, near = covered(change, drawn), np.ones((16, 16), np.float32)
+    np.testing.assert_allclose(hidden, 0.9, atol=1e-3)
+    added = change * reachable(change, change - error, hidden, near)
+    np.testing.assert_allclose(added[0], -0.99, atol=0.003)
+    np.testing.assert_allclose(added[1:], -0.9, atol=0.003)
+    assert not covered(-change, drawn).any()  # grey hair hides nothing for certain
+    far = reachable(change, change - 10 * error, hidden, near)
+    assert far.max() == pytest.approx(masks.MOST)
 
 
 def test_small_differences_are_leaks() -> None:
