@@ -92,15 +92,15 @@ def plan_subtitles(
 
 
 def text_of_packet(data: bytes, codec: str) -> str:
-    """Plain lines of one subtitle."""
+    """Plain lines of one subtitle; in linear time, also of tags that never end."""
     if codec == "mov_text":
         data = data[2 : 2 + int.from_bytes(data[:2], "big")]
     text = data.decode("utf-8", "replace")
     if codec in ("ass", "ssa"):
         # ReadOrder, Layer, Style, Name, MarginL, MarginR, MarginV, Effect, Text
         text = text.split(",", 8)[-1]
-        text = re.sub(r"\{[^}]*\}", "", text).replace(r"\N", "\n").replace(r"\n", "\n").replace(r"\h", " ")
-    return re.sub(r"</?[a-zA-Z][^>]*>", "", text).replace("\r\n", "\n").strip()
+        text = re.sub(r"\{[^{}]*\}", "", text).replace(r"\N", "\n").replace(r"\n", "\n").replace(r"\h", " ")
+    return re.sub(r"</?[a-zA-Z][^<>]*>", "", text).replace("\r\n", "\n").strip()
 
 
 def packet_of_text(text: str, codec: str) -> bytes:

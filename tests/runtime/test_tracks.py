@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from fractions import Fraction
 from pathlib import Path
@@ -178,6 +179,14 @@ def test_chapters_stay(tmp_path: Path, suffix: str) -> None:
         (float(c["start"] * c["time_base"]), float(c["end"] * c["time_base"]), c["metadata"]["title"])
         for c in chapters
     ] == given
+
+
+@pytest.mark.parametrize("part", [b"{", b"<a", b"</a "])
+def test_tags_of_subtitles_that_never_end_take_no_time(part: bytes) -> None:
+    start = time.process_time()
+    text_of_packet(b"0,0,a,b,0,0,0,," + part * 150_000, "ass")
+    assert time.process_time() - start < 3  # in quadratic time: minutes
+    assert text_of_packet(rb"0,0,a,b,0,0,0,,{\\i1}So <b>be</b> it", "ass") == "So be it"
 
 
 def read_subtitles(path: Path) -> list[tuple[float, float, str]]:
