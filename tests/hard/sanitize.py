@@ -19,7 +19,8 @@ OPTIONS = {
     # The interpreter keeps memory until it ends; nanobind's own warnings are not ours.
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:allocator_may_return_null=1",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-    "TSAN_OPTIONS": "halt_on_error=1:report_bugs=1:second_deadlock_stack=1",
+    # A child of a process with threads is what one of the tests is about.
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1:die_after_fork=0",
 }
 
 
