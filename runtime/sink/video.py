@@ -45,6 +45,8 @@ DEFAULT_RATE = Fraction(30)
 # Superfast with the macroblock tree of the slower presets: the size and quality of veryfast at half its time.
 DEFAULT_PRESET = "superfast"
 SUPERFAST_EXTRA = {"x264-params": "mbtree=1:rc-lookahead=10"}
+BACK_S = 1  # what times go back by is jitter up to here
+LONGEST_STEP = 2**31 - 1  # units of the time base between two pictures; MP4 has 32 bits for it
 FINE_TIME_BASE = Fraction(1, 90000)  # where frames come at any time
 COARSE_TIME_BASE = Fraction(1, 60000)  # MPEG-4 part 2 allows 65535 at most
 SOUND_UNITS = 48000  # per second; sound that begins late is not moved by more than half of one
@@ -254,10 +256,7 @@ class VideoSink(Sink):
                     f"{self.name}: expected {width}x{height} as before, got {new_width}x{new_height}; "
                     "a video has one size: write images, or scale them first"
                 )
-            pts = round((frame.time_s - self._start_s) / self._time_base)
-            if self._last_pts is not None:
-                pts = max(pts, self._last_pts + 1)  # a file needs times that grow
-            self._last_pts = pts
+            pts = self._last_pts = self._place(frame.time_s)
             picture = self._picture(frame)
             picture.pts, picture.time_base, picture.duration = pts, self._time_base, self._duration
             self._container.mux(self._stream.encode(picture))
@@ -269,6 +268,17 @@ class VideoSink(Sink):
         except BaseException:
             self._failed = self._failed or not self.frames
             raise
+
+    def _place(self, time_s: float) -> int:
+        """In units of the time base, growing. Where a camera's clock has jumped, it goes on as before."""
+        pts = round((time_s - self._start_s) / self._time_base)
+        if self._last_pts is None:
+            return pts
+        step = pts - self._last_pts
+        if not self._media and (step * self._time_base < -BACK_S or step > LONGEST_STEP):
+            self._start_s += float((step - self._duration) * self._time_base)
+            return self._last_pts + self._duration
+        return max(pts, self._last_pts + 1)
 
     def _picture(self, frame: Frame) -> Any:
         form = self._stream.codec_context.pix_fmt

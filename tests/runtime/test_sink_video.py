@@ -191,6 +191,16 @@ def test_the_color_conversion_is_that_of_the_standard_rounded(cell: int) -> None
     assert max(abs(plane.mean()) for plane in off) < 0.2  # cutting off instead of rounding: -0.5
 
 
+@pytest.mark.parametrize("jump_s", [-3600.0, 86_400.0])
+def test_a_clock_that_jumps_is_not_followed(tmp_path: Path, jump_s: float) -> None:
+    """A day is more than MP4 can hold between two pictures; an hour back would squeeze an hour to nothing."""
+    with open_sink(tmp_path / "out.mp4", rate=25) as sink:
+        for index in range(20):
+            sink.write(frame(index, time_s=index / 25 + (jump_s if index >= 10 else 0)))
+    times = [one.time_s for one in open_source(tmp_path / "out.mp4")]
+    assert times == pytest.approx([index / 25 for index in range(20)], abs=1e-3)
+
+
 def test_live_frames_start_at_zero_and_keep_their_distances(tmp_path: Path) -> None:
     source = PatternSource("test:64x48@30", wait=lambda seconds: None)
     with open_sink(tmp_path / "out.mp4", like=source) as sink:
