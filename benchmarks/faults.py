@@ -8,10 +8,12 @@ That no real face is shown in any fault of a live run is proven by tests/runtime
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +23,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from doppelgan.runtime import open_bundle
+from doppelgan.runtime import Pipeline, open_bundle
 
 from .common import header, publish
 
@@ -192,6 +194,155 @@ def closed_caches(folder: Path) -> str:
     return "works with a cache that is " + " or ".join(results)
 
 
+def caches_without_room(folder: Path) -> str:
+    """A cache that is read-only or full: slower, not broken, and nothing half-written stays."""
+    picture, said = _face(folder), []
+    for name, options in (("read-only", "ro"), ("full", "size=16k")):
+        cache = folder / name
+        cache.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", cache], check=False).returncode:
+            return "not tried (no right to mount)"
+        try:
+            if name == "full":
+                with contextlib.suppress(OSError):
+                    (cache / "other").write_bytes(bytes(1 << 20))
+            environment = {"DOPPELGAN_CACHE": str(cache), "DOPPELGAN_CONFIG": str(cache)}
+            for backend in ("native", "openvino"):
+                target = folder / f"{name}-{backend}.png"
+                options_ = ("--edit", "smile=1", "--backend", backend)
+                result = run("image", picture, "-o", target, *options_, environment=environment)
+                expect(result.returncode == 0 and target.is_file(), f"{name}: {result.stderr[-300:]}")
+                expect("Traceback" not in result.stderr, result.stderr[-300:])
+            parts = [p.name for p in cache.rglob("*") if ".part" in p.name]
+            expect(not parts, f"expected nothing half-written, found {parts}")
+        finally:
+            subprocess.run(["umount", cache], check=True)
+        said.append(name)
+    return "works with a cache that is " + " or ".join(said)
+
+
+def stream_that_is_killed(folder: Path) -> str:
+    """An RTSP camera that is killed while it is watched, three times: the picture comes back by itself."""
+    if shutil.which("ffmpeg") is None:
+        return "not tried (no ffmpeg to be the camera)"
+    port = _free_port()
+    target = folder / "seen.mkv"
+
+    def camera() -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "benchmarks.rtsp", str(port)]
+        started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert started.stdout is not None
+        expect(started.stdout.readline() == "ready\n", "expected the test's camera to start")
+        return started
+
+    def kill(process: subprocess.Popen[str]) -> None:
+        os.killpg(process.pid, signal.SIGKILL)  # with its encoder
+        process.wait()
+
+    running = camera()
+    child = subprocess.Popen(
+        [*COMMAND, "live", "-i", f"rtsp://127.0.0.1:{port}/cam", "--to", target, "--composite", "difference"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    sizes = [_grown(target, child, 0)]
+    for _ in range(3):
+        kill(running)
+        time.sleep(3)
+        running = camera()
+        sizes.append(_grown(target, child, sizes[-1]))
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    kill(running)
+    expect("Traceback" not in said, said[-300:])
+    with av.open(str(target)) as container:
+        frames = sum(1 for _ in container.decode(video=0))
+    return f"came back each time; {frames} frames recorded"
+
+
+def _grown(target: Path, child: subprocess.Popen[str], beyond: int) -> int:
+    """Wait until more than that, and a little, was recorded; returns the size in bytes."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        expect(child.poll() is None, f"expected the run to go on, it ended with {child.returncode}")
+        parts = [
+            p for p in target.parent.iterdir() if p.suffix != ".py" and p.stat().st_size > beyond + 60_000
+        ]
+        if parts:
+            return parts[0].stat().st_size
+        time.sleep(0.3)
+    raise AssertionError("expected the picture to come back within 120 s")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def no_memory_while_it_runs(folder: Path) -> str:
+    """The memory left to a live run shrinks to nothing: it ends with a line, what it wrote can be played."""
+    script = f"""
+import resource, sys, threading, time
+from doppelgan.runtime.cli import main
+def squeeze():
+    deadline = time.monotonic() + 60
+    while not any({str(folder)!r} in p for p in open_files()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(3)
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20), resource.RLIM_INFINITY))
+    time.sleep(2)
+    hoard = []
+    try:
+        while True: hoard.append(bytearray(1 << 16))
+    except MemoryError: pass
+    time.sleep(10)
+def open_files():
+    import os
+    names = []
+    for name in os.listdir("/proc/self/fd"):
+        try: names.append(os.readlink("/proc/self/fd/" + name))
+        except OSError: pass
+    return names
+threading.Thread(target=squeeze, daemon=True).start()
+sys.argv[1:] = ["live", "-i", "test:640x480@30:900", "--to", {str(folder / "live.mp4")!r}]
+main()
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=180
+    )
+    expect("Traceback" not in result.stderr, result.stderr[-300:])
+    files = [p for p in folder.iterdir() if "live.mp4" in p.name]
+    expect(bool(files), "expected a file")
+    with av.open(str(files[0])) as container:
+        frames = sum(1 for _ in container.decode(video=0))
+    last = (result.stderr.strip().splitlines() or ["nothing was said"])[-1]
+    return f"exit {result.returncode}; {frames} frames can be played; {last[:120]}"
+
+
+def clock_that_jumps(folder: Path) -> str:
+    """Frames' times jump back an hour and forward a day: none is lost, and what is written plays in order."""
+    from doppelgan.runtime.sink import open_sink
+    from doppelgan.runtime.types import Frame
+
+    target = folder / "jumps.mp4"
+    times = [
+        *(k / 25 for k in range(50)),
+        *(k / 25 - 3600 for k in range(50)),
+        *(k / 25 + 86400 for k in range(50)),
+    ]
+    picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    with open_bundle("demo") as bundle, open_sink(target, rate=25) as sink:
+        pipeline = Pipeline(bundle, {"smile": 1.0})
+        for index, time_s in enumerate(times):
+            sink.write(Frame(pipeline.process(picture, time_s), index, time_s))
+    with av.open(str(target)) as container:
+        stamps = [frame.pts or 0 for frame in container.decode(video=0)]
+    expect(stamps == sorted(set(stamps)), "expected times that grow")
+    return f"{len(stamps)} of {len(times)} frames, in order"
+
+
 def starved(folder: Path) -> str:
     """Eight busy processes beside a live run: frames are dropped, the age of those shown stays bounded."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(8)]
@@ -252,7 +403,11 @@ FAULTS: tuple[Callable[[Path], str], ...] = (
     reader_goes_away,
     two_compiles,
     closed_caches,
+    caches_without_room,
+    stream_that_is_killed,
+    clock_that_jumps,
     starved,
+    no_memory_while_it_runs,
     little_memory,
 )
 
