@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from benchmarks.common import header, publish
+
 from .readers import READERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +79,8 @@ def table(state: dict[str, Effort]) -> str:
         f"| {name} | {one.cpu_s / 60:.1f} | {one.inputs} | {len(one.findings)} |"
         for name, one in state.items()
     ]
-    return "\n".join(lines)
+    findings = [f"- {name}: {finding}" for name, one in state.items() for finding in one.findings]
+    return "\n".join([*lines, "", *findings])
 
 
 def main() -> int:
@@ -86,6 +89,7 @@ def main() -> int:
     parser.add_argument("--turn", type=int, default=120, help="seconds of the clock per turn")
     parser.add_argument("--minutes", type=float, default=60, help="of a processor, for every reader")
     parser.add_argument("--table", action="store_true", help="only print what was done so far")
+    parser.add_argument("-o", "--output", type=Path, help="page to write the table to")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     while not options.table:
@@ -110,7 +114,8 @@ def main() -> int:
             flush=True,
         )
     with efforts(options.folder) as state:
-        print(table(state))
+        text = header("Damaged files, coverage-guided", "python -m tests.hard.campaign FOLDER")
+        publish(f"{text}\n{table(state)}", options.output)
     return 1 if any(one.findings for one in state.values()) else 0
 
 
