@@ -6,6 +6,7 @@ is compared with the file itself, both decoded by ffmpeg to raw pictures and sam
     python -m benchmarks.fidelity holiday.mp4 tapes/*.avi                table on standard output
     python -m benchmarks.fidelity --to .mkv --to .mov FILES...           other containers
     python -m benchmarks.fidelity --markdown FILES...
+    python -m benchmarks.fidelity --made                 some 230 small files of many kinds, made by ffmpeg
 
 frames   pictures in -> out
 times    largest difference of the distance between a picture and the first one, ms
@@ -35,6 +36,8 @@ import numpy as np
 from doppelgan.runtime.errors import DoppelganError
 from doppelgan.runtime.sink import open_sink
 from doppelgan.runtime.source import open_source
+
+from .made_files import make_files
 
 SOUND_RATE = 48000
 COLUMNS = {"file": 34, "frames": 12, "times": 7, "start": 7, "colors": 11, "sound": 24, "notes": 0}
@@ -179,11 +182,14 @@ def measure(path: Path, suffix: str, work: Path, first_pictures: int) -> Row:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--made", action="store_true", help="also those of made_files.py")
     parser.add_argument("--to", action="append", default=[], metavar=".SUFFIX", help=".mp4 if not given")
     parser.add_argument("--pictures", type=int, default=300, help="compare so many of each file")
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
+    if not options.files and not options.made:
+        parser.error("expected files, or --made")
     began_s = time.monotonic()
     edge, bar = ("| ", " | ") if options.markdown else ("", "  ")
     columns = (
@@ -198,7 +204,12 @@ def main() -> None:
     print(edge + bar.join(name.ljust(width) for name, width in columns) + edge.rstrip())
     if options.markdown:
         print("|" + "---|" * len(columns))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as made:
+        if options.made:
+            paths, missing = make_files(Path(made))
+            options.files += paths
+            if missing:
+                print(f"this ffmpeg cannot make {', '.join(missing)}", file=sys.stderr)
         for path in options.files:
             for suffix in options.to or [".mp4"]:
                 row = measure(path, suffix, Path(folder), options.pictures)
@@ -212,7 +223,8 @@ def main() -> None:
                     row.sound,
                 )
                 padded = [cell.ljust(width) for cell, (_, width) in zip(cells, columns, strict=False)]
-                print(edge + bar.join([*padded, "; ".join(row.notes)]) + edge.rstrip(), flush=True)
+                notes = "; ".join(note.replace(f"{path}: ", "") for note in row.notes)
+                print(edge + bar.join([*padded, notes]) + edge.rstrip(), flush=True)
     print(f"\n{len(options.files)} files, {time.monotonic() - began_s:.0f} s", file=sys.stderr)
 
 
