@@ -26,7 +26,7 @@ PEEK_PACKETS = 12  # of each track, to try on
 PEEK_LIMIT = 3000  # packets of any track, looked through for them
 SUFFIXES = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm"}
 FATAL = {"space", "permission", "device", "memory"}  # not the track's fault
-QUIET_DATA = {"tmcd"}  # written anew from the metadata
+TIMECODE = "tmcd"  # written anew from the metadata of the pictures
 CHAPTERS = "bin_data"  # the track of their titles in .mp4 and .mov, written anew too
 
 
@@ -98,13 +98,20 @@ class SideTracks:
                     self._output.add_stream_from_template(stream)
                 except (FFmpegError, ValueError, AttributeError):
                     lost.append(_described(stream))
-            elif _name(stream) not in QUIET_DATA and not (has_chapters and _name(stream) == CHAPTERS):
+            elif not (self._is_timecode(stream) or (has_chapters and _name(stream) == CHAPTERS)):
                 lost.append(_described(stream))
         if not self._add_chapters():
             lost.append("chapters")
         if lost:
             counted = [what if n == 1 else f"{n} x {what}" for what, n in Counter(lost).items()]
             self._warn(f"not kept in {self._suffix}: {', '.join(counted)}")
+
+    def _is_timecode(self, stream: Any) -> bool:
+        """A track of the time of day that the pictures state too. (PyAV 18 has no name for its codec.)"""
+        stated = stream.metadata.get("timecode")
+        return _name(stream) == TIMECODE or (
+            stated is not None and stated == self._media.stream_metadata.get("timecode")
+        )
 
     def _peek(self, container: Any) -> tuple[dict[int, list[Any]], set[int]]:
         """The first packets of each side track, and those tracks of AAC whose rate or channels change."""

@@ -344,6 +344,20 @@ def test_a_rate_that_changes_midway_is_heard_at_the_right_pitch(tmp_path: Path) 
     assert crossings / (len(late) / after.rate) == pytest.approx(440, abs=5)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_the_time_of_day_stays(tmp_path: Path, suffix: str) -> None:
+    """Cameras and editors write it as a track of its own, which is made of the pictures' metadata again."""
+    write_media(tmp_path / "in.mov", FEW, metadata={"timecode": "01:02:03:04"})
+    with av.open(str(tmp_path / "in.mov")) as container:
+        assert [stream.type for stream in container.streams] == ["video", "data"]
+    with av.open(str(copy(tmp_path / "in.mov", tmp_path / f"out{suffix}"))) as container:
+        (video,) = container.streams.video
+        stated = {key.lower(): value for key, value in video.metadata.items()}
+        assert stated["timecode"] == "01:02:03:04"
+        assert len(container.streams) == (1 if suffix == ".mkv" else 2)
+
+
 def test_nothing_is_said_where_nothing_is_lost(tmp_path: Path) -> None:
     path = write_media(
         tmp_path / "in.mp4", FEW, [Sound()], chapters=[(0, 1, "all")], subtitles=[(0.1, 0.2, "hm")]
