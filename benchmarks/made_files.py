@@ -77,8 +77,8 @@ def times() -> Iterator[tuple[str, str]]:
         yield f"rate-{name}.mp4", f"{V} -vf fps={rate} {X264} -frames:v 20"
     for scale in (30, 1000, 1000000):
         yield f"units-{scale}.mp4", f"{V} -vf fps=30000/1001 -video_track_timescale {scale} {X264}"
-    for rate, late in product((25, "24000/1001", "30000/1001"), (0, 2)):
-        name = f"_part-{str(rate).split('/')[0]}-{late}"
+    for rate, late in product(("25", "24000/1001", "30000/1001"), (0, 2)):
+        name = f"_part-{rate.split('/')[0]}-{late}"
         yield f"{name}.mpg", f"{V} {A} -vf fps={rate} -c:v mpeg2video -q:v 2 -bf {late} -c:a mp2"
     for sound in ("ac3", "pcm_s16be"):
         yield f"_part-{sound}.vob", f"{V} {A} -c:v mpeg2video -q:v 2 -c:a {sound} -f vob"
