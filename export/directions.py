@@ -1,6 +1,7 @@
 """Directions that need the generator's weights: SeFa, and StyleSpace edits carried over to W+.
 
-``sefa[:INDEX[,FIRST,LAST]]`` in place of a file asks for the generator's own eigenvectors.
+``sefa[:INDEX[,FIRST,LAST]]`` in place of a file asks for the generator's own eigenvectors, and a text for one
+of StyleCLIP's global directions (`text.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from .checkpoints.array_files import read_arrays
 from .networks.stylegan2 import Affine, GeneratorWeights
+from .text import parse_text_spec, text_direction
 
 _SEFA = re.compile(r"(?:([A-Za-z0-9_-]+)=)?sefa(?::(\d+)(?:,(\d+),(\d+))?)?")
 
@@ -109,6 +111,9 @@ def style_space_direction(edit: StyleSpaceOffset, weights: GeneratorWeights) -> 
 
 
 def _read(text: str | Path, weights: GeneratorWeights) -> list[Direction]:
+    worded = parse_text_spec(text)
+    if worded is not None:
+        return [style_space_direction(text_direction(worded, weights, style_layers(weights)), weights)]
     asked = None if Path(text).is_file() else _SEFA.fullmatch(str(text))
     if asked is None:
         return [

@@ -31,6 +31,7 @@ FLOORS = {
     "export": (
         {"checkpoints", "onnx_files", "trackers"},
         {"networks", "variants"},
+        {"text"},
         {"directions", "engines", "tuning"},
         {"convert"},
     ),

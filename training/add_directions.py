@@ -2,8 +2,8 @@
 
     python -m training.add_directions --bundle engines/demo gaze_x gaze_y eye_contact
 
-replaces nothing: a name that the bundle has already is refused. `--state` holds `features.npz`, the meaning of the features that
-the bundle's networks were trained with.
+A name that the bundle has already is refused without `--replace`. `--state` holds `features.npz`, the meaning of the features
+that the bundle's networks were trained with.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from training.make_bundle import as_direction
 _PEOPLE = 2000
 
 
-def add_directions(folder: Path, names: list[str], state: Path = STATE) -> list[str]:
+def add_directions(folder: Path, names: list[str], state: Path = STATE, replace: bool = False) -> list[str]:
     """Adds directions by these names; returns those that the bundle has now. ValueError for names that cannot be added."""
     codec = FeatureCodec.load(state / "features.npz")
     with open_bundle(folder, compiled=False) as bundle:
@@ -44,7 +44,7 @@ def add_directions(folder: Path, names: list[str], state: Path = STATE) -> list[
         wanted: dict[str, Direction] = {}
         for name in names:
             chosen = returning if name == EYE_CONTACT else {name: offered[name]} if name in offered else {}
-            if not chosen or chosen.keys() & bundle.directions.keys():
+            if not chosen or (chosen.keys() & bundle.directions.keys() and not replace):
                 what = "which the bundle has already" if chosen else f"expected one of {', '.join([*offered, EYE_CONTACT])}"
                 raise ValueError(f"direction {name!r}: {what}")
             wanted |= chosen
@@ -76,10 +76,11 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="+")
     parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--replace", action="store_true", help="directions of these names that are there")
     parser.add_argument("--state", type=Path, default=STATE)
     arguments = parser.parse_args()
     try:
-        print(", ".join(add_directions(arguments.bundle, arguments.names, arguments.state)))
+        print(", ".join(add_directions(arguments.bundle, arguments.names, arguments.state, arguments.replace)))
     except ValueError as error:
         parser.error(str(error))
 

@@ -38,7 +38,8 @@ from .progress import is_terminal
     "directions",
     multiple=True,
     metavar="[NAME=]FILE[:INDEX[,FIRST,LAST]]",
-    help="Edit directions (InterFaceGAN, GANSpace, SeFa, StyleSpace ...), or `sefa`; repeat for several.",
+    help="Edit directions (InterFaceGAN, GANSpace, SeFa, StyleSpace ...), or `sefa`, or texts for StyleCLIP: "
+    "'older=fs3.npy@clip/:a face>an old face'; repeat for several.",
 )
 @click.option("--name", help="Name in the manifest; default: the folder's.")
 @click.option("--license", "license_", metavar="TEXT", help="License of the weights, noted in the manifest.")

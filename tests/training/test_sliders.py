@@ -94,8 +94,8 @@ def test_blur_has_less_power_in_fine_bands() -> None:
     assert sliders.band_power(np.full((256, 256, 3), 80, np.float32), 128) == 0
 
 
-def test_hair_that_has_a_color_to_lose() -> None:
-    names = ["hair=bald", "hair=buzz", "hair_color_r", "hair_color_b"]
+def test_who_has_hair_that_is_not_grey_yet() -> None:
+    names = ["hair=bald", "hair=buzz", "hair_color_b"]
     codec = SimpleNamespace(column=names.index)
-    people = torch.tensor([[1.0, 0, 0.4, 0.1], [0, 0, 0.4, 0.1], [0, 0, 0.1, 0.1]])
+    people = torch.tensor([[1.0, 0, -0.5], [0, 0, -0.5], [0, 0, 0.4]])
     assert sliders.hair_of(codec, people).tolist() == [False, True, False]  # type: ignore[arg-type]

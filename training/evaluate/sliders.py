@@ -38,6 +38,7 @@ from training.fit.people.older import in_terms_of
 from training.from_bundle import STATE
 from training.render.data.dataset import Dataset
 
+PARTS = ("grey", "background", "bands", "age", "gender", "brows")
 _FIRST = 30_000_000  # numbers of people whom no training has seen
 _FRAME = 0.06  # of the side: what lies there is background, in nearly every picture
 _PALE = 12.0  # of L*, a change by which a pixel counts as greyed
@@ -55,10 +56,11 @@ def main() -> None:
     parser.add_argument("--everyone", action="store_true", help="of --data: none of these people was trained on")
     parser.add_argument("--people", type=int, default=40)
     parser.add_argument("--frames", type=int, default=150, help="of each clip, at most")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="some of the figures")
     parser.add_argument("--sheet", type=Path, help="PNG of both ends of age, gender and grey, to look at")
     parser.add_argument("--out", type=Path, help="report to write, JSON")
     options = parser.parse_args()
-    report: dict[str, Any] = {}
+    report: dict[str, Any] = json.loads(options.out.read_text()) if options.out is not None and options.out.exists() else {}
 
     def note(name: str, figures: dict[str, Any]) -> None:
         report[name] = figures
@@ -73,15 +75,19 @@ def main() -> None:
         for name, value in (("yaw", 0.0), ("pitch", 0.0), ("roll", 0.0)):
             features[:, codec.column(name)] = value
         codes = true_codes(codec, mapping, features, bundle.n_styles)
-        note("grey", measure_grey(bundle, codes, hair_of(codec, features)))
-        note("background", measure_background(bundle, codes))
-        if options.data is not None:
+        only = options.only
+        if "grey" in only:
+            note("grey", measure_grey(bundle, codes, hair_of(codec, features)))
+        if "background" in only:
+            note("background", measure_background(bundle, codes))
+        if "bands" in only and options.data is not None:
             note("bands", measure_bands(bundle, codec, mapping, options.data, options.people, options.everyone))
         if options.judge is not None:
             with LooksJudge(options.judge) as judge:
-                note("age", measure_dial(bundle, codes, "age", judge))
-                note("gender", measure_dial(bundle, codes, "gender", judge))
-        if options.media is not None:
+                for name in ("age", "gender"):
+                    if name in only:
+                        note(name, measure_dial(bundle, codes, name, judge))
+        if "brows" in only and options.media is not None:
             note("brows", measure_brows(bundle, options.media, options.frames))
         if options.sheet is not None:
             write_sheet(bundle, codes[:8], options.sheet)
@@ -120,10 +126,10 @@ def measure_dial(bundle: Bundle, codes: np.ndarray, name: str, judge: LooksJudge
 
 
 def hair_of(codec: FeatureCodec, features: torch.Tensor) -> np.ndarray:
-    """Rows of people with hair on their heads that has a color to lose, bool [n]."""
+    """Rows of people with hair on their heads that is not grey or pale yet, bool [n]."""
     bald = features[:, [codec.column(f"hair={style}") for style in ("bald", "buzz")]].sum(1) > 0.5
-    red, blue = (features[:, codec.column(f"hair_color_{channel}")] for channel in "rb")
-    return (~bald & (red - blue > 0.04)).numpy()
+    blue = features[:, codec.column("hair_color_b")]
+    return (~bald & (blue < 0)).numpy()
 
 
 def measure_grey(bundle: Bundle, codes: np.ndarray, with_hair: np.ndarray) -> dict[str, Any]:

@@ -191,9 +191,11 @@ ATTRIBUTES: dict[str, Attribute] = {
 _BEFORE: dict[str, Attribute] = {
     "grey": Attribute(
         ("colored", "grey"),
-        {**_color("hair_color", 90, 58, 40), **_color("brow_color", 70, 46, 34)},
-        {**_color("hair_color", 190, 189, 187), **_color("brow_color", 130, 129, 128)},
+        # From dark brown: what turns light brown into grey turns black into blue.
+        {**_color("hair_color", 60, 44, 37), **_color("brow_color", 48, 36, 31)},
+        {**_color("hair_color", 188, 188, 187), **_color("brow_color", 118, 118, 117)},
         switch=True,
+        moves="hair, beard and, less, brows, from dark to a grey without a hue; what is left of a lighter color stays",
     ),
 }
 
