@@ -19,7 +19,10 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "align": (("runtime/align.py",), ("test_align",)),
     "encode": (("runtime/encode.py",), ("test_encode", "test_pipeline", "test_heart")),
     "edit": (("runtime/edit",), ("test_edit", "test_effects", "test_direction_files")),
-    "synthesize": (("runtime/synthesize.py",), ("test_pipeline", "test_heart", "test_native_pair")),
+    "synthesize": (
+        ("runtime/synthesize.py",),
+        ("test_synthesize", "test_pipeline", "test_heart", "test_native_pair"),
+    ),
     "composite": (("runtime/composite",), ("test_composite", "test_difference", "test_tone")),
     "sink": (("runtime/sink",), ("test_sink", "test_sink_video", "test_sink_window", "test_tracks")),
     "schedule": (("runtime/schedule",), ("test_schedule", "test_schedule_moments")),
