@@ -155,8 +155,11 @@ CHILD = """
 import sys, time
 from doppelgan.runtime.schedule import run_live
 from doppelgan.runtime.sink import open_sink
-from doppelgan.runtime.source import open_source
-source = open_source("test:64x48@30")
+from doppelgan.runtime.source.pattern import PatternSource
+# Time that passes ten times as fast.
+source = PatternSource(
+    "test:64x48@30", wait=lambda s: time.sleep(s / 10), now_s=lambda: 10 * time.monotonic()
+)
 def process(frame):
     if frame.index > 60:
         print("go", flush=True)
@@ -172,7 +175,7 @@ def test_what_was_recorded_live_can_be_played_after_kill_9(tmp_path: Path, suffi
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(out)], stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
-    time.sleep(2.5)  # pieces are of 2 s
+    time.sleep(0.5)  # five seconds of the recording, whose pieces are of 2 s
     child.kill()
     child.wait()
     child.stdout.close()

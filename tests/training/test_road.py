@@ -1,4 +1,4 @@
-"""The whole road in about a minute: people -> generator, toon, encoder -> export -> bundle -> encode and
+"""The whole road in less than a minute: people -> generator, toon, encoder -> export -> bundle -> encode and
 synthesize.
 
 With Blender's module one person is rendered, without it all are drawn; the fit needs more people than a
@@ -36,7 +36,7 @@ from training.render.data.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = PLANS["smoke"]
-GENERATOR_S, ENCODER_S, REGRESSOR_S = 12.0, 6.0, 2.0
+GENERATOR_S, ENCODER_S, REGRESSOR_S = 5.0, 3.0, 1.0
 RENDER_S = 120.0  # at most; a person takes some seconds
 
 
