@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +35,7 @@ from doppelgan.runtime.track import Expression
 from doppelgan.runtime.types import Image
 
 from .. import tiny
+from ..runtime.media import Pictures, write_media
 from . import seeds
 
 CHANNELS = {4: 8, 8: 6}  # 4 rows of codes, as the tiny encoders answer with
@@ -472,3 +475,23 @@ def test_relative_motion_starts_at_the_person(
 def test_an_appearance_to_start_from_must_fit() -> None:
     with pytest.raises(ValueError, match="appearance of 3"):
         IdentityLock(3, start=np.zeros(4, np.float32))
+
+
+def test_a_person_is_read_from_an_anamorphic_film_as_it_is_displayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    class Looking:
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def update(self, image: Image, time_s: float) -> list[Any]:
+            shapes.append(image.shape)
+            return []
+
+    monkeypatch.setattr(material, "Tracker", Looking)
+    path = write_media(tmp_path / "in.mp4", Pictures(frames=2, aspect=Fraction(2)))
+    bundle: Any = SimpleNamespace(session=lambda name: None, crop_size=16)
+    with pytest.raises(SourceError, match="got none in 2 frames"):
+        gather([str(path)], bundle)
+    assert shapes == [(48, 128, 3)] * 2

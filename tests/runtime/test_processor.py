@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -60,6 +61,27 @@ def test_whoever_only_looks_at_a_file_sees_square_pixels(tmp_path: Path, aspect:
         frames = list(source.displayed())
     assert [(frame.image.shape[1::-1], frame.index) for frame in frames] == [(size, n) for n in range(3)]
     assert read_frames(str(path), 1, size)[0].any(axis=(0, 2)).all(), "no black bars: it has this shape"
+
+
+def test_the_page_gets_square_pixels_of_a_film_that_starts_over(tmp_path: Path) -> None:
+    server_source = pytest.importorskip(
+        "doppelgan.runtime.serve.server_source", reason="the extra `serve` is not installed"
+    )
+    path = write_media(tmp_path / "in.mp4", Pictures(frames=2, aspect=Fraction(2)))
+    shapes: list[tuple[int, ...]] = []
+    seen = threading.Event()
+
+    def offer(_source: Any, job: Any) -> None:
+        shapes.append(job.decode().shape)
+        if len(shapes) > 3:
+            seen.set()
+
+    studio = SimpleNamespace(source=None, offer=offer, take_source=lambda source: None)
+    source = server_source.ServerSource(str(path), studio)
+    source.start()
+    assert seen.wait(20)
+    source.close()
+    assert set(shapes) == {(48, 128, 3)}
 
 
 def test_the_mark_of_an_anamorphic_film_is_found(tmp_path: Path) -> None:
