@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..types import Floats, Matrix
+from .masks import ranked
 from .regions import draw_region, fade_of, reach_of
 
 # Points of the mesh around what moves as one; jaw and lips are below.
@@ -26,8 +29,11 @@ RIGID: Final = (*_FOREHEAD, *_TEMPLES, *_CHEEKS)
 WITHIN: Final = 0.95  # of their reach
 RETURN_S: Final = 2.0  # time in which the square's own place is taken again ...
 FAR: Final = 0.012  # of the side: ... and sooner from so far away
+Cells = NDArray[np.intp]
+
 STEPS: Final = 4  # of Gauss and Newton
-SMALL: Final = 0.003  # cells: a last step
+SMALL: Final = 0.01  # cells: a last step
+FEWEST: Final = 32  # cells
 LARGE: Final = 0.08  # of the side, between two frames: no face moves so within its square
 UNLIKE: Final = 0.3  # 0..2: with such an error half of the face is hidden, or another one
 NOISE: Final = 4.0  # neighbors err alike: so much less a cell tells
@@ -70,17 +76,15 @@ class Similarity:
     def read(self, maps: Floats) -> Floats:
         """[C,n,n]: what lies where each cell of [C,n,n] comes to."""
         size = maps.shape[-1]
-        y, x = np.mgrid[:size, :size]
-        (a, b, dx), (c, d, dy) = self.matrix(size).tolist()
-        return _read(maps, a * x + b * y + dx, c * x + d * y + dy)
+        where = (self.turn * _places(size) + (self.shift + (0.5 + 0.5j))) * size - (0.5 + 0.5j)
+        return _read(maps, where).reshape(maps.shape)
 
 
 class Anchor:
     """One face's, over time."""
 
     def __init__(self) -> None:
-        self._luma: tuple[Floats, Floats] | None = None
-        self._points: Matrix | None = None
+        self._before: tuple[Known, Known] | None = None  # the person's face and the generator's
         self._place = Similarity()
 
     def __call__(
@@ -92,20 +96,16 @@ class Anchor:
     ) -> Similarity:
         """From the square where the generator's picture lies steadily, to the square of this frame."""
         luma = _luma(seen), _luma(drawn)
-        if (
-            step_s is None
-            or self._luma is None
-            or self._points is None
-            or self._luma[0].shape != luma[0].shape
-        ):
+        before = self._before
+        if step_s is None or before is None or before[0].size != len(luma[0]):
             self._place = Similarity()
         else:
-            face = register(self._luma[0], luma[0], self._points)
-            picture = register(self._luma[1], luma[1], self._points)
+            face, picture = (known.register(now) for known, now in zip(before, luma, strict=True))
             place = face.after(self._place).after(picture.inverse())
             share = math.exp(-step_s / RETURN_S * (1 + (place.size / FAR) ** 2))
             self._place = place.weaker(share)
-        self._luma, self._points = luma, points
+        cells, weight = _region(points, len(luma[0]))
+        self._before = Known(luma[0], cells, weight), Known(luma[1], cells, weight)
         return self._place
 
 
@@ -113,58 +113,85 @@ def _luma(cells: Floats) -> Floats:
     return np.asarray(np.tensordot(_LUMA, cells, 1), np.float32)
 
 
-def register(before: Floats, after: Floats, points: Matrix) -> Similarity:
-    """How a face has moved between two pictures [n,n]; none where it cannot be told.
+class Known:
+    """A face in one picture, ready to be found in the next."""
 
-    points: [468,2] px, the mesh in ``before``.
-    """
-    size = len(before)
+    def __init__(self, picture: Floats, cells: Cells, weight: Floats) -> None:
+        self.size = size = len(picture)
+        self._start = _places(size)[cells]
+        flat, last = picture.ravel(), size * size - 1
+        self._known = flat[cells]
+        across, down = (
+            (flat[np.minimum(cells + step, last)] - flat[np.maximum(cells - step, 0)])
+            * np.float32(0.5 * size)
+            for step in (1, size)
+        )
+        x, y = self._start.real, self._start.imag
+        # What growing, turning, shifting, more light and more haze change.
+        slopes = (across * x + down * y, down * x - across * y, across, down, self._known, np.ones_like(x))
+        self._slopes = np.stack(slopes)
+        self._weight = weight
+
+    def register(self, after: Floats) -> Similarity:
+        """How the face has moved in ``after`` [n,n]; not at all where that cannot be told."""
+        if len(self._known) < FEWEST:
+            return Similarity()
+        moved, gain, haze = Similarity(), 1.0, 0.0
+        for _ in range(STEPS):
+            where = self._start * np.complex64(moved.turn * self.size)
+            where += np.complex64((moved.shift + (0.5 + 0.5j)) * self.size - (0.5 + 0.5j))
+            error = _read(after, where) - (np.float32(gain) * self._known + np.float32(haze))
+            usual = 1.5 * float(ranked(np.abs(error), 0.5)) + 1e-3
+            weighted = self._slopes * (self._weight / (1 + (error * np.float32(1 / usual)) ** 2))
+            sure = NOISE * usual**2 / _EXPECTED**2
+            so_far = np.array(
+                [moved.turn.real - 1, moved.turn.imag, moved.shift.real, moved.shift.imag, 0, 0]
+            )
+            grow, turn, right, below, light, fog = np.linalg.solve(
+                weighted @ self._slopes.T + np.diag(sure), weighted @ error + sure * so_far
+            )
+            step = Similarity(complex(1 + grow, turn), complex(right, below))
+            moved = moved.after(step.inverse())
+            gain, haze = gain + light, haze + fog
+            if not moved.size < LARGE or usual > UNLIKE:
+                return Similarity()
+            if step.size * self.size < SMALL:
+                break
+        return moved
+
+
+def register(before: Floats, after: Floats, points: Matrix) -> Similarity:
+    """How a face has moved between two pictures [n,n]; points: [468,2] px, the mesh in ``before``."""
+    return Known(before, *_region(points, len(before))).register(after)
+
+
+def _region(points: Matrix, size: int) -> tuple[Cells, Floats]:
+    """The cells of a size x size picture within the outline of what moves as one, and their weights 0..1."""
     outline = points[list(RIGID)]
     middle = outline.mean(axis=0)
     reach = WITHIN * reach_of(outline - middle)
-    weight = draw_region(size, middle, reach, 0.02 * size, fade_of(0.03, size))
-    place = np.flatnonzero(weight > 0.05)
-    if len(place) < 32:
-        return Similarity()
-    rows, columns = np.divmod(place, size)
-    weight = weight.ravel()[place]
-    x, y = ((columns + 0.5) / size - 0.5), ((rows + 0.5) / size - 0.5)
-    down, across = (slope.ravel()[place] * size for slope in np.gradient(before))
-    known = before.ravel()[place]
-    # What turning, growing, shifting, more light and more haze change.
-    slopes = np.stack(
-        [across * x + down * y, down * x - across * y, across, down, known, np.ones_like(known)]
-    )
-
-    start = x + 1j * y
-    moved, gain, haze = Similarity(), 0.0, 0.0
-    for _ in range(STEPS):
-        where = (moved.turn * start + moved.shift + (0.5 + 0.5j)) * size
-        error = _read(after, where.real - 0.5, where.imag - 0.5) - (1 + gain) * known - haze
-        usual = 1.5 * float(np.median(np.abs(error))) + 1e-3
-        weighted = slopes * (weight / (1 + (error / usual) ** 2))
-        sure = NOISE * usual**2 / _EXPECTED**2
-        so_far = np.array([moved.turn.real - 1, moved.turn.imag, moved.shift.real, moved.shift.imag, 0, 0])
-        grow, turn, right, below, light, fog = np.linalg.solve(
-            weighted @ slopes.T + np.diag(sure), weighted @ error + sure * so_far
-        )
-        step = Similarity(complex(1 + grow, turn), complex(right, below))
-        moved = moved.after(step.inverse())
-        gain, haze = gain + light, haze + fog
-        if not moved.size < LARGE or usual > UNLIKE:
-            return Similarity()
-        if step.size * size < SMALL:
-            break
-    return moved
+    weight = draw_region(size, middle, reach, 0.02 * size, fade_of(0.03, size)).ravel()
+    cells = np.flatnonzero(weight > 0.05)
+    return cells, weight[cells]
 
 
-def _read(maps: Floats, x: Matrix, y: Matrix) -> Floats:
-    """[...,n,n] between its cells, linearly; its edges go on."""
+@lru_cache(maxsize=8)
+def _places(size: int) -> NDArray[np.complex64]:
+    """[size*size]: x + iy of the cells, in shares of the side from the middle; not to be written to."""
+    along = (np.arange(size) + 0.5) / size - 0.5
+    places = np.asarray(along + 1j * along[:, None], np.complex64).ravel()
+    places.flags.writeable = False
+    return places
+
+
+def _read(maps: Floats, where: NDArray[np.complex64]) -> Floats:
+    """[...,n,n] at x + iy [k], between its cells linearly, its edges going on: [...,k]."""
     size = maps.shape[-1]
-    x, y = np.clip(x, 0, size - 1.001), np.clip(y, 0, size - 1.001)
+    x, y = (np.minimum(np.maximum(part, 0), size - 1.001) for part in (where.real, where.imag))
     column, row = x.astype(np.intp), y.astype(np.intp)
     x, y = (x - column).astype(np.float32), (y - row).astype(np.float32)
     flat, first = maps.reshape(*maps.shape[:-2], -1), row * size + column
-    upper = flat[..., first] * (1 - x) + flat[..., first + 1] * x
-    lower = flat[..., first + size] * (1 - x) + flat[..., first + size + 1] * x
-    return np.asarray(upper * (1 - y) + lower * y)
+    upper, lower = flat.take(first, axis=-1), flat.take(first + size, axis=-1)
+    upper += (flat.take(first + 1, axis=-1) - upper) * x
+    lower += (flat.take(first + (size + 1), axis=-1) - lower) * x
+    return np.asarray(upper + (lower - upper) * y, np.float32)

@@ -79,6 +79,12 @@ def ramp(value: Any) -> Floats:
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
+def ranked(values: Floats, share: float) -> Floats:
+    """Along the last axis, the value below which so many are: a quantile, in a fraction of NumPy's time."""
+    place = int(share * values.shape[-1])
+    return np.asarray(np.partition(values, place, axis=-1)[..., place], np.float32)
+
+
 def follow(old: Floats, new: Floats, step_s: float, time_s: float | Floats) -> Floats:
     """A first-order low-pass: what ``old`` is ``step_s`` later."""
     share = 1 - np.exp(-step_s / np.asarray(time_s, np.float32))
@@ -127,7 +133,7 @@ def _middle(seen: Floats, drawn: Floats, face: Floats) -> Floats:
     inside = face > 0.5
     if not inside.any():
         return np.ones((3, 1, 1), np.float32)
-    ratio = np.median(seen[:, inside] / np.maximum(drawn[:, inside], 0.05), axis=1)
+    ratio = ranked(seen[:, inside] / np.maximum(drawn[:, inside], 0.05), 0.5)
     return np.clip(ratio, *LIGHT_RANGE).astype(np.float32)[:, None, None]
 
 
@@ -174,7 +180,7 @@ def strength(amplitude: Floats) -> Floats:
     """[n,n] 0..1 from the largest change in each cell, [n,n] 0..2."""
     near = blurred(amplitude, 0.7)
     least, share = LEAK
-    leak = max(least, share * float(np.quantile(near, 0.98)))
+    leak = max(least, share * float(ranked(near.ravel(), 0.98)))
     return ramp((near - leak) / leak)
 
 
@@ -217,6 +223,7 @@ def reachable(
     would remain as a cast. On skin no hair is as dense as a generator paints it.
     """
     known = np.float32(1e-3)  # where nothing changes, all of it
-    share = (blurred(change * missing, 1.0) + known) / (blurred(change * change, 1.0) + known)
+    wanted, there = blurred(np.stack([change * missing, change * change]), 1.0) + known
+    share = wanted / there
     share = np.where(share < 1, share, np.minimum(1 + hidden * (share - 1), MOST))
     return np.asarray(np.maximum(share, 0) * (1 - SHEER * hidden * near), np.float32)
