@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..types import Floats
 
@@ -79,7 +80,7 @@ def ramp(value: Any) -> Floats:
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
-def ranked(values: Floats, share: float) -> Floats:
+def ranked(values: NDArray[np.floating[Any]], share: float) -> Floats:
     """Along the last axis, the value below which so many are: a quantile, in a fraction of NumPy's time."""
     place = int(share * values.shape[-1])
     return np.asarray(np.partition(values, place, axis=-1)[..., place], np.float32)
