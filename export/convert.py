@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from doppelgan.runtime.bundle import BundleWriter, add_effects, find_bundle
 from doppelgan.runtime.errors import BundleError, CheckpointError
-from doppelgan.runtime.manifest import EncoderInfo, read_manifest
+from doppelgan.runtime.manifest import EncoderInfo, read_manifest, step_name
 from doppelgan.runtime.types import Announce
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from .networks.stylegan2 import GeneratorWeights, Mapping, Synthesis, from_nvidi
 from .onnx_files.onnx_graph import ExportedNetwork, export_module, no_report
 
 RESTYLE_STEPS = 5
+GENERATORS = {"photo": "synthesis"}  # style -> network, where that is not named after it
 UNSTATED_LICENSE = "not stated; that of the source files applies"
 
 
@@ -29,7 +30,10 @@ def export_checkpoint(
     *,
     generator: str | Path | None = None,  # instead of the one in ``checkpoint``, or where it has none
     toon: str | Path | None = None,  # a second generator for the same codes, style "toon"
-    blend_at: int | None = None,  # px from which on the toon is the second generator's, below it the first's
+    blend_at: Sequence[
+        int
+    ] = (),  # px from which on the toon is the second generator's, below it the first's;
+    # several: so many steps on the way from the photo to the toon
     blend_width: float = 0.0,  # doublings over which that changes
     directions: Iterable[str | Path] = (),  # files as in runtime/edit/direction_files.py, or "sefa"
     name: str | None = None,  # of the bundle; default: the folder's
@@ -60,8 +64,7 @@ def export_checkpoint(
             for note in constants.notes:
                 progress(f"note: {file.path.name}: {note}")
     _check_agreement(photo, weights, second, toon_weights)
-    if blend_at is not None and toon_weights is not None:
-        toon_weights = blended(weights, toon_weights, blend_at, blend_width)
+    drawn = _styles(weights, toon_weights, blend_at, blend_width)
     edits = collect_directions(directions, weights)
     latent_avg, w_std = _latent_statistics(source, photo, weights)
 
@@ -95,16 +98,11 @@ def export_checkpoint(
             _add(
                 bundle, export_module("mapping", Mapping(weights), z, ["w"], threads=threads, report=progress)
             )
-        for style, network, constants in (
-            ("photo", "synthesis", weights),
-            ("toon", "synthesis-toon", toon_weights),
-        ):
-            if constants is not None:
-                module = Synthesis(constants)
-                _add(
-                    bundle, export_module(network, module, codes, ["image"], threads=threads, report=progress)
-                )
-                bundle.add_generator(style, network)
+        for style, constants in drawn.items():
+            network = GENERATORS.get(style, f"synthesis-{style.replace('@', '-')}")
+            module = Synthesis(constants)
+            _add(bundle, export_module(network, module, codes, ["image"], threads=threads, report=progress))
+            bundle.add_generator(style, network)
 
         progress("write the bundle")
         bundle.add_latent(
@@ -118,6 +116,24 @@ def export_checkpoint(
             bundle.add_source(used.path, used.layout, license)
     add_effects(output, lambda direction: progress(f"measure what {direction} does"))
     return output
+
+
+def _styles(
+    photo: GeneratorWeights, toon: GeneratorWeights | None, blend_at: Sequence[int], width: float
+) -> dict[str, GeneratorWeights]:
+    """Style -> what draws it, from the photo to the toon. Raises CheckpointError."""
+    if toon is None:
+        if blend_at:
+            raise CheckpointError(
+                "blend: expected a second generator to blend with, got none; name it with --toon"
+            )
+        return {"photo": photo}
+    if len(blend_at) == 1:
+        return {"photo": photo, "toon": blended(photo, toon, blend_at[0], width)}
+    steps = {
+        step_name("toon", at): blended(photo, toon, at, width) for at in sorted(set(blend_at), reverse=True)
+    }
+    return {"photo": photo, **steps, "toon": toon}
 
 
 def generator_weights(source: Checkpoint) -> GeneratorWeights:

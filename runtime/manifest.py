@@ -17,7 +17,8 @@ The manifest is UTF-8 JSON with exactly the fields of :class:`Manifest`:
 ``image_size``              side R of a synthesized picture, pixels
 ``crop_size``               side S of the encoder's crop, pixels (0: no encoder)
 ``encoder``                 how codes come about, see :class:`EncoderInfo`
-``generators``              style -> synthesis network: ``{"photo": "synthesis", "toon": "synthesis-toon"}``
+``generators``              style -> synthesis network: ``{"photo": "synthesis", "toon": "synthesis-toon"}``;
+                            ``toon@32``: a step from the first to ``toon``, see :func:`style_steps`
 ``networks``                name -> :class:`Network`: file, sha256, tensors, precision, parity
 ``files``                   name -> :class:`DataFile`: ``latent``, ``directions``, ``effects``, ``card``,
                             ``clip``; ``picture`` of an enrolled person; ``person`` that a base carries
@@ -54,6 +55,7 @@ what the memory starts from.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -64,6 +66,7 @@ from .host.files import NOT_JSON, is_plain_name, json_file
 MANIFEST = "manifest.json"  # the file's name
 FORMAT = "doppelgan-bundle"
 VERSION = 1
+STEP = "@"  # in the name of a style that is a step on the way to another
 
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -193,6 +196,31 @@ def read_manifest(data: bytes, where: str) -> Manifest:
         raise BundleError(f"{where}: not a valid manifest: {error}; export the bundle again") from None
     _check(manifest, where)
     return manifest
+
+
+def step_name(style: str, pixels: int) -> str:
+    """The style that draws like ``style`` from so many pixels on, and like a bundle's first below."""
+    return f"{style}{STEP}{pixels}"
+
+
+def style_steps(generators: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Styles to choose from, each with the dial that leads to it: ("photo", "toon@64", "toon@32", "toon").
+
+    Every step draws a little more like the style it leads to. A style without steps has only itself.
+    """
+    styles = tuple(generators)
+    steps: dict[str, list[tuple[int, str]]] = {}
+    for style in styles:
+        base, _, pixels = style.rpartition(STEP)
+        if base in styles[1:] and pixels.isascii() and pixels.isdigit():
+            steps.setdefault(base, []).append((int(pixels), style))
+    between = {base: tuple(name for _, name in sorted(found, reverse=True)) for base, found in steps.items()}
+    inner = {name for names in between.values() for name in names}
+    return {
+        style: (styles[0], *between[style], style) if style in between else (style,)
+        for style in styles
+        if style not in inner
+    }
 
 
 def write_manifest(manifest: Manifest) -> bytes:

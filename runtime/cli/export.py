@@ -29,7 +29,9 @@ from .progress import is_terminal
 @click.option(
     "--blend-at",
     type=click.IntRange(4),
-    help="With --toon: pixels from which on layers are the toon's, below they stay the photo's; 32 is usual.",
+    multiple=True,
+    help="With --toon: pixels from which on layers are the toon's, below they stay the photo's; 32 is usual. "
+    "Repeat for the steps of a dial from photo to toon: styles 'toon@64', 'toon@32' ...",
 )
 @click.option("--blend-width", type=FiniteRange(0, 8), default=0.0, help="Doublings over which they change.")
 @click.option(

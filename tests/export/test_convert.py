@@ -20,6 +20,7 @@ from doppelgan.export.onnx_files import onnx_graph
 from doppelgan.runtime import cli
 from doppelgan.runtime.bundle import Bundle, open_bundle
 from doppelgan.runtime.errors import BundleError, CheckpointError, DoppelganError, ParityError
+from doppelgan.runtime.manifest import read_manifest, style_steps
 
 from . import reference_encoders, seeds
 from . import reference_stylegan2 as reference
@@ -48,6 +49,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {
         "generator": {"g_ema": seeds.rosinality(), "latent_avg": seeds.fill("avg", (16,), 0.3)},
         "toon": {"g_ema": seeds.rosinality(seed=5)},
+        "kin": {"g_ema": {k: v + 0.1 * v.roll(1) for k, v in seeds.rosinality().items()}},
         "larger": {"g_ema": seeds.rosinality({**seeds.TINY, 32: 4})},
         "e4e": seeds.psp_checkpoint("Encoder4Editing"),
         "restyle": seeds.psp_checkpoint("BackboneEncoder", in_channels=6),
@@ -102,6 +104,27 @@ class TestGenerator:
         codes = seeds.fill("codes", (1, 6, 16))
         want = reference.nvidia_synthesis(seeds.nvidia(), codes, activation="relu")
         assert relative(bundles("relu").synthesize(codes.numpy()), want) < 1e-5
+
+    def test_steps_of_a_dial_from_photo_to_toon(self, files: dict[str, Path], tmp_path: Path) -> None:
+        kin = {"toon": files["kin"], "blend_at": (8, 16)}
+        path = export_checkpoint(files["generator"], tmp_path / "dial", **kin, **BARE)
+        codes = seeds.fill("codes", (1, 6, 16)).numpy()
+        with open_bundle(path, threads=1) as bundle:
+            assert style_steps(bundle.styles) == {
+                "photo": ("photo",),
+                "toon": ("photo", "toon@16", "toon@8", "toon"),
+            }
+            pictures = [bundle.synthesize(codes, style) for style in bundle.styles]
+        distances = [relative(picture, pictures[0]) for picture in pictures]
+        assert 0 == distances[0] < distances[1] < distances[2] < distances[3]
+
+    def test_one_place_of_blending_is_the_toon_itself(self, files: dict[str, Path], tmp_path: Path) -> None:
+        kin = {"toon": files["kin"], "blend_at": (16,)}
+        path = export_checkpoint(files["generator"], tmp_path / "blend", **kin, **BARE)
+        assert read_manifest((path / "manifest.json").read_bytes(), "it").generators == {
+            "photo": "synthesis",
+            "toon": "synthesis-toon",
+        }
 
     def test_gray_generator(self, bundles: Callable[[str], Bundle]) -> None:
         codes = seeds.fill("codes", (1, 6, 16))
@@ -242,6 +265,26 @@ class TestNothingIsWrittenOnErrors:
                 files[checkpoint],
                 tmp_path / "new" / "bundle",
                 **{k: files[v] for k, v in more.items()},
+                **BARE,
+            )
+        assert _nothing_left(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("toon", "message"),
+        [
+            (None, "expected a second generator to blend with"),
+            ("toon", "expected two generators of one family"),
+        ],
+    )
+    def test_what_cannot_be_blended(
+        self, files: dict[str, Path], tmp_path: Path, toon: str | None, message: str
+    ) -> None:
+        with pytest.raises(CheckpointError, match=message):
+            export_checkpoint(
+                files["generator"],
+                tmp_path / "new" / "bundle",
+                toon=None if toon is None else files[toon],
+                blend_at=(8, 4),
                 **BARE,
             )
         assert _nothing_left(tmp_path)

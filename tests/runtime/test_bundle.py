@@ -12,7 +12,7 @@ import pytest
 from doppelgan.runtime.bundle import BundleWriter, find_bundle, list_bundles, open_bundle
 from doppelgan.runtime.bundle import reader as bundle_module
 from doppelgan.runtime.errors import BundleError
-from doppelgan.runtime.manifest import read_manifest
+from doppelgan.runtime.manifest import read_manifest, style_steps
 
 from .. import tiny
 
@@ -28,6 +28,18 @@ def edit_manifest(folder: Path, **changes: object) -> None:
     manifest = json.loads(path.read_text())
     manifest.update(changes)
     path.write_text(json.dumps(manifest))
+
+
+def test_steps_between_styles_belong_to_a_dial_that_gets_ever_more_like_its_end() -> None:
+    styles = ("photo", "toon@8", "toon@32", "toon", "clay", "clay@x", "oil@16")
+    assert style_steps(styles) == {
+        "photo": ("photo",),
+        "toon": ("photo", "toon@32", "toon@8", "toon"),
+        "clay": ("clay",),
+        "clay@x": ("clay@x",),
+        "oil@16": ("oil@16",),
+    }
+    assert style_steps(()) == {}
 
 
 def test_opened_bundle_tells_shapes_styles_and_directions(tiny_bundle: Path) -> None:
