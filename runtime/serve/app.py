@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs
@@ -24,6 +25,7 @@ from .guard import Door, Guard
 from .live import Sockets
 from .studio import Result, Studio
 
+SENDERS: Final = 2  # threads that encode for pages which were not ready when a result came
 STATIC: Final = Path(__file__).parent / "static"
 MOST_STREAMS: Final = 4
 STREAM_REPEAT_S: Final = 1.0  # a still picture is sent again: players take silence for an end
@@ -74,6 +76,8 @@ def create_app(desk: Desk, door: Door) -> tuple[Guard, Callable[[], None]]:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        # asyncio's own pool grows by a thread whenever all are busy; each keeps memory of its own.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(SENDERS, "doppelgan-send"))
         teller = asyncio.create_task(sockets.tell_status())
         yield
         teller.cancel()

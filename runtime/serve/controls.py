@@ -148,16 +148,16 @@ class History:
     def can_redo(self) -> bool:
         return bool(self._future)
 
-    def set(self, controls: Controls) -> None:
-        """A step forward; merged with the one before if the same control was turned a moment ago."""
+    def set(self, controls: Controls, *, apart: bool = False) -> None:
+        """A step forward; without ``apart`` one with that before if the same was turned a moment ago."""
         with self._lock:
             if controls == self._present:
                 return
             touched = _differences(self._present, controls)
             now_s = self._now_s()
-            if not (self._past and touched == self._touched and now_s - self._changed_s < MERGE_S):
+            if apart or not (self._past and touched == self._touched and now_s - self._changed_s < MERGE_S):
                 self._past = [*self._past[-STEPS_KEPT + 1 :], self._present]
-            self._changed_s, self._touched = now_s, touched
+            self._changed_s, self._touched = now_s, frozenset() if apart else touched
             self._present, self._future = controls, []
 
     def undo(self) -> Controls | None:

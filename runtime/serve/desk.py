@@ -16,6 +16,7 @@ from ..bundle import Bundle, list_bundles, open_bundle
 from ..composite import MODES
 from ..errors import BundleError, DoppelganError, EditError, SourceError
 from ..host.user_folders import data_folder
+from ..manifest import style_steps
 from ..presets import Presets
 from .controls import Changes, Controls, History, check, preset_of, shown_mode, with_preset
 from .enrollment import Enrollment
@@ -129,13 +130,13 @@ class Desk:
                 badge=now.badge,
                 max_faces=now.max_faces,
             )
-            return self._use(plain, self.history.set)
+            return self._use(plain, self._remember_apart)
 
     def apply_preset(self, name: str) -> Controls:
         """Edits that this bundle does not know are left out. Raises EditError."""
         with self._turning:
             controls = with_preset(self.controls, self.presets.read(name))
-            return self._use(controls, self.history.set, forgiving=True)
+            return self._use(controls, self._remember_apart, forgiving=True)
 
     def save_preset(self, name: str) -> None:
         """The present look under a name, with the present picture. Raises EditError."""
@@ -260,6 +261,9 @@ class Desk:
             back()
             raise
 
+    def _remember_apart(self, controls: Controls) -> None:
+        self.history.set(controls, apart=True)
+
     def _use(
         self, controls: Controls, remember: Callable[[Controls], None], *, forgiving: bool = False
     ) -> Controls:
@@ -295,6 +299,7 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
         "name": bundle.path.name,
         "description": bundle.manifest.description,
         "styles": list(bundle.styles),
+        "dials": style_steps(bundle.styles),
         "image_size": bundle.image_size,
         "has_memory": bundle.encoder.appearance_size > 0,
         "directions": [

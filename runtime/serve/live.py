@@ -28,7 +28,10 @@ MOST_SOCKETS: Final = 8
 STATUS_S: Final = 0.5
 FRAMES_PER_S: Final = 130.0
 TEXTS_PER_S: Final = 400.0  # an acknowledgement a frame, and what people click
-ACK_LATE_S: Final = 3.0  # a page that acknowledges nothing for so long gets the next result anyway
+# A page that acknowledges nothing for so long gets the next result anyway, and twice as late the one after:
+# whatever waits in a line that stands still is shown, late, when it moves again.
+ACK_LATE_S: Final = 3.0
+ACK_LATEST_S: Final = 96.0
 MOST_TEXT: Final = 4096
 
 
@@ -63,6 +66,8 @@ class Socket:
         self._want = Want()
         self._credit = True
         self._sent_s = 0.0
+        self._sent_number = 0
+        self._late_s = ACK_LATE_S
         self._unsent: Result | None = None
         self._texts: list[bytes] = []
         self._message: bytes | None = None
@@ -179,7 +184,7 @@ class Socket:
         if message.type == "ack":
             if message.age_ms is not None and math.isfinite(message.age_ms):
                 self._desk.age_ms = message.age_ms
-            await self._acknowledged()
+            await self._acknowledged(message.number)
         elif message.type == "want" and message.want is not None:
             with self._lock:
                 if message.want.codec != self._want.codec or message.want.bitrate != self._want.bitrate:
@@ -198,19 +203,25 @@ class Socket:
         with self._lock:
             if not self._want.results:
                 return
-            late = time.monotonic() - self._sent_s > ACK_LATE_S
+            late = time.monotonic() - self._sent_s > self._late_s
             if not self._credit and not late:
                 self.skipped += self._unsent is not None
                 self._unsent = result
                 return
+            if not self._credit:
+                self._late_s = min(2 * self._late_s, ACK_LATEST_S)
             self._credit, self._unsent, self._sent_s = False, None, time.monotonic()
+            self._sent_number = result.number
             message = self._pack(result)
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._post, message)
 
-    async def _acknowledged(self) -> None:
+    async def _acknowledged(self, number: int) -> None:
+        """Only the latest counts: were late ones answered by a result, as many would stay on their way."""
         with self._lock:
-            self._credit = True
+            if number != self._sent_number:
+                return
+            self._credit, self._late_s = True, ACK_LATE_S
             unsent, self._unsent = self._unsent, None
         if unsent is not None:
             await asyncio.to_thread(self._listen, unsent)

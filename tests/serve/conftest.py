@@ -57,6 +57,7 @@ class Page:
         self.socket: ClientConnection = self._opening.__enter__()
         self.number = next(FIRST_NUMBERS)
         self.has_shown = False
+        self.got = 0  # number of the last result
         self.texts: list[dict[str, Any]] = []
 
     def __enter__(self) -> Page:
@@ -64,6 +65,10 @@ class Page:
 
     def __exit__(self, *_: object) -> None:
         self._opening.__exit__(None, None, None)
+
+    def shown(self, **fields: Any) -> None:
+        """Acknowledge the last result."""
+        self.say(type="ack", number=self.got, **fields)
 
     def say(self, **message: Any) -> None:
         self.socket.send(json.dumps(message))
@@ -89,7 +94,8 @@ class Page:
         while True:
             message = self.socket.recv(max(end_s - time.monotonic(), 0))
             if isinstance(message, bytes):
-                self.say(type="ack", number=0)
+                self.got = HEAD.unpack_from(message)[3]
+                self.shown()
             else:
                 text: dict[str, Any] = json.loads(message)
                 self.texts.append(text)
@@ -108,6 +114,7 @@ class Page:
                 self.texts.append(json.loads(message))
                 continue
             _, codec, flags, number, time_ms, width, height, strip, length = HEAD.unpack_from(message)
+            self.got = number
             at = HEAD.size + length
             meta = json.loads(message[HEAD.size : at])
             parts = []
@@ -116,7 +123,7 @@ class Page:
                 at += size
             assert at == len(message)
             if live and (meta["state"] == "lost" or (self.has_shown and number != self.number)):
-                self.say(type="ack", number=number)
+                self.shown()
                 continue
             names = dict(zip(("picture", "before", "mesh"), parts, strict=True))
             return {

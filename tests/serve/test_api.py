@@ -108,6 +108,30 @@ def test_turns_of_one_control_in_a_row_are_one_step_back() -> None:
     assert history.redo() is None, "a new turn forgets what was undone"
 
 
+def test_a_look_or_a_reset_is_a_step_of_its_own_however_soon_it_follows() -> None:
+    history = History(Controls(bundle="a"), lambda: 0.0)
+    aged = Changes(edits={"age": 0.5}).applied(history.present)
+    history.set(aged)
+    history.set(Controls(bundle="a"), apart=True)
+    history.set(aged, apart=True)
+    history.set(Changes(edits={"age": 0.6}).applied(aged))
+    steps = []
+    while (controls := history.undo()) is not None:
+        steps.append(controls.edits)
+    assert steps == [{"age": 0.5}, {}, {"age": 0.5}, {}]
+
+
+def test_reset_and_a_look_are_undone_one_by_one(plain: Served) -> None:
+    aged = {"edits": {"age": 0.5}}
+    plain.api.patch("/api/state", json=aged).raise_for_status()
+    plain.desk.save_preset("Aged")
+    plain.api.post("/api/reset").raise_for_status()
+    plain.api.post("/api/presets/Aged").raise_for_status()
+    assert plain.api.post("/api/undo").json()["edits"] == {}
+    assert plain.api.post("/api/undo").json()["edits"] == {"age": 0.5}
+    plain.desk.delete_preset("Aged")
+
+
 def test_the_interface_describes_itself(served: Served) -> None:
     document = served.api.get("/api/openapi.json").json()
     assert document["openapi"].startswith("3.1")
@@ -289,7 +313,7 @@ def test_figures_for_prometheus(served: Served, face: Image) -> None:
         page.say(type="camera")
         page.show(face)
         page.result()
-        page.say(type="ack", number=1, age_ms=123.0)
+        page.shown(age_ms=123.0)
         page.show(face)
         page.result()
         lines = served.api.get("/api/metrics").text.splitlines()

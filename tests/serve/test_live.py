@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import av
 import numpy as np
 import pytest
 from doppelgan.runtime.errors import SourceError
+from doppelgan.runtime.serve import live
 from doppelgan.runtime.serve.frames import (
     H264Reader,
     H264Writer,
@@ -17,7 +20,8 @@ from doppelgan.runtime.serve.frames import (
     encode_jpeg,
     fit_within,
 )
-from doppelgan.runtime.serve.studio import Job
+from doppelgan.runtime.serve.live import Socket
+from doppelgan.runtime.serve.studio import Job, Result
 from doppelgan.runtime.sink.video import ROUNDED_MEANS
 from doppelgan.runtime.types import Image
 
@@ -67,17 +71,71 @@ def test_the_next_result_waits_until_the_last_was_shown_and_is_then_the_newest(
     with plain.page() as page, plain.page() as watcher:
         page.say(type="camera")
         watcher.result(live=False)  # what there was at its coming
-        watcher.say(type="ack", number=0)
+        watcher.shown()
         page.show(face)
-        first = watcher.result()
+        watcher.result()
         for _ in range(3):
             last = page.show(face)
             page.hear("ack")
         assert until(lambda: plain.desk.studio.latest.number == last)  # type: ignore[union-attr]
         with pytest.raises(TimeoutError):
             watcher.result(0.3)
-        watcher.say(type="ack", number=first["number"])
+        watcher.shown()
         assert watcher.result()["number"] == last
+
+
+def test_what_waits_in_a_line_that_stands_still_stays_little(
+    plain: Served, face: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that is silent gets results ever more rarely, and when it wakes up one is on its way again."""
+    monkeypatch.setattr(live, "ACK_LATE_S", 0.1)
+    with plain.page() as page, plain.page() as sleeper:
+        page.say(type="camera")
+        end_s = time.monotonic() + 2
+        while time.monotonic() < end_s:
+            last = page.show(face)
+            page.hear("ack")
+        assert until(lambda: plain.desk.studio.latest.number == last)  # type: ignore[union-attr]
+        numbers = []
+        with contextlib.suppress(TimeoutError):
+            while True:
+                numbers.append(sleeper.result(0.3)["number"])
+        assert 3 <= len(numbers) <= 6, "after 0.1, 0.3, 0.7, 1.5 s"
+        for old in numbers[:-1]:
+            sleeper.say(type="ack", number=old)
+        with pytest.raises(TimeoutError):
+            sleeper.result(0.3)
+        sleeper.shown()
+        assert sleeper.result()["number"] == last
+
+
+def test_pages_that_show_late_share_two_threads_however_many_they_are(
+    plain: Served, face: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool that grows whenever all are busy keeps some megabytes for every thread."""
+    pack = Socket._pack
+
+    def pack_slowly(self: Socket, result: Result) -> bytes:
+        time.sleep(0.1)
+        return pack(self, result)
+
+    with contextlib.ExitStack() as open_pages:
+        pages = [open_pages.enter_context(plain.page()) for _ in range(6)]
+        pages[0].say(type="camera")
+        for _ in range(2):
+            number = pages[0].show(face)
+            pages[0].hear("ack")
+        assert until(lambda: plain.desk.studio.latest.number == number)  # type: ignore[union-attr]
+        for page in pages[1:]:
+            page.result(live=False)
+        monkeypatch.setattr(Socket, "_pack", pack_slowly)
+        for page in pages[1:]:
+            page.shown()
+        for page in pages[1:]:
+            page.result(live=False)
+        names = [thread.name for thread in threading.enumerate()]
+    assert 1 <= sum(name.startswith("doppelgan-send") for name in names) <= 2
+    assert not [name for name in names if name.startswith("asyncio_")]
 
 
 def test_a_frame_that_nobody_took_yet_is_replaced_by_a_newer_one(served: Served, face: Image) -> None:
@@ -124,10 +182,10 @@ def test_without_frames_a_card_says_so_and_no_picture_of_the_camera_stays(
         page.say(type="camera")
         page.show(face)
         page.result()
-        page.say(type="ack", number=1)
+        page.shown()
         card = page.result(live=False)
         while card["state"] != "lost":
-            page.say(type="ack", number=card["number"])
+            page.shown()
             card = page.result(live=False)
     image = decode_jpeg(card["picture"])
     assert image.shape == (240, 320, 3)
@@ -142,7 +200,7 @@ def test_before_and_mesh_come_only_when_they_are_wanted(plain: Served, face: Ima
         result = page.result()
         assert (result["before"], result["mesh"]) == (b"", b"")
         page.say(type="want", want={"before": True, "mesh": True})
-        page.say(type="ack", number=1)
+        page.shown()
         page.show(face)
         result = page.result()
     assert np.abs(decode_jpeg(result["before"]).astype(int) - face).mean() < 4
@@ -165,7 +223,7 @@ def test_bare_planes_show_the_same_as_jpeg(plain: Served, face: Image) -> None:
         page.say(type="camera")
         page.send(i420.tobytes(), (320, 256), codec=1)
         assert page.result()["faces"] == 1
-        page.say(type="ack", number=1)
+        page.shown()
         page.send(nv12.tobytes(), (320, 256), codec=2)
         assert page.result()["faces"] == 1
 
@@ -202,13 +260,14 @@ def test_h264_both_ways_one_picture_a_message(plain: Served, face: Image) -> Non
         page.say(type="want", want={"codec": "h264", "bitrate": 3_000_000})
         page.say(type="camera")
         if plain.desk.studio.latest is not None:  # what there was at its coming
-            page.say(type="ack", number=0)
+            page.result(live=False)
+            page.shown()
         for _ in range(2):
             page.send(up(face)[0], (320, 256), codec=3)
             result = page.result()
             assert result["codec"] == 3
             assert down(result["picture"]).shape == (256, 320, 3)
-            page.say(type="ack", number=1)
+            page.shown()
         page.send(b"\0\0\0\1 no picture", (320, 256), codec=3)
         assert page.hear("key")
 
@@ -234,10 +293,10 @@ def test_a_live_run_leaves_nothing_on_the_disk(
     before = sorted(data.rglob("*"))
     with served.page() as page:
         page.say(type="camera")
-        for number in range(1, 4):
+        for _ in range(3):
             page.show(face)
             page.result()
-            page.say(type="ack", number=number)
+            page.shown()
     assert sorted(data.rglob("*")) == before
 
 

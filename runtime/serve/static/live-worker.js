@@ -5,11 +5,15 @@ import {
 } from "./protocol.js";
 
 const RETRY_MS = [100, 250, 500, 1000];
-const ACK_LATE_MS = 1500;
+const ACK_LATE_MS = 1500; // then the next frame goes anyway, and twice as late the one after: no queue in a line that stands still
+const ACK_LATEST_MS = 96000;
 const PROBES = 3; // small frames first: an address of this machine may be a tunnel to another
 const PROBE_MS = 80;
 const STUBBORN_MS = 30000;
+const TRIAL_MS = 5000; // a machine may be busy
 const LATE_MS = 300; // of a transfer, from which on the line is too thin for what is sent
+const CROWDED_MS = 60; // of a transfer: after a step up, that is one too many
+const MOST_PATIENCE_MS = 120000;
 const CODEC = "avc1.42E01F"; // H.264 baseline
 // What to send when the line is thin: bits/s of H.264; quality and scale of JPEG.
 const RUNGS = [
@@ -27,7 +31,7 @@ let probes = 0; // frames of the present camera that were acknowledged
 let encoderWorks = false, decoderWorks = false;
 
 // --- out ---
-let reader = null, newest = null, number = 0, flying = null;
+let reader = null, newest = null, number = 0, flying = null, patienceForAck = ACK_LATE_MS;
 let buffer = new ArrayBuffer(0), encoder = null, encoderSize = "", needKey = true;
 let canvas = null, context = null, busy = false;
 const captured = new Map(); // number -> when
@@ -39,6 +43,7 @@ let after = null, before = null, decoder = null, decoderReady = false;
 const waiting = new Map(); // number -> head, in the H.264 decoder
 let lastAge = null, drawn = 0;
 const transfers = [], ages = [];
+let climb = null; // what was sent before a step up, and how old pictures were then
 let trial = null; // what was sent before a step down, and how long that took
 let stubbornUntil = 0; // smaller pictures did not arrive sooner: it is the processor that is busy
 let calmSince = 0, patience = 6000;
@@ -46,16 +51,13 @@ let calmSince = 0, patience = 6000;
 onmessage = ({ data }) => handlers[data.type]?.(data);
 
 const handlers = {
-  async start(data) {
+  start(data) {
     after = data.after.getContext("2d", { alpha: false });
     before = data.before.getContext("2d", { alpha: false });
     address = data.address;
     loopback = data.loopback;
-    try {
-      encoderWorks = (await VideoEncoder.isConfigSupported(encoderSettings(640, 496))).supported;
-      decoderWorks = (await VideoDecoder.isConfigSupported({ codec: CODEC })).supported;
-    } catch { /* not in this browser */ }
     connect();
+    tryH264().then((works) => { encoderWorks = decoderWorks = works; sayWant(); }, () => { /* not in this browser */ });
     setInterval(adapt, 500);
   },
   readable({ readable }) {
@@ -65,10 +67,9 @@ const handlers = {
     pump(readable.getReader());
     say({ type: "camera" });
   },
-  image({ bitmap, time }) { // from a browser without MediaStreamTrackProcessor
-    hasCamera = true;
-    newest?.frame.close();
-    newest = { frame: bitmap, time };
+  image({ frame, time }) { // from a browser without MediaStreamTrackProcessor
+    if (newest) { newest.frame.close(); sent.skipped++; }
+    newest = { frame, time };
     trySend();
   },
   images() { stopReading(); hasCamera = true; say({ type: "camera" }); },
@@ -103,6 +104,7 @@ function connect() {
   socket.onopen = () => {
     tries = 0;
     flying = null;
+    patienceForAck = ACK_LATE_MS;
     probes = 0;
     seat = false;
     needKey = true;
@@ -142,6 +144,7 @@ function sayWant() {
 function heard(message) {
   if (message.type === "ack") {
     if (flying && message.number === flying.number) {
+      patienceForAck = ACK_LATE_MS;
       arrived(Math.max(clock() - flying.at - message.waited_ms, 1), flying.size);
       flying = null;
       trySend();
@@ -185,13 +188,14 @@ function becomeThin(transfer, size) {
   if (loopback && !thin) thin = true;
   else if (encoderWorks || rung === RUNGS.length - 1) { if (fits === before || fits === -1 && before === RUNGS.length - 1) return; }
   rung = encoderWorks ? (fits === -1 ? RUNGS.length - 1 : fits) : Math.min(before + 1, RUNGS.length - 1);
-  patience = Math.min(patience * 1.5, 60000);
+  patience = Math.min(patience * 1.5, MOST_PATIENCE_MS);
   restart(tried);
 }
 
 /** Send the other way from now on. */
 function restart(tried = null) {
   trial = tried;
+  climb = null;
   transfers.length = ages.length = 0;
   calmSince = 0;
   needKey = true;
@@ -268,7 +272,7 @@ function trySend() {
     return;
   }
   if (!newest || busy || !seat || socket?.readyState !== 1) return;
-  if (flying && clock() - flying.at < ACK_LATE_MS) return;
+  if (flying && clock() - flying.at < patienceForAck) return;
   if (socket.bufferedAmount > 0) return;
   const { frame, time } = newest;
   newest = null;
@@ -276,6 +280,7 @@ function trySend() {
   number = (number + 1) >>> 0;
   captured.set(number & 0xffff, time);
   if (captured.size > 240) captured.delete(captured.keys().next().value);
+  if (flying) patienceForAck = Math.min(2 * patienceForAck, ACK_LATEST_MS);
   flying = { number, at: clock(), size: 0 };
   send(frame, time).catch((error) => { flying = null; postMessage({ type: "error", text: String(error) }); })
     .finally(() => { frame.close(); busy = false; trySend(); });
@@ -355,6 +360,32 @@ const encoderSettings = (width, height) => ({
   avc: { format: "annexb" },
 });
 
+/** Does H.264 really come out of the encoder, and a picture of the decoder? Some browsers promise both without having them. */
+async function tryH264() {
+  if (!(await VideoEncoder.isConfigSupported(encoderSettings(640, 496))).supported) return false;
+  if (!(await VideoDecoder.isConfigSupported({ codec: CODEC })).supported) return false;
+  const gray = new OffscreenCanvas(640, 496);
+  gray.getContext("2d").fillRect(0, 0, 640, 496);
+  let coder, reader;
+  try {
+    return await new Promise((done) => {
+      const failed = () => done(false);
+      setTimeout(failed, TRIAL_MS);
+      reader = new VideoDecoder({ output: (picture) => { picture.close(); done(true); }, error: failed });
+      reader.configure({ codec: CODEC, optimizeForLatency: true });
+      coder = new VideoEncoder({ output: (chunk) => reader.state === "configured" && reader.decode(chunk), error: failed });
+      coder.configure(encoderSettings(640, 496));
+      for (let i = 0; i < 3; i++) {
+        const picture = new VideoFrame(gray, { timestamp: i * 33333 });
+        coder.encode(picture, { keyFrame: i === 0 });
+        picture.close();
+      }
+    });
+  } finally {
+    for (const one of [coder, reader]) if (one && one.state !== "closed") one.close();
+  }
+}
+
 async function sendH264(frame, time, planar) {
   const scale = RUNGS[rung].scale;
   let picture, size;
@@ -388,8 +419,10 @@ function encoded(chunk) {
   transmit(message);
 }
 
+let latest = 0; // number of the last result
 async function received(data) {
   const head = readHead(data);
+  latest = head.number;
   try {
     if (head.codec === H264) {
       decodeH264(head);
@@ -423,7 +456,7 @@ function decodeH264(head) {
         waiting.delete(picture.timestamp);
         if (own) show(own, picture); else picture.close();
       },
-      error: () => { decoderReady = false; say({ type: "key" }); say({ type: "ack", number: head.number }); },
+      error: () => { decoderReady = false; say({ type: "key" }); say({ type: "ack", number: latest }); },
     });
     decoder.configure({ codec: CODEC, optimizeForLatency: true });
     decoderReady = false;
@@ -519,7 +552,7 @@ const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1] ?? 0;
 
 /** Twice a second: a thin line gets smaller pictures, a wide one better ones. */
 function adapt() {
-  if (flying && clock() - flying.at > ACK_LATE_MS) trySend();
+  if (flying && clock() - flying.at > patienceForAck) trySend();
   if (way !== "auto" || !seat || transfers.length < 4) return;
   const transfer = median(transfers), age = median(ages);
   if (trial) {
@@ -532,21 +565,34 @@ function adapt() {
     }
     trial = null;
   }
+  if (climb) {
+    if (transfers.length < 12) return;
+    const older = ages.length > 7 && age > 1.25 * climb.age + 10;
+    if (older || transfer > CROWDED_MS) { // finer pictures are not worth older ones
+      ({ rung, thin } = climb);
+      patience = Math.min(patience * 2, MOST_PATIENCE_MS);
+      restart();
+      return;
+    }
+    climb = null;
+  }
   const before = { transfer, rung, thin };
   if (transfer > 120 || (age > 700 && transfer > 30)) {
     if (rung === RUNGS.length - 1 || clock() < stubbornUntil) return;
     if (loopback && !thin) thin = true; else rung++;
-    patience = Math.min(patience * 1.5, 60000);
+    patience = Math.min(patience * 1.5, MOST_PATIENCE_MS);
     restart(before);
     return;
   } else if (transfer < 40 && age < 350 && (rung || thin)) {
     calmSince ||= clock();
     if (clock() - calmSince < patience) return;
+    const now = { rung, thin, age };
     if (rung) rung--;
     else thin = false;
+    restart();
+    climb = now;
+    return;
   } else {
     calmSince = 0;
-    return;
   }
-  restart();
 }

@@ -164,10 +164,12 @@ export class Live extends EventTarget {
     const step = async (now, metadata) => {
       if (this.#video !== video) return;
       const time = metadata?.captureTime ? performance.timeOrigin + metadata.captureTime : clock();
-      if (video.videoWidth) {
-        const bitmap = await createImageBitmap(video);
-        this.#worker.postMessage({ type: "image", bitmap, time }, [bitmap]);
-      }
+      try {
+        if (video.videoWidth) {
+          const frame = window.VideoFrame ? new VideoFrame(video) : await createImageBitmap(video);
+          this.#worker.postMessage({ type: "image", frame, time }, [frame]);
+        }
+      } catch { /* this one could not be copied; the next may */ }
       if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(step);
       else setTimeout(step, 33);
     };
