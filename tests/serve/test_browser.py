@@ -5,6 +5,7 @@ Needs Debian's chromium and chromium-driver (``.ci/run`` installs them where it 
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from doppelgan.runtime.serve import app
+from doppelgan.runtime.serve.controls import Changes
 from doppelgan.runtime.serve.desk import Desk
 from doppelgan.runtime.serve.guard import Door
 from doppelgan.runtime.serve.server import listening_socket, serving
@@ -35,6 +38,7 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream", "--window-size=1280,807",
 )  # fmt: skip
+ARROW_RIGHT, ENTER = "\ue014", "\ue007"  # as WebDriver writes keys
 PATIENCE_S = 20  # processors are shared with other tests
 
 
@@ -79,10 +83,7 @@ def wait(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S)
 @pytest.fixture
 def page(plain: Served, browser: Any) -> Any:
     """The page, live."""
-    browser.get(f"{plain.url}/?token={TOKEN}")
-    wait(lambda: browser.find_element("id", "start").is_displayed(), "the start button")
-    browser.find_element("id", "start").click()
-    wait(lambda: figures(browser)["count"] > 3, "measured frames")
+    start_live(browser, plain.port)
     yield browser
     messages = [one for one in browser.get_log("browser") if one["level"] == "SEVERE"]
     assert not messages
@@ -108,6 +109,48 @@ def test_it_is_live_and_measures_itself_and_turns_what_is_turned(plain: Served, 
     wait(lambda: plain.desk.controls.style == "toon", "the next style by its key")
     assert plain.desk.studio.latest is not None
     assert plain.desk.studio.latest.image.shape == (480, 640, 3)
+
+
+def test_keys_move_a_slider_from_its_middle(plain: Served, page: Any) -> None:
+    """The middle holds what is dragged past it; a key's step is smaller than that."""
+    slider = page.find_element("id", "edit-age")
+    slider.send_keys(ARROW_RIGHT)
+    low, high = plain.desk.bundle.directions["age"].range
+    wait(lambda: plain.desk.controls.edits == {"age": pytest.approx((high - low) / 200)}, "one step")
+
+
+def test_enter_saves_a_look_and_says_when_it_replaces_one(plain: Served, page: Any) -> None:
+    def open_dialog() -> Any:
+        page.find_element("css selector", "#presets button").click()
+        name = page.find_element("id", "save-name")
+        wait(name.is_displayed, "the dialog")
+        return name
+
+    try:
+        open_dialog().send_keys("Mine", ENTER)
+        wait(lambda: plain.desk.presets.names() == ["Mine"], "the look")
+        wait(lambda: page.find_elements("css selector", "#presets .away"), "its tile")
+        name = open_dialog()
+        name.send_keys("Min")
+        button = page.find_element("id", "save-do")
+        assert button.text == "Save"
+        name.send_keys("e")
+        assert button.text == "Replace"
+        page.find_element("id", "save-cancel").click()
+        assert not name.is_displayed()
+    finally:
+        plain.desk.delete_preset("Mine")
+
+
+def test_the_list_of_cameras_names_the_servers_source_while_that_is_shown(plain: Served, page: Any) -> None:
+    chosen = "return document.getElementById('camera').selectedOptions[0]?.text"
+    own = page.execute_script(chosen)
+    plain.desk.use_server_source(str(ROOT / "engines" / "demo" / "clip.mp4"))
+    wait(lambda: page.execute_script(chosen) == "Server: clip.mp4", "its name")
+    choose = "const list = document.getElementById('camera'); list.selectedIndex = 0;"
+    page.execute_script(choose + "list.dispatchEvent(new Event('change'))")
+    wait(lambda: plain.desk.source_name == "page", "the page's camera again")
+    wait(lambda: page.execute_script(chosen) == own, "its name")
 
 
 def test_before_tracker_and_snapshot_by_keys(plain: Served, page: Any) -> None:
@@ -146,6 +189,47 @@ def test_the_other_ways_carry_the_strip_too(plain: Served, page: Any, way: str) 
     page.execute_script("doppelgan.live.setWay('auto')")
 
 
+def test_the_dial_between_styles_goes_through_the_steps_of_the_bundle(
+    plain: Served, page: Any, tmp_path: Path
+) -> None:
+    """The embedded generators have nothing between them, and the page says why."""
+    dial = page.find_element("id", "toward")
+    assert dial.get_property("disabled")
+    assert "trained apart" in page.find_element("id", "toward-hint").get_property("textContent")
+    folder = tmp_path / "kin"
+    folder.mkdir()
+    for path in (ROOT / "engines" / "demo").iterdir():
+        (folder / path.name).symlink_to(path)
+    (folder / "manifest.json").unlink()
+    manifest = json.loads((ROOT / "engines" / "demo" / "manifest.json").read_text())
+    steps = {"toon@32": "synthesis-toon", "toon@64": "synthesis"}
+    (folder / "manifest.json").write_text(
+        json.dumps(manifest | {"generators": manifest["generators"] | steps})
+    )
+    before = plain.desk._paths
+    plain.desk._paths = before | {"kin": folder}
+    try:
+        plain.desk.change(Changes(bundle="kin"))
+        wait(lambda: not dial.get_property("disabled"), "the dial")
+        shown = "return [...document.querySelectorAll('#styles input')].map(({value}) => value)"
+        assert page.execute_script(shown) == ["photo", "toon"], "steps are on the dial alone"
+        turn = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
+        said = page.find_element("id", "toward-out")
+        steps_said = (("photo", "0 %"), ("toon@64", "33 %"), ("toon@32", "67 %"), ("toon", "100 %"))
+        for step, now in enumerate(steps_said):
+            page.execute_script(turn, dial, step)
+            wait(lambda now=now: (plain.desk.controls.style, said.text) == now, str(now))
+        plain.desk.change(Changes(style="toon@32"))
+        chosen = "return document.querySelector('#styles input:checked').value"
+        wait(lambda: dial.get_property("value") == "2", "the dial follows")
+        assert page.execute_script(chosen) == "toon"
+        page.find_element("tag name", "body").send_keys("s")
+        wait(lambda: plain.desk.controls.style == "photo", "the next style, not the next step")
+    finally:
+        plain.desk._paths = before
+        plain.desk.change(Changes(bundle="demo"))
+
+
 def test_photos_are_edited_beside(plain: Served, page: Any, tmp_path: Path, face: Image) -> None:
     from doppelgan.runtime.pictures import write_image
 
@@ -153,9 +237,20 @@ def test_photos_are_edited_beside(plain: Served, page: Any, tmp_path: Path, face
     page.find_element("id", "files").send_keys(str(tmp_path / "face.png"))
     shown = "const one = document.getElementById('large-after'); return one.complete && one.naturalWidth"
     assert wait(lambda: page.execute_script(shown), "the edited photo") == 320
-    assert len(plain.desk.gallery.list()) == 1
-    for picture in plain.desk.gallery.list():
-        plain.desk.gallery.delete(picture["id"])
+    page.find_element("id", "files").send_keys(str(tmp_path / "face.png"))
+    wait(lambda: len(plain.desk.gallery.list()) == 2, "another one")
+    wait(
+        lambda: page.execute_script("return document.querySelectorAll('#thumbs button').length") == 2, "both"
+    )
+    page.find_element("id", "remove").click()
+    wait(lambda: len(plain.desk.gallery.list()) == 1, "one is gone")
+    wait(lambda: page.execute_script(shown) and not page.find_element("id", "working").text, "the other")
+    plain.desk.gallery.delete(plain.desk.gallery.list()[0]["id"])
+    page.find_element("id", "sheet").click()  # somebody else took them away: said where people look
+    wait(lambda: "expected pictures" in page.find_element("id", "toast").text, "the error, visible")
+    page.find_element("id", "remove").click()
+    wait(page.find_element("id", "choose").is_displayed, "what there is to do without one")
+    page.get_log("browser")  # both refusals
 
 
 def test_it_fits_a_laptop_and_a_phone_and_asks_no_other_host(plain: Served, page: Any) -> None:
@@ -180,6 +275,49 @@ def test_it_fits_a_laptop_and_a_phone_and_asks_no_other_host(plain: Served, page
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+def start_live(browser: Any, port: int) -> None:
+    browser.get(f"http://127.0.0.1:{port}/?token={TOKEN}")
+    wait(lambda: browser.find_element("id", "start").is_displayed(), "the start button")
+    browser.find_element("id", "start").click()
+    wait(lambda: figures(browser)["count"] > 3, "measured frames")
+
+
+def test_a_browser_without_a_processor_of_tracks_sends_bare_planes_too(plain: Served, browser: Any) -> None:
+    """As Firefox is."""
+    without = {"source": "delete window.MediaStreamTrackProcessor"}
+    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", without)
+    try:
+        start_live(browser, plain.port)
+        way = browser.find_element("id", "way")
+        wait(lambda: way.get_attribute("title") == "Uncompressed / JPEG", "the way without an encoder")
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+        browser.get("about:blank")
+
+
+def test_an_encoder_that_promises_h264_and_gives_none_is_not_used(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a Firefox whose H.264 is a plugin that is not there."""
+    static = Path(shutil.copytree(app.STATIC, tmp_path / "static"))
+    silent = "VideoEncoder.prototype.encode = () => {};"
+    worker = static / "live-worker.js"
+    worker.write_text(worker.read_text() + silent)
+    monkeypatch.setattr(app, "STATIC", static)
+    listener = listening_socket("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    desk = Desk(str(ROOT / "engines" / "demo"), folder=tmp_path, threads=1)
+    with serving(desk, Door(port, TOKEN), listener):
+        start_live(browser, port)
+        browser.execute_script("doppelgan.live.setWay('h264')")
+        way = browser.find_element("id", "way")
+        wait(lambda: way.get_attribute("title") == "JPEG / JPEG", "another way")
+        before = browser.execute_script("return performance.now()")
+        fresh = "return doppelgan.meter.newest() > arguments[0] + 300"
+        wait(lambda: browser.execute_script(fresh, before), "frames")
+        browser.get("about:blank")
+
+
 def test_it_is_back_by_itself_after_the_server_was_away(browser: Any, tmp_path: Path) -> None:
     listener = listening_socket("127.0.0.1", 0)
     port = listener.getsockname()[1]
@@ -189,10 +327,7 @@ def test_it_is_back_by_itself_after_the_server_was_away(browser: Any, tmp_path: 
         return serving(desk, Door(port, TOKEN), listener)
 
     with serve():
-        browser.get(f"http://127.0.0.1:{port}/?token={TOKEN}")
-        wait(lambda: browser.find_element("id", "start").is_displayed(), "the start button")
-        browser.find_element("id", "start").click()
-        wait(lambda: figures(browser)["count"] > 3, "measured frames")
+        start_live(browser, port)
     wait(lambda: browser.find_element("id", "state").text == "reconnecting", "it says so")
     listener = listening_socket("127.0.0.1", port)
     before = browser.execute_script("return performance.now()")

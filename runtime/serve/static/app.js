@@ -25,10 +25,14 @@ $("theme").onclick = () => { memory.set("theme", document.documentElement.datase
 // --- notes ---
 let toastTimer = 0;
 function note(text, bad = false) {
-  $("toast").textContent = text;
-  $("toast").classList.toggle("bad", bad);
+  const toast = $("toast");
+  toast.textContent = text;
+  toast.classList.toggle("bad", bad);
   clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => { $("toast").textContent = ""; }, bad ? 7000 : 3500);
+  if (toast.matches(":popover-open")) toast.hidePopover(); // once more, so that it lies above a dialog that opened meanwhile
+  if (!text) return;
+  toast.showPopover();
+  toastTimer = setTimeout(note, bad ? 7000 : 3500, "");
 }
 const fail = (error) => note(t("error.failed", { reason: error.message }), true);
 
@@ -38,6 +42,7 @@ const pictures = new Pictures(fail);
 const live = new Live($("after"), $("before"));
 const microphone = new Microphone();
 let status = null, online = false, recording = null, mine = false;
+let listed = ""; // whose picture it is, as the list of cameras says
 
 // --- views ---
 const TABS = ["live", "pictures", "enroll"];
@@ -72,6 +77,7 @@ function showState() {
   }
   $("welcome").hidden = live.wanted || Boolean(source);
   const other = Boolean(source) && !mine;
+  if (listed !== (other ? source : "")) listCameras();
   $("stop").hidden = !live.running;
   const choice = other ? "@server" : live.device ?? memory.get("camera", "");
   $("camera").value = choice;
@@ -80,7 +86,7 @@ function showState() {
 
 live.addEventListener("online", ({ detail }) => {
   if (online && !detail.online) note(t("error.server"), true);
-  if (!online && detail.online) { $("toast").textContent = ""; live.want(wants()); }
+  if (!online && detail.online) { note(""); live.want(wants()); }
   online = detail.online;
   if (!online) {
     mine = false;
@@ -90,10 +96,8 @@ live.addEventListener("online", ({ detail }) => {
   showState();
 });
 live.addEventListener("controls", ({ detail }) => {
-  const before = panel.state;
   panel.show(detail);
   pictures.refresh(detail.version);
-  if (detail.source !== before?.source) listCameras();
   if (detail.recording !== recording) { recording = detail.recording; showRecording(); }
   showState();
 });
@@ -126,7 +130,7 @@ live.addEventListener("shown", ({ detail }) => {
 });
 live.addEventListener("camera", ({ detail }) => {
   if (detail.lost) note(t("camera.ended"), true);
-  else if (detail.running) { $("toast").textContent = ""; listCameras(); }
+  else if (detail.running) { note(""); listCameras(); }
   showState();
 });
 live.addEventListener("devices", () => listCameras());
@@ -143,12 +147,12 @@ async function startCamera(device) {
   showState();
 }
 async function listCameras() {
+  listed = (!mine && panel.state?.source) || "";
   const cameras = await live.cameras().catch(() => []);
   const options = cameras.map(({ id, label }, i) => new Option(label || `${t("camera.first")} ${i + 1}`, id));
   if (!options.length) options.push(new Option(t("camera.first"), ""));
-  const source = panel.state?.source;
-  if (source && !mine) {
-    const name = source === "page" ? t("stage.other") : source.split(/[\\/]/).pop();
+  if (listed) {
+    const name = listed === "page" ? t("stage.other") : listed.split(/[\\/]/).pop();
     options.push(new Option(t("camera.server", { source: name }), "@server"));
   }
   $("camera").replaceChildren(...options);

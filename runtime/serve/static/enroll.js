@@ -25,7 +25,7 @@ function choose(blob) {
 }
 
 async function start() {
-  if (!picture) { $("enroll-choose").focus(); return; }
+  if (!picture) { tools.fail(new Error(t("enroll.nopicture"))); $("enroll-choose").focus(); return; }
   try {
     const { id } = await call("POST", "/api/pictures", picture);
     await call("POST", "/api/enrollment", { picture: id, name: $("enroll-name").value, consent: $("enroll-consent").checked });

@@ -14,6 +14,7 @@ export class Panel {
   #shape = ""; // which sliders there are
   #pending = {};
   #sending = false;
+  #steps = []; // styles that the dial between two of them goes through
   #turning = null; // the input that is being dragged
   #fail;
 
@@ -24,13 +25,16 @@ export class Panel {
     $("reset").onclick = () => this.post("/api/reset");
     $("bundle").onchange = () => this.change({ bundle: $("bundle").value });
     this.#dial("blend", (value) => ({ blend: value }), 1);
+    this.#dial("toward", (step) => ({ style: this.#steps[step] }), 0);
     this.#dial("truncation", (value) => ({ truncation: value }), 1);
     $("lock").onchange = () => this.change({ identity_lock: $("lock").checked });
     $("badge").append(...BADGES.map((place) => new Option(find(`badge.${place}`) ?? words(place), place)));
     $("badge").onchange = () => this.change({ badge: $("badge").value });
     $("faces").onchange = () => $("faces").reportValidity() && this.change({ max_faces: Number($("faces").value) });
     $("text").onchange = () => this.#typed();
-    $("save-form").onsubmit = ({ submitter }) => submitter.value === "save" && this.#save($("save-name").value.trim());
+    $("save-form").onsubmit = () => this.#save($("save-name").value.trim());
+    $("save-name").oninput = () => this.#nameSave();
+    $("save-cancel").onclick = () => $("save-dialog").close();
     document.addEventListener("pointerup", () => { this.#turning = null; });
   }
 
@@ -67,8 +71,8 @@ export class Panel {
   }
 
   nextStyle() {
-    const { styles } = this.#state.bundle;
-    this.change({ style: styles[(styles.indexOf(this.#state.controls.style) + 1) % styles.length] });
+    const { bundle: { dials }, controls: { style } } = this.#state, styles = Object.keys(dials);
+    this.change({ style: styles[(styles.indexOf(ledTo(dials, style)) + 1) % styles.length] });
   }
 
   /** One request at a time; what is turned meanwhile goes with the next. */
@@ -90,11 +94,29 @@ export class Panel {
 
   #build({ bundle, bundles, modes }) {
     $("bundle").replaceChildren(...bundles.map((name) => new Option(name, name)));
-    segments($("styles"), bundle.styles, "style", (style) => find(`style.${style}`) ?? style, () => "", (style) => this.change({ style }));
+    segments($("styles"), Object.keys(bundle.dials), "style", styleName, () => "", (style) => this.change({ style }));
     segments($("modes"), modes, "mode", (mode) => find(`mode.${mode}`) ?? mode, (mode) => find(`mode.${mode}.hint`) ?? "", (composite) => this.change({ composite }));
+    this.#buildToward(bundle);
     $("lock").closest("label").hidden = !bundle.has_memory;
     const groups = [...new Set([...GROUPS, ...bundle.directions.map(({ group }) => group)])];
     $("groups").replaceChildren(...groups.map((group) => this.#group(group, bundle.directions.filter((one) => one.group === group))).filter(Boolean));
+  }
+
+  /** The dial from the first style to another; disabled, among the fine tuning, where there is nothing between. */
+  #buildToward({ dials }) {
+    const dial = $("toward-dial"), first = Object.keys(dials)[0], works = Object.values(dials).some((steps) => steps.length > 1);
+    dial.hidden = Object.keys(dials).length < 2;
+    $("toward").disabled = !works;
+    dial.classList.toggle("off", !works);
+    if (works) $("styles").after(dial); else $("fine").append(dial);
+    this.#toward(dials, Object.keys(dials).find((style) => dials[style].length > 1) ?? Object.keys(dials)[1] ?? first);
+    $("toward-hint").textContent = t(works ? "panel.toward.hint" : "panel.toward.absent", { first: styleName(first), last: styleName(Object.keys(dials)[1] ?? first) });
+  }
+
+  #toward(dials, style) {
+    this.#steps = dials[style];
+    $("toward").max = Math.max(this.#steps.length - 1, 1);
+    $("toward-label").textContent = t("panel.toward", { first: styleName(Object.keys(dials)[0]), last: styleName(style) });
   }
 
   #group(name, directions) {
@@ -121,7 +143,8 @@ export class Panel {
     const dial = make("div", { className: "dial" }, make("label", { htmlFor: id }, nameOf(name)), output, row);
     const reset = () => { input.value = 0; this.#turned(input); this.change({ edits: { [name]: null } }); };
     input.oninput = () => {
-      if (Math.abs(input.value) < (high - low) * 0.015) input.value = 0; // the middle holds a little
+      // The middle holds a little, but not keys: they go in steps that are smaller.
+      if (input === this.#turning && Math.abs(input.value) < (high - low) * 0.015) input.value = 0;
       this.#turned(input);
       this.change({ edits: { [name]: Number(input.value) || null } });
     };
@@ -144,6 +167,11 @@ export class Panel {
       const end = value === 0 ? "0" : `${Math.round((Math.abs(value) / most) * 100)} % ${direction.ends[value > 0 ? 1 : 0]}`;
       input.setAttribute("aria-valuetext", end);
       dial.classList.toggle("on", value !== 0);
+    } else if (input.id === "toward") {
+      const text = this.#steps.length > 1 ? `${Math.round((value / high) * 100)} %` : "–";
+      dial.querySelector("output").value = text;
+      input.setAttribute("aria-valuetext", text);
+      dial.classList.toggle("on", value > 0);
     } else {
       const text = `${Math.round(value * 100)} %`;
       dial.querySelector("output").value = text;
@@ -163,7 +191,9 @@ export class Panel {
     $("undo").disabled = !can_undo;
     $("redo").disabled = !can_redo;
     $("bundle").value = controls.bundle;
-    check($("styles"), controls.style);
+    const style = ledTo(bundle.dials, controls.style);
+    check($("styles"), style);
+    if (bundle.dials[style].length > 1) this.#toward(bundle.dials, style);
     check($("modes"), composite);
     const set = (input, value) => {
       if (input !== this.#turning) input.value = value;
@@ -173,6 +203,7 @@ export class Panel {
       const input = $(`edit-${name}`);
       if (input && !(this.#pending.edits && name in this.#pending.edits)) set(input, controls.edits[name] ?? 0);
     }
+    set($("toward"), Math.max(this.#steps.indexOf(controls.style), 0));
     set($("blend"), controls.blend);
     set($("truncation"), controls.truncation);
     $("lock").checked = controls.identity_lock;
@@ -203,7 +234,7 @@ export class Panel {
   #presets(names) {
     const add = make("button", { type: "button", title: t("panel.save") }, icon("i-plus"));
     add.setAttribute("aria-label", t("panel.save"));
-    add.onclick = () => { $("save-name").value = ""; $("save-dialog").showModal(); };
+    add.onclick = () => { $("save-name").value = ""; this.#nameSave(); $("save-dialog").showModal(); };
     const tiles = names.map((name, index) => {
       const path = `/api/presets/${encodeURIComponent(name)}`;
       const image = make("img", { src: `${path}/picture?${this.#state.version}`, alt: "", loading: "lazy" });
@@ -222,11 +253,20 @@ export class Panel {
     $("presets").replaceChildren(make("div", { className: "tile" }, add), ...hint, ...tiles);
   }
 
+  /** Whoever types a name that there is sees that the look of that name goes. */
+  #nameSave() {
+    const taken = this.#state.presets.includes($("save-name").value.trim());
+    $("save-do").textContent = t(taken ? "panel.save.replace" : "panel.save.do");
+  }
+
   async #save(name) {
     try { await call("PUT", `/api/presets/${encodeURIComponent(name)}`, {}); } catch (error) { this.#fail(error); }
   }
 }
 
+const styleName = (style) => find(`style.${style}`) ?? words(style);
+/** The style that `style` is, or is a step to. */
+const ledTo = (dials, style) => Object.keys(dials).find((end) => end === style || dials[end].slice(1).includes(style)) ?? style;
 const asText = ({ edits }) => Object.entries(edits).map(([name, value]) => `-e ${name}=${Number(value.toFixed(3))}`).join(" ");
 
 export function make(tag, properties = {}, ...children) {

@@ -22,9 +22,11 @@ export class Pictures {
     $("files").onchange = () => { this.add([...$("files").files]); $("files").value = ""; };
     $("large-split").oninput = () => $("large").style.setProperty("--split", $("large-split").value);
     $("download").onclick = () => save(`/api/pictures/${this.#chosen}/after`, "doppelgan.png");
+    $("remove").onclick = () => this.#remove(this.#chosen);
     $("sheet").onclick = async () => this.#work(async () => save(await call("GET", "/api/sheet.png"), "doppelgan-sheet.png"));
     $("mix").onclick = () => this.#openMix();
-    $("mix-do").onclick = () => this.#mix();
+    $("mix-form").onsubmit = (event) => { event.preventDefault(); this.#mix(); };
+    $("mix-close").onclick = () => $("mix-dialog").close();
     document.addEventListener("dragover", (event) => { event.preventDefault(); this.#view.classList.add("over"); });
     document.addEventListener("dragleave", () => this.#view.classList.remove("over"));
     document.addEventListener("drop", (event) => {
@@ -94,22 +96,24 @@ export class Pictures {
       if (mark === "aria-checked") button.setAttribute("role", "radio");
       button.setAttribute(mark, String(id === chosen));
       button.onclick = () => choose(id);
-      button.onkeydown = async ({ key }) => {
-        if (key !== "Delete" || mark !== "aria-current") return;
-        await call("DELETE", `/api/pictures/${id}`).catch(this.#fail);
-        this.#list = this.#list.filter((one) => one.id !== id);
-        if (this.#chosen === id) this.#chosen = null;
-        this.#draw();
-      };
+      button.onkeydown = ({ key }) => key === "Delete" && mark === "aria-current" && this.#remove(id);
       return button;
     });
+  }
+
+  async #remove(id) {
+    await call("DELETE", `/api/pictures/${id}`).catch(this.#fail);
+    const at = this.#list.findIndex((one) => one.id === id);
+    this.#list = this.#list.filter((one) => one.id !== id);
+    if (this.#chosen === id) this.#chosen = this.#list[Math.min(at, this.#list.length - 1)]?.id ?? null;
+    this.#draw();
   }
 
   #openMix() {
     this.#other = this.#list.find(({ id }) => id !== this.#chosen)?.id ?? null;
     const draw = () => $("mix-thumbs").replaceChildren(...this.#thumbs((id) => { this.#other = id; draw(); }, "aria-checked", this.#other));
     draw();
-    $("mix-result").hidden = true;
+    $("mix-result").hidden = $("mix-save").hidden = true;
     $("mix-dialog").showModal();
   }
 
@@ -118,8 +122,8 @@ export class Pictures {
       const body = { first: this.#chosen, second: this.#other, weight: Number($("mix-weight").value) };
       const picture = await call("POST", "/api/mix", body);
       show($("mix-result"), picture);
-      $("mix-result").hidden = false;
-      $("mix-result").onclick = () => save(picture, "doppelgan-mix.png");
+      $("mix-result").hidden = $("mix-save").hidden = false;
+      $("mix-save").onclick = () => save(picture, "doppelgan-mix.png");
     });
   }
 
