@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from doppelgan.export.checkpoints.checkpoint import read_checkpoint
+from doppelgan.export.checkpoints.tensors import require_finite
 from doppelgan.runtime.errors import CheckpointError
 from safetensors.torch import save_file
 
@@ -287,3 +288,24 @@ def test_an_archive_of_several_files_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content[:at] + locator + content[at:])
     with pytest.raises(CheckpointError, match="expected a complete torch file, got a truncated one"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "bad", [[float("nan")], [float("inf")], [float("-inf")], [float("inf"), float("-inf")]]
+)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_numbers_that_are_not_finite_are_refused_wherever_they_stand(
+    bad: list[float], dtype: torch.dtype
+) -> None:
+    tensor = torch.ones(1000, dtype=dtype)
+    assert require_finite(tensor, "it") is tensor
+    tensor[500 : 500 + len(bad)] = torch.tensor(bad, dtype=dtype)
+    with pytest.raises(CheckpointError, match="it: expected finite numbers"):
+        require_finite(tensor, "it")
+
+
+def test_finite_numbers_whose_sum_is_not_are_taken() -> None:
+    large = torch.full((100,), 3e38)
+    assert require_finite(large, "it") is large
+    with pytest.raises(CheckpointError):
+        require_finite(torch.full((2,), 1e300, dtype=torch.float64), "it")  # not finite as float32

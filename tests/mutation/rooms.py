@@ -21,7 +21,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "edit": (("runtime/edit",), ("test_edit", "test_effects", "test_direction_files")),
     "synthesize": (
         ("runtime/synthesize.py",),
-        ("test_synthesize", "test_pipeline", "test_heart", "test_native_pair"),
+        ("test_synthesize", "test_pipeline", "test_heart"),
     ),
     "composite": (("runtime/composite",), ("test_composite", "test_masks", "test_difference")),
     "sink": (("runtime/sink",), ("test_sink", "test_sink_video", "test_sink_window", "test_tracks")),

@@ -221,6 +221,15 @@ def test_subtitles_stay_in_the_form_of_the_container(
     assert after == [(a, round(b - a, 3), text) for a, b, text in words]
 
 
+@pytest.mark.parametrize(
+    ("codec", "text"), [("subrip", "<i>Hi</i>"), ("ass", r"0,0,Default,,0,0,0,,{\i1}Hi")]
+)
+def test_styles_stay_where_the_container_takes_the_form(tmp_path: Path, codec: str, text: str) -> None:
+    path = write_media(tmp_path / "in.mkv", FEW, subtitles=[(0.1, 0.5, text)], subtitle_codec=codec)
+    ((_, _, data),) = packets(copy(path, tmp_path / "out.mkv"), "subtitle")
+    assert data == text.encode()
+
+
 def test_styles_are_left_out_of_text() -> None:
     line = rb"1,0,Default,,0,0,0,,{\i1}Hi{\i0}, all\Nof you, <b>now</b>"
     assert text_of_packet(line, "ass") == "Hi, all\nof you, now"
@@ -277,6 +286,13 @@ def test_a_cover_picture_is_no_video_and_stays(tmp_path: Path, suffix: str) -> N
     with av.open(str(copy(path, tmp_path / f"out{suffix}"))) as container:
         covers = [s for s in container.streams.video if s.disposition & av.stream.Disposition.attached_pic]
         assert [(s.width, s.height) for s in covers] == [(32, 32)]
+
+
+def test_a_cover_picture_is_written_once(tmp_path: Path) -> None:
+    with av.open(str(copy(with_cover(tmp_path / "in.mp4"), tmp_path / "out.mp4"))) as container:
+        (cover,) = [s for s in container.streams if s.disposition & av.stream.Disposition.attached_pic]
+        assert cover.frames <= 1
+        assert sum(1 for packet in container.demux(cover) if packet.size) == 1
 
 
 def test_a_cover_picture_that_cannot_stay_is_named(tmp_path: Path) -> None:
