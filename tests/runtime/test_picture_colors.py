@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import cv2
 import numpy as np
 import pytest
 from doppelgan.runtime.errors import SourceError
+from doppelgan.runtime.mark import watermark
+from doppelgan.runtime.mark.payload import Payload
 from doppelgan.runtime.pictures import Picture, read_picture, write_picture
 from doppelgan.runtime.pictures.files import lost_in, read_image, write_image
+from doppelgan.runtime.pictures.picture import over_ground
 from PIL import Image as pillow
 from PIL import ImageCms
 
@@ -166,6 +170,25 @@ def test_transparency_is_kept_and_what_did_not_change_is_exact(tmp_path: Path, s
         np.testing.assert_array_equal(written.colors[25, 50], (10, 200, 90))
     assert written.alpha[25, 50] == 255
     assert written.alpha[25, 27] == 245, "drawn on nothing: as opaque as its darkest channel asks for"
+
+
+def test_a_watermark_alone_shows_nothing_on_what_is_transparent() -> None:
+    y, x = np.mgrid[0:600, 0:400]
+    colors = np.dstack([x // 2, y // 3, (x + y) // 5]).astype(np.uint8)
+    alpha = np.where(x < 200, 0, np.where(x < 300, 128, 255)).astype(np.uint8)
+    picture = Picture(over_ground(colors, alpha), alpha, colors)
+    frame = picture.image.copy()
+    watermark.embed(frame, Payload("edited", date(2026, 11, 27)))
+    assert (frame != picture.image).any(axis=2)[:, :200].mean() > 0.1
+
+    edited = picture.edited(frame)
+    assert edited.alpha is not None
+    assert edited.colors is not None
+    np.testing.assert_array_equal(edited.alpha[:, :200], 0)
+    np.testing.assert_array_equal(edited.colors[:, :200], colors[:, :200])
+    np.testing.assert_array_equal(edited.colors[:, 300:], frame[:, 300:])
+    shown = over_ground(edited.colors, edited.alpha)
+    assert np.abs(shown[:, 200:].astype(int) - frame[:, 200:]).max() <= 1
 
 
 def test_formats_without_transparency_lie_on_white_and_say_so(tmp_path: Path) -> None:
