@@ -76,6 +76,10 @@ def main() -> int:
         return mutation.main(arguments[1:])
     print(f"testing {ROOT}", flush=True)
     environment = {**os.environ, "MYPYPATH": os.pathsep.join([str(source_tree()), str(ROOT)])}
+    if workers():
+        # Every core has a process of its own; torch's threads would wait for a turn by spinning, seven times
+        # as long as one thread computes.
+        environment.setdefault("OMP_NUM_THREADS", "1")
     python = [sys.executable, "-m"]
     steps = [
         [*python, "ruff", "check", "."],

@@ -50,6 +50,7 @@ class Together(Plain):
         assert all(one.dtype == np.float32 and one.flags.c_contiguous for one in given)
         self.passes.append([float(one[0, 0, 0]) for one in given])
         for one, picture in zip(given, pictures, strict=True):
+            assert picture.shape in [(1, 3, side, side) for side in self.sizes]
             picture[:] = one[0, 0, 0]
 
 
