@@ -12,7 +12,8 @@ from pathlib import Path
 
 import click
 
-from ..edit import parse_edits
+from ..bundle import open_bundle
+from ..edit import Editor, read_edits
 from ..errors import DoppelganError, SinkError
 from ..mark.badge import CORNERS
 from ..presets import Presets
@@ -46,7 +47,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
     multiple=True,
     help="Feed this meanwhile: camera: (virtual camera), a video file; repeat for several.",
 )
-@click.option("--edit", "-e", "edits", multiple=True, metavar="NAME=VALUE", help="An edit to begin with.")
+@click.option(
+    "--edit", "-e", "edits", multiple=True, metavar="NAME=VALUE|WORDS", help="An edit to begin with."
+)
 @click.option("--style", "-s", default="photo", show_default=True, help="Generator: photo, toon ...")
 @composite_option
 @click.option(
@@ -114,13 +117,14 @@ def command(
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("expected both --tls-cert and --tls-key, or neither")
     _check_host(host, secret, tls_cert)
-    settings: dict[str, object] = {"edits": parse_edits(edits), "style": style, "badge": badge}
+    chosen = _edits(edits, bundle)
+    settings: dict[str, object] = {"edits": chosen, "style": style, "badge": badge}
     if composite is not None:
         settings["composite"] = composite
     if preset is not None:
         saved = Presets().read(preset)
         settings = {
-            "edits": {**saved.edits, **parse_edits(edits)},
+            "edits": {**saved.edits, **chosen},
             "style": saved.style,
             "composite": saved.composite,
             "badge": badge,
@@ -162,6 +166,17 @@ def command(
             webbrowser.open(f"{address}?token={door.token}")
 
     run(desk, door, listener, certificate=tls_cert, key=tls_key, on_ready=ready)
+
+
+def _edits(texts: tuple[str, ...], bundle: str) -> dict[str, float]:
+    """What to begin with, and on standard error what was understood of words."""
+    if not texts:
+        return {}
+    with open_bundle(bundle, compiled=False) as opened:
+        chosen, remarks = read_edits(texts, opened.directions)
+        for remark in remarks:
+            click.echo(f"doppelgan: note: {remark}", err=True)
+        return Editor(opened.directions, opened.latent_avg).expanded(chosen)
 
 
 def _check_host(host: str, secret: str | None, certificate: Path | None) -> None:

@@ -29,10 +29,10 @@ from .studio import Result, Studio, build_pipeline
 
 # Where the page shows a direction whose bundle says nothing about it.
 GROUPS: dict[str, tuple[str, ...]] = {
-    "person": ("age", "gender", "skin_tone"),
+    "person": ("age", "age_skin", "gender", "gender_shape", "skin_tone"),
     "expression": ("smile", "mouth_open", "eye_open", "brow"),
-    "hair": ("hair_length", "hair_color", "grey", "baldness", "beard"),
-    "pose": ("yaw", "pitch", "roll"),
+    "hair": ("hair_length", "hair_color", "grey", "baldness", "beard", "mustache"),
+    "pose": ("yaw", "pitch", "roll", "gaze_x", "gaze_y", "eye_contact_x", "eye_contact_y"),
     "looks": ("glasses", "makeup", "hat"),
 }
 PRESET_PICTURE_SIDE = 160  # px
@@ -309,7 +309,7 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
                 "limit": direction.limit,
                 "ends": list(direction.ends),
                 "unit": direction.unit,
-                "note": direction.note,
+                "note": "; ".join(filter(None, (direction.moves, direction.note))),
                 "kind": direction.kind,
                 "group": next((group for group, names in GROUPS.items() if name in names), "more"),
             }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from doppelgan.runtime.edit import Direction, parse_edits, read_edits, read_words
@@ -80,3 +82,16 @@ def test_numbers_and_words_go_together_and_the_last_counts() -> None:
     assert len(said) == 1
     with pytest.raises(EditError, match="NAME=NUMBER"):
         parse_edits(["older, smiling"])
+
+
+def test_a_command_says_what_it_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    from doppelgan.runtime.cli.options import make_pipeline
+
+    demo = str(Path(__file__).parents[2] / "engines" / "demo")
+    pipeline = make_pipeline(
+        bundle=demo, edits=("glasses=0.5", "slightly older and purple"), backend=None, threads=1
+    )
+    assert pipeline.edits == {"glasses": 0.5, "age": 0.35}
+    said = capsys.readouterr().err
+    assert 'understood "slightly older" as age=0.35' in said
+    assert "left out: purple" in said
