@@ -40,8 +40,8 @@ _ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
     ast.Mod: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
 }  # fmt: skip
-# Arguments that say something to people only.
-_SAID = ("help", "metavar", "show_default")
+# Arguments that say something to people only, or save memory and change nothing else.
+_SAID = ("help", "metavar", "show_default", "slots")
 
 Change = Callable[[], None]  # breaks the tree in place
 

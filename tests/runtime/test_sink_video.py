@@ -17,7 +17,7 @@ import pytest
 from av.video.reformatter import VideoReformatter
 from doppelgan.runtime.errors import SinkError
 from doppelgan.runtime.sink import SinkWarning, open_sink
-from doppelgan.runtime.sink.video import bgr_to_yuv
+from doppelgan.runtime.sink.video import VideoSink, bgr_to_yuv
 from doppelgan.runtime.source import open_source
 from doppelgan.runtime.source.pattern import PatternSource
 from doppelgan.runtime.types import Frame
@@ -313,3 +313,26 @@ def test_real_clips_survive_the_round_trip(shared: Path, tmp_path: Path) -> None
         ]
         assert times[0] == times[1]
         assert packets(tmp_path / clip.name, "audio") == packets(clip, "audio")
+
+
+@pytest.mark.parametrize("fails_at", [0, 1])
+def test_what_fails_before_the_first_picture_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    sink = VideoSink(tmp_path / "out.mp4", rate=25)
+    real, count = sink._picture, 0
+
+    def picture(frame: Frame) -> Any:
+        nonlocal count
+        count += 1
+        if count > fails_at:
+            raise RuntimeError("no picture")
+        return real(frame)
+
+    monkeypatch.setattr(sink, "_picture", picture)
+    for number in range(fails_at):
+        sink.write(frame(index=number))
+    with pytest.raises(RuntimeError, match="no picture"):
+        sink.write(frame(index=fails_at))
+    sink.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"] * fails_at
