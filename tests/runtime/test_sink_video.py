@@ -336,3 +336,32 @@ def test_what_fails_before_the_first_picture_leaves_nothing(
         sink.write(frame(index=fails_at))
     sink.close()
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"] * fails_at
+
+
+@pytest.mark.parametrize(
+    ("suffix", "width", "codec"),
+    [
+        (".mp4", 16384, "libx264"),
+        (".mp4", 16386, "libvpx-vp9"),
+        (".mkv", 65534, "libvpx-vp9"),
+        (".mov", 16384, "libx264"),
+        (".webm", 64, "libvpx-vp9"),
+    ],
+)
+def test_pictures_too_wide_for_h264_are_coded_in_vp9(
+    tmp_path: Path, suffix: str, width: int, codec: str
+) -> None:
+    with VideoSink(tmp_path / f"out{suffix}", rate=25) as sink:
+        assert sink._choose_codec(width, 64) == codec
+        assert sink._choose_codec(64, width) == codec
+
+
+@pytest.mark.parametrize(("suffix", "width", "limit"), [(".mov", 16385, 16384), (".mp4", 65536, 65535)])
+def test_pictures_that_no_codec_takes_are_refused(
+    tmp_path: Path, suffix: str, width: int, limit: int
+) -> None:
+    with (
+        VideoSink(tmp_path / f"out{suffix}", rate=25) as sink,
+        pytest.raises(SinkError, match=f"expected pictures of up to {limit} pixels a side, got {width}x64"),
+    ):
+        sink._choose_codec(width, 64)
