@@ -146,13 +146,27 @@ def directions() -> list[Direction]:
     return made
 
 
-def write_bundle(path: Path, *, restyle: bool = False, remembers: bool = False, toon: bool = True) -> Path:
+def write_bundle(
+    path: Path,
+    *,
+    restyle: bool = False,
+    remembers: bool = False,
+    toon: bool = True,
+    overwrite: bool = False,
+) -> Path:
     """A whole bundle (without trackers) at ``path``."""
     crop = Tensor("crop", "float32", (1, 6 if restyle else 3, SIZE, SIZE))
     codes = Tensor("codes", "float32", (1, STYLES, W_DIM))
     image = Tensor("image", "float32", (1, 3, SIZE, SIZE))
     writer = BundleWriter(
-        path, name=path.name, n_styles=STYLES, w_dim=W_DIM, z_dim=Z_DIM, image_size=SIZE, license="test"
+        path,
+        overwrite=overwrite,
+        name=path.name,
+        n_styles=STYLES,
+        w_dim=W_DIM,
+        z_dim=Z_DIM,
+        image_size=SIZE,
+        license="test",
     )
     with writer as bundle:
         network = residual_encoder() if restyle else encoder()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -110,7 +109,10 @@ class Progress:
 
     def finish(self) -> None:
         """The bundle is there: nothing is left to resume."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.picture.unlink(missing_ok=True)
+        self._state_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it holds something of somebody else
+            self.folder.rmdir()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ from ..manifest import (
     read_manifest,
     write_manifest,
 )
+from ..places import FOLDER as COMPILED
 from .effects import measure_effects
 from .reader import open_bundle
 
@@ -54,6 +56,10 @@ class BundleWriter:
         self.path = Path(path)
         if (self.path.exists() or self.path.is_symlink()) and not overwrite:
             raise BundleError(f"{self.path}: already there; choose another output or pass --overwrite")
+        if self.path.is_symlink():
+            self.path = Path(os.path.realpath(self.path))
+        if self.path.exists():
+            _require_replaceable(self.path)
         self._fields = fields
         self._networks: dict[str, Network] = {}
         self._files: dict[str, DataFile] = {}
@@ -159,9 +165,24 @@ class BundleWriter:
         read_manifest(data, str(self.path / MANIFEST))  # what we write, we can read
         self._store(MANIFEST, data)
         self.folder.chmod(0o755)
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.folder.replace(self.path)
+        with self._guard(MANIFEST):
+            self._put_in_place()
+
+    def _put_in_place(self) -> None:
+        """Under its name; a bundle that is replaced goes only when this one is there."""
+        if not self.path.exists():
+            self.folder.replace(self.path)
+            return
+        _require_replaceable(self.path)
+        old = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
+        self.path.replace(old / "old")
+        try:
+            self.folder.replace(self.path)
+        except BaseException:
+            (old / "old").replace(self.path)
+            raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
 
     def _store(self, file: str, data: bytes | Path) -> str:
         target = self.folder / file
@@ -204,6 +225,29 @@ def add_effects(
         (Path(aside) / MANIFEST).write_bytes(data)
         draft.replace(folder / "effects.npz")
         (Path(aside) / MANIFEST).replace(folder / MANIFEST)
+
+
+def _require_replaceable(path: Path) -> None:
+    """Raise BundleError unless ``path`` is an empty folder or a bundle and nothing else: --overwrite takes
+    away no file that is not a bundle's."""
+    if not path.is_dir():
+        raise BundleError(f"{path}: expected a bundle to replace, got a file; choose another output")
+    there = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+    if not there:
+        return
+    try:
+        manifest = read_manifest((path / MANIFEST).read_bytes(), str(path / MANIFEST))
+    except (OSError, BundleError):
+        raise BundleError(
+            f"{path}: expected a bundle to replace, got a folder of something else; choose another output"
+        ) from None
+    files = (*manifest.networks.values(), *manifest.files.values())
+    others = sorted(there - {MANIFEST, COMPILED, *(file.file for file in files)})
+    if others:
+        raise BundleError(
+            f"{path}: expected a bundle to replace and nothing else, got {others[0]!r} beside it; "
+            "move it away or choose another output"
+        )
 
 
 class _DiskGuard:

@@ -143,6 +143,57 @@ def test_writer_refuses_an_existing_target_and_leaves_it_alone(copy: Path) -> No
     assert sorted(copy.iterdir()) == before
 
 
+def test_overwriting_replaces_a_bundle_and_what_was_compiled_of_it(copy: Path) -> None:
+    (copy / "compiled").mkdir()
+    (copy / "compiled" / "x.json").write_text("{}")
+    tiny.write_bundle(copy, toon=False, overwrite=True)
+    assert not (copy / "compiled").exists()
+    with open_bundle(copy) as bundle:
+        assert bundle.styles == ("photo",)
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+
+
+@pytest.mark.parametrize("what", ["folder", "bundle and more", "file", "link to a folder", "damaged"])
+def test_overwriting_takes_away_nothing_but_a_bundle(copy: Path, tmp_path: Path, what: str) -> None:
+    """`--overwrite -o .` or `-o Documents` must not be the end of them."""
+    mine = tmp_path / "Documents"
+    if what in ("bundle and more", "damaged"):
+        copy.rename(mine)
+    else:
+        mine.mkdir()
+    (mine / ("manifest.json" if what == "damaged" else "thesis.txt")).write_text("years of work")
+    target = mine
+    if what == "file":
+        target = mine / "thesis.txt"
+    elif what == "link to a folder":
+        target = tmp_path / "link"
+        target.symlink_to(mine)
+    before = sorted(mine.rglob("*"))
+    with pytest.raises(BundleError, match="expected a bundle to replace"):
+        BundleWriter(target, overwrite=True)
+    assert sorted(mine.rglob("*")) == before
+    (tmp_path / "empty").mkdir()
+    tiny.write_bundle(tmp_path / "empty", overwrite=True)
+
+
+def test_a_bundle_that_cannot_take_its_place_leaves_the_old_one(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (copy / "manifest.json").read_bytes()
+    real = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target == copy and self.name != "old":
+            raise OSError(errno.EACCES, "Permission denied")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(BundleError, match="Permission denied"):
+        tiny.write_bundle(copy, toon=False, overwrite=True)
+    assert (copy / "manifest.json").read_bytes() == before
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+
+
 def write_half(path: Path) -> None:
     with BundleWriter(path, name="b", n_styles=1, w_dim=1, image_size=4) as writer:
         writer.add_latent(latent_avg=np.zeros((1, 1)))
