@@ -63,7 +63,7 @@ def open_sink(
     if not text.strip():
         raise SinkError("expected a file, folder or 'window', got an empty text; name an output")
     if path.is_dir() or text.endswith("/") or not suffix or suffix in WRITABLE:
-        return ImagesSink(text)
+        return ImagesSink(text, like=like)
     if suffix in FORMATS:
         return VideoSink(path, like=like, rate=rate, **video)
     known = " ".join([*FORMATS, *sorted(WRITABLE)])

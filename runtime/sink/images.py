@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import SinkError
 from ..pictures.files import WRITABLE, write_image
+from ..source.base import Source
 from ..types import Frame
 from .base import Sink
 
@@ -20,12 +23,13 @@ class ImagesSink(Sink):
     The number is the frame's index. Every file appears complete or not at all.
     """
 
-    def __init__(self, text: str, *, quality: int = 95) -> None:
+    def __init__(self, text: str, *, like: Source | None = None, quality: int = 95) -> None:
         super().__init__()
         self.name = text
         path = self._path = images_pattern(text)
         self._numbered = bool(NUMBER.search(path.name))
         self._quality = quality
+        self._refuse_sources(like.files if like is not None else ())
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -35,11 +39,30 @@ class ImagesSink(Sink):
         if not self._numbered and self.frames:
             numbered = self._path.with_stem(self._path.stem + "_%04d")
             raise SinkError(f"{self.name}: expected a single frame, got another; give a folder or {numbered}")
-        path = self._path
-        if self._numbered:
-            path = path.with_name(NUMBER.sub(lambda number: number[0] % frame.index, path.name, count=1))
+        path = self._of(frame.index)
         write_image(path, frame.image, quality=self._quality)
         self._completed(path)
+
+    def _of(self, index: int) -> Path:
+        """The file of a frame."""
+        if not self._numbered:
+            return self._path
+        return self._path.with_name(NUMBER.sub(lambda number: number[0] % index, self._path.name, count=1))
+
+    def _refuse_sources(self, files: Sequence[Path]) -> None:
+        """Nothing is written over a picture that is read, maybe later."""
+        read = {(status.st_dev, status.st_ino) for status in map(_status, files) if status is not None}
+        for index in range(len(files)):
+            status = _status(self._of(index))
+            if status is not None and (status.st_dev, status.st_ino) in read:
+                raise SinkError(f"{self._of(index)}: is one of the pictures given; choose another output")
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 def images_pattern(text: str) -> Path:

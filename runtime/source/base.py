@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 
 from ..errors import SourceError
@@ -51,6 +52,7 @@ class Source(ABC):
                  ``time.monotonic()`` at capture, else the presentation time
     media        what a video sink can copy; None if there is nothing
     finished     the last frame was read (not: closed early, not: failed)
+    files        pictures that are read, so that none of them is written over; empty for all else
     skipped      files that could not be read, so that their frames are missing
     last_index   index of the newest frame that was read, -1 before the first
 
@@ -65,6 +67,7 @@ class Source(ABC):
     duration_s: float | None = None
     live: bool = False
     media: Media | None = None
+    files: Sequence[Path] = ()
 
     def __init__(self) -> None:
         self.finished = False

@@ -29,7 +29,7 @@ class ImageSource(Source):
         self.rate = Fraction(rate).limit_denominator(1001)
         self.frame_count = len(files)
         self.duration_s = float(len(files) / self.rate)
-        self._files = files
+        self.files = files
         self._index = 0
         self._first: Image | None = self._next_readable()
         if self._first is None:
@@ -49,12 +49,12 @@ class ImageSource(Source):
 
     def _next_readable(self) -> Image | None:
         """The picture at ``_index`` or, where that cannot be read, the next one that can; None at the end."""
-        while self._index < len(self._files):
-            path = self._files[self._index]
+        while self._index < len(self.files):
+            path = self.files[self._index]
             try:
                 return read_image(path)
             except SourceError as error:
-                if len(self._files) == 1:
+                if len(self.files) == 1:
                     raise
                 warnings.warn(f"{error}; left out", SourceWarning, stacklevel=4)
                 self.skipped.append(str(path))

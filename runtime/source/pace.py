@@ -31,6 +31,7 @@ class PacedSource(Source):
     ) -> None:
         super().__init__()
         self.name, self.size, self.rate = source.name, source.size, source.rate
+        self.files = source.files
         self.frame_count = None if open_again else source.frame_count
         self.duration_s = None if open_again else source.duration_s
         self.media = (

@@ -269,6 +269,42 @@ def test_shots_go_into_a_folder_that_holds_other_files(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [
+        ("video", "shots"),
+        ("video", "shots/"),
+        ("live", "shots/%06d.png"),
+        ("video", "link"),
+        ("image", "shots"),
+    ],
+)
+def test_pictures_that_are_read_are_never_written_over(
+    command: Run, pipelines: list[Brighter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    name: str, output: str,
+) -> None:  # fmt: skip
+    """Not even with --overwrite: the next run would edit what is edited already."""
+    monkeypatch.chdir(tmp_path)
+    shots = [photo(Path("shots") / f"{n:06d}.png", 50 + n) for n in range(3)]
+    Path("link").symlink_to("shots")
+    before = [path.read_bytes() for path in shots]
+    source = ["-i", "shots"] if name == "live" else ["shots"]
+    code, _, error = command(name, *source, "--to" if name == "live" else "-o", output, "--overwrite")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "is one of the pictures given; choose another output" in error
+    assert [path.read_bytes() for path in shots] == before
+
+
+def test_a_picture_is_not_replaced_by_its_own_frame(
+    command: Run, pipelines: list[Brighter], tmp_path: Path
+) -> None:
+    path = photo(tmp_path / "me.png")
+    before = path.read_bytes()
+    assert command("video", path, "-o", path, "--overwrite")[0] == 2
+    assert path.read_bytes() == before
+    assert command("video", path, "-o", tmp_path)[0] == 0, "beside it, by another name"
+
+
 def test_two_outputs_must_differ(command: Run, pipelines: list[Brighter], tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     twice = (tmp_path / "out.mp4", tmp_path / "a" / ".." / "out.mp4")
