@@ -241,8 +241,9 @@ def _require_replaceable(path: Path) -> None:
         raise BundleError(
             f"{path}: expected a bundle to replace, got a folder of something else; choose another output"
         ) from None
-    files = (*manifest.networks.values(), *manifest.files.values())
-    others = sorted(there - {MANIFEST, COMPILED, *(file.file for file in files)})
+    networks = {network.file for network in manifest.networks.values()}
+    files = {entry.file for entry in manifest.files.values()}
+    others = sorted(there - {MANIFEST, COMPILED} - networks - files)
     if others:
         raise BundleError(
             f"{path}: expected a bundle to replace and nothing else, got {others[0]!r} beside it; "
