@@ -23,6 +23,7 @@ from doppelgan.runtime.pictures.picture import Metadata, Picture
 from doppelgan.runtime.sink import open_sink
 from doppelgan.runtime.types import Frame
 from PIL import Image as pillow
+from PIL import PngImagePlugin
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (48, 64, 3), np.uint8)
@@ -81,7 +82,7 @@ class TestPictures:
         np.testing.assert_array_equal(np.asarray(pillow.open(path)), before)
         assert path.read_bytes().count(b"DigitalSourceType") == 1
 
-    @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".tif"])
+    @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".tif", ".png"])
     def test_other_metadata_stays(self, suffix: str, tmp_path: Path) -> None:
         path = tmp_path / f"a{suffix}"
         exif = pillow.Exif()
@@ -89,7 +90,9 @@ class TestPictures:
         profile = b"not a profile, but kept"
         if suffix == ".tif":
             exif[700] = XMP.encode()
-        pillow.fromarray(PICTURE).save(path, exif=exif, xmp=XMP.encode(), icc_profile=profile)
+        notes = PngImagePlugin.PngInfo()
+        notes.add_itxt("XML:com.adobe.xmp", XMP)
+        pillow.fromarray(PICTURE).save(path, exif=exif, xmp=XMP.encode(), icc_profile=profile, pnginfo=notes)
         metadata.write_source_type(path, "edited")
         with pillow.open(path) as opened:
             assert opened.getexif()[0x010E] == "a day"
@@ -231,6 +234,22 @@ class TestPictures:
 
 
 class TestMovies:
+    @pytest.mark.parametrize("suffix", MOVIES)
+    def test_xmp_that_is_there_stays(self, suffix: str, tmp_path: Path) -> None:
+        path = movie(tmp_path / f"a{suffix}")
+        box = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC") + XMP.encode()
+        with path.open("ab") as file:
+            file.write(struct.pack(">I4s", 8 + len(box), b"uuid") + box)
+        before = frames_of(path)
+        metadata.write_source_type(path, "edited")
+        assert frames_of(path) == before
+        stated = metadata.read_source_type(path)
+        assert stated is not None
+        assert stated.value == "compositeWithTrainedAlgorithmicMedia"
+        latest = path.read_bytes().rsplit(b"uuid", 1)[1]  # the one before is freed
+        assert b"Me &amp; you" in latest
+        assert b"digitalCapture" not in latest
+
     @pytest.mark.parametrize("suffix", MOVIES)
     def test_statement_comes_and_frames_stay(self, suffix: str, tmp_path: Path) -> None:
         path = movie(tmp_path / f"a{suffix}")
