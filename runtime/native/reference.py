@@ -258,8 +258,9 @@ def add_tile(
     """Add the tile, repeated from the frame's upper left corner, to all three channels, saturating.
 
     How strongly is looked up for each cell of CELL x CELL pixels (smaller ones at the right and lower edge),
-    and read bilinearly between their centers in 32nds. A cell's activity is how much pixels differ from those
-    at their right, plus from those below, on average, rounded down each, over every fourth row of the cell.
+    and read bilinearly between their centers in 32nds, for four rows together. A cell's activity is how much
+    pixels differ from those at their right, plus from those below, on average, rounded down each, over every
+    fourth row of the cell.
     """
     size = _side(tile.shape, "tile")
     _check_not_empty(frame, "frame")
@@ -267,7 +268,7 @@ def add_tile(
         raise ValueError(f"strengths must be 256, of {MOST_STRENGTH} or less")
     height, width = frame.shape[:2]
     cells = strengths[np.minimum(_activity(frame), 255)].astype(np.int64)
-    first, second, share = _centers(height, cells.shape[0])
+    first, second, share = _centers(height, cells.shape[0], together=4)
     centers = (cells[first] * (32 - share[:, None]) + cells[second] * share[:, None] + 16) >> 5
     first, second, share = _centers(width, cells.shape[1])
     strength = (centers[:, first] * (32 - share) + centers[:, second] * share + 16) >> 5
@@ -292,11 +293,14 @@ def _activity(frame: NDArray[np.uint8]) -> NDArray[np.int64]:
     return activity
 
 
-def _centers(length: int, cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _centers(
+    length: int, cells: int, together: int = 1
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """For every pixel of a row: the cells whose centers are before and behind it, and 32nds of the second."""
-    place = np.arange(length) + CELL // 2
+    pixels = np.arange(length)
+    place = pixels - pixels % together + CELL // 2
     before = place // CELL - 1
-    return np.maximum(before, 0), np.minimum(before + 1, cells - 1), 2 * (place % CELL) + 1
+    return np.maximum(before, 0), np.minimum(before + 1, cells - 1), 2 * (place % CELL) + together
 
 
 def _neighbors(

@@ -80,13 +80,16 @@ void add_tile(uint8_t *frame, int64_t height, int64_t width, const int8_t *tile,
         int16_t *centers = scratch<int16_t, 2>(static_cast<size_t>(columns + 2));
         int16_t *strength = scratch<int16_t, 3>(static_cast<size_t>((columns + 1) * 3 * CELL));
         for (int64_t y = begin; y < end; ++y) {
-            const int64_t above = (y + CELL / 2) / CELL - 1, part = 2 * ((y + CELL / 2) % CELL) + 1;
-            const uint8_t *top = cells + std::max<int64_t>(above, 0) * columns;
-            const uint8_t *bottom = cells + std::min(above + 1, rows - 1) * columns;
-            for (int64_t c = 0; c < columns; ++c)
-                centers[c + 1] = static_cast<int16_t>((top[c] * (32 - part) + bottom[c] * part + 16) >> 5);
-            centers[0] = centers[1], centers[columns + 1] = centers[columns];
-            between(strength, centers, share, columns + 1);
+            if (y == begin || y % SAMPLED == 0) {  // rows that follow each other share their strengths
+                const int64_t place = y - y % SAMPLED + CELL / 2;
+                const int64_t above = place / CELL - 1, part = 2 * (place % CELL) + SAMPLED;
+                const uint8_t *top = cells + std::max<int64_t>(above, 0) * columns;
+                const uint8_t *bottom = cells + std::min(above + 1, rows - 1) * columns;
+                for (int64_t c = 0; c < columns; ++c)
+                    centers[c + 1] = static_cast<int16_t>((top[c] * (32 - part) + bottom[c] * part + 16) >> 5);
+                centers[0] = centers[1], centers[columns + 1] = centers[columns];
+                between(strength, centers, share, columns + 1);
+            }
             const int8_t *row = wide + y % size * 3 * size;
             for (int64_t x = 0; x < width; x += size)
                 add(frame + (y * width + x) * 3, row, strength + (x + CELL / 2) * 3, 3 * std::min(size, width - x));
