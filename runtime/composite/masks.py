@@ -38,7 +38,8 @@ WHOLE: Final = (0.6, 0.8)  # of the face, what an edit changes: a tone of skin, 
 
 DARKEST: Final = 0.05  # 0..2: a tenth of less light is not told from none
 MOST: Final = 1.2  # of a change, where the person is brighter than the reconstruction
-SHEER: Final = 0.5  # of what hides skin entirely: so much of the skin is seen through it
+SHEER: Final = 0.5  # of black on skin: so much of the skin is seen through it
+BLACK: Final = (0.6, 0.8)  # 0..1, hidden at most: an edit in brown is as dense as drawn, one in black sheer
 
 
 def cells_of(size: int) -> int:
@@ -227,4 +228,7 @@ def reachable(
     wanted, there = blurred(np.stack([change * missing, change * change]), 1.0) + known
     share = wanted / there
     share = np.where(share < 1, share, np.minimum(1 + hidden * (share - 1), MOST))
-    return np.asarray(np.maximum(share, 0) * (1 - SHEER * hidden * near), np.float32)
+    on_skin = hidden * near
+    begins, ends = BLACK
+    sheer = SHEER * ramp((float(ranked(on_skin.ravel(), 0.98)) - begins) / (ends - begins)) * on_skin
+    return np.asarray(np.maximum(share, 0) * (1 - sheer), np.float32)

@@ -124,6 +124,13 @@ def test_skin_shows_through_a_dark_beard_and_dark_hair_is_as_dark_as_drawn(
     assert at(sheer, *FOREHEAD).mean() == pytest.approx(at(dense, *FOREHEAD).mean(), abs=1)
 
 
+def test_a_brown_beard_is_as_dense_as_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    brown = bearded(-0.38)
+    dense = at(shown(photo(noise=0), brown), *BEARD).mean()
+    monkeypatch.setattr(masks, "SHEER", SHEER)
+    assert at(shown(photo(noise=0), brown), *BEARD).mean() == pytest.approx(dense, abs=1)
+
+
 def test_what_is_hidden_takes_its_own_hue_along() -> None:
     change, drawn = np.full((3, 16, 16), -0.9, np.float32), np.full((3, 16, 16), 1.0, np.float32)
     error = np.zeros_like(change)
