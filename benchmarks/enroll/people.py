@@ -100,7 +100,8 @@ def _measure(part: Part, base: Bundle, me: Bundle, settings: Settings, result: R
         result.distance = recognizer.distance([a for _, one in driven for a in one.avatar], person)
     if part.kind == "render":
         result.toon_db = _toon(part.path, me)
-    watched = (part.path, *drivers) if part.kind == "clip" else drivers
+    watched = [part.path] if part.kind == "clip" else []
+    watched += drivers[:1] if part.how != PLAIN else []
     result.following = {clip.stem: following(me, clip) for clip in watched}
     if part.how == PLAIN:
         return
