@@ -271,6 +271,13 @@ def test_it_fits_a_laptop_and_a_phone_and_asks_no_other_host(plain: Served, page
     try:
         assert page.execute_script(fits)[0], "nothing beside a phone's screen"
         assert page.find_element("id", "record").rect["x"] + 30 < 390
+        seen = (
+            "scrollTo(0, document.documentElement.scrollHeight);"
+            "const {top, bottom} = document.getElementById('stage').getBoundingClientRect();"
+            "return [top, bottom]"
+        )
+        top, bottom = page.execute_script(seen)
+        assert 0 < top < bottom < 500, "the picture stays above the controls that are turned"
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

@@ -3,6 +3,7 @@ import { find, t } from "./texts.js";
 
 const $ = (id) => document.getElementById(id);
 const SECONDS = 60;
+const TELL_MS = 5000; // between two descriptions of the plot for those who hear it
 const STAGES = [["read", "#8a8aa0"], ["track", "#3f8efc"], ["align", "#2bb3a3"], ["encode", "#9c6bff"], ["edit", "#f4a340"],
   ["synthesize", "#ef5da8"], ["composite", "#7fb834"], ["send", "#c0c0cf"]];
 
@@ -10,6 +11,8 @@ export class Meter {
   #samples = []; // [when, age]
   #shown = []; // when
   #plot = $("plot").getContext("2d");
+  #style = getComputedStyle(document.documentElement); // follows the theme
+  #told = 0; // when the plot was last put into words
 
   constructor() { setInterval(() => this.#draw(), 250); }
 
@@ -64,7 +67,7 @@ export class Meter {
     $("m-age").textContent = count ? `${Math.round(median)} ms` : "–";
     $("m-rate").textContent = rate ? rate.toFixed(rate < 10 ? 1 : 0) : "–";
     if (document.hidden) return;
-    const canvas = this.#plot.canvas, style = getComputedStyle(document.documentElement);
+    const canvas = this.#plot.canvas, style = this.#style;
     const width = Math.round(canvas.clientWidth * devicePixelRatio), height = Math.round(canvas.clientHeight * devicePixelRatio);
     if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
     const plot = this.#plot, top = Math.max(200, ...this.#samples.map(([, age]) => age)) * 1.05;
@@ -81,6 +84,8 @@ export class Meter {
     plot.fillStyle = style.getPropertyValue("--accent");
     const size = Math.max(1.6, 1.3 * devicePixelRatio);
     for (const [when, age] of this.#samples) plot.fillRect(((when - start) / (SECONDS * 1000)) * width, height - (age / top) * height, size, size);
+    if (now - this.#told < TELL_MS) return;
+    this.#told = now;
     canvas.setAttribute("aria-label", t("meter.plot", { median: count ? Math.round(median) : "–", p95: count ? Math.round(p95) : "–" }));
   }
 }

@@ -279,6 +279,7 @@ export function icon(id) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
   use.setAttribute("href", `#${id}`);
+  svg.setAttribute("viewBox", "0 0 24 24"); // as large as it is made
   svg.append(use);
   return svg;
 }
