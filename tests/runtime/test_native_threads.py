@@ -6,6 +6,7 @@ import os
 import sys
 
 import pytest
+from doppelgan.runtime.backends import installed
 
 from .kernels import needs_native, run_python
 
@@ -34,6 +35,9 @@ def together(rounds):
 def threads():
     return len(os.listdir("/proc/self/task"))
 """
+needs_networks = pytest.mark.skipif(
+    not installed("native"), reason="the networks need GCC or Clang, and AVX2 or aarch64"
+)
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads through /proc")
 
 
@@ -41,6 +45,41 @@ on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="coun
 class TestHelperThreads:
     def test_several_callers_at_once_get_their_own_results(self) -> None:
         assert run_python(WORK + "print(together(25))").stdout.strip() == "0"
+
+    @needs_networks
+    def test_networks_and_kernels_of_several_callers_at_once_get_their_own_results(self) -> None:
+        code = """
+from doppelgan.runtime.backends import open_session
+from doppelgan.runtime.places import find_bundle
+wrong = []
+def draw(seed):
+    session = open_session(find_bundle("demo") / "synthesis.onnx", backend="native", threads=3)
+    (spec,) = session.inputs
+    codes = np.random.default_rng(seed).standard_normal(spec.shape).astype(np.float32)
+    pictures = [session.run({spec.name: codes})["image"].copy() for _ in range(6)]
+    wrong.extend(p for p in pictures if not np.array_equal(p, pictures[0]))
+drawers = [threading.Thread(target=draw, args=(seed,)) for seed in range(3)]
+for drawer in drawers: drawer.start()
+kernels = together(20)
+for drawer in drawers: drawer.join()
+print(kernels, len(wrong))
+"""
+        assert run_python(WORK + code).stdout.split() == ["0", "0"]
+
+    @needs_networks
+    @on_linux
+    def test_a_network_and_the_kernels_use_the_same_ones(self) -> None:
+        code = """
+from doppelgan.runtime.backends import open_session
+from doppelgan.runtime.places import find_bundle
+work(3)
+session = open_session(find_bundle("demo") / "synthesis.onnx", backend="native", threads=3)
+(spec,) = session.inputs
+before = threads()
+for _ in range(3): session.run({spec.name: np.zeros(spec.shape, np.float32)})
+print(threads() - before)
+"""
+        assert run_python(WORK + code).stdout.strip() == "0"
 
     @on_linux
     def test_start_when_first_wanted_and_stay(self) -> None:

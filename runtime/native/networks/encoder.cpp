@@ -1,13 +1,11 @@
 #include "encoder.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <new>
 #include <thread>
 
 #include "encoder_weights.h"
-#include "together.h"
+#include "threads.h"
 
 namespace doppelgan {
 namespace {
@@ -183,20 +181,12 @@ Encoder::Encoder(int64_t planes, int64_t size, int64_t w_dim, const std::vector<
                          from.weight ? copy_lines(from.weight, w_dim, shape.channels) : std::vector<float>{},
                          copy(from.bias, w_dim, w_dim), std::vector<float>(static_cast<size_t>(w_dim))});
     }
-    std::atomic<size_t> next{0};
-    std::atomic<bool> failed{false};  // an exception must not leave a thread
-    together(
-        static_cast<int>(std::max(1u, std::thread::hardware_concurrency())),
-        [&](int) {
-            try {
-                for (size_t n; (n = next.fetch_add(1)) < layers_.size();)
-                    layers_[n].weights =
-                        pack_convolution(steps[convolutions[n]], layers_[n].convolution, arithmetic);
-            } catch (const std::bad_alloc &) {
-                failed = true;
-            }
-        });
-    if (failed) throw std::bad_alloc();
+    const int64_t layers = static_cast<int64_t>(layers_.size());
+    const int processors = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    in_parts(layers, layers, processors, [&](int64_t first, int64_t end) {
+        for (size_t n = static_cast<size_t>(first); n < static_cast<size_t>(end); ++n)
+            layers_[n].weights = pack_convolution(steps[convolutions[n]], layers_[n].convolution, arithmetic);
+    });
     // No vector may be resized below this line: raw pointers into them are stored.
     for (Layer &layer : layers_) {
         MapConvolution &c = layer.convolution;
@@ -346,12 +336,12 @@ void Encoder::work(Team &team, float *scratch, float *codes) {
 }
 
 void Encoder::run(const float *crop, float *codes, int threads) {
-    Crew crew(std::max(1, threads));
+    threads = std::max(1, threads);
     int64_t scratch = 0, factors = 0, sums = 0;
     for (const Step &step : steps_) {
         if (step.kind != StepKind::convolution) continue;
         const int64_t members = static_cast<int64_t>(step.end - step.first);
-        const Division divided = division(layers_[step.first], members, crew.size());
+        const Division divided = division(layers_[step.first], members, threads);
         scratch = std::max(scratch, divided.scratch);
         const MapConvolution &first = layers_[step.first].convolution;
         if (divided.shared)
@@ -373,11 +363,10 @@ void Encoder::run(const float *crop, float *codes, int threads) {
     };
     grow(factors_, factors);
     grow(sums_, sums);
-    scratch_.resize(static_cast<size_t>(crew.size()));
+    scratch_.resize(static_cast<size_t>(threads));
     for (Memory &memory : scratch_) grow(memory, scratch);
-    together(crew.size(), [&](int number) {
-        Team team(crew);
-        work(team, scratch_[static_cast<size_t>(number)].data(), codes);
+    as_team(threads, [&](Team &team, int member) {
+        work(team, scratch_[static_cast<size_t>(member)].data(), codes);
     });
 }
 

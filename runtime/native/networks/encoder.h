@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "encoder_kernels.h"
-#include "team.h"
+#include "threads.h"
 
 namespace doppelgan {
 

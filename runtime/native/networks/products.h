@@ -8,23 +8,38 @@
 #include "vectors.h"
 
 #include <cstring>
+#include <type_traits>
 
 namespace doppelgan {
 namespace {
 
 // Rows of a product in registers: 6 x 2 sums, 2 weights, a factor and a product fit 16 registers.
 constexpr int ROWS = 6;
-constexpr int MOST_TAPS = 9;
 
-// out[r][0 .. 8 VECTORS) = sum over taps and k of taps[t][r * row_stride + k] * weights[t][k][...].
+// block(count, first row) for blocks of ROWS rows and one of what remains; count is a constant, for templates.
+template <typename Block>
+inline void in_blocks(int64_t rows, const Block &block) {
+    int64_t row = 0;
+    for (; rows - row >= ROWS; row += ROWS) block(std::integral_constant<int, ROWS>{}, row);
+    switch (rows - row) {
+        case 1: block(std::integral_constant<int, 1>{}, row); break;
+        case 2: block(std::integral_constant<int, 2>{}, row); break;
+        case 3: block(std::integral_constant<int, 3>{}, row); break;
+        case 4: block(std::integral_constant<int, 4>{}, row); break;
+        case 5: block(std::integral_constant<int, 5>{}, row); break;
+        default: break;
+    }
+}
+
+// out[r][0 .. 8 VECTORS) = sum over taps and k of taps[t][start + r * row_stride + k] * weights[t][k][...].
 template <int COUNT, int VECTORS>
-inline void multiply(const float *const *taps, int tap_count, int64_t row_stride, int64_t depth,
-                     const float *weights, float *out, int64_t out_stride) {
+inline void multiply(const float *const *taps, int tap_count, int64_t start, int64_t row_stride,
+                     int64_t depth, const float *weights, float *out, int64_t out_stride) {
     Vector sums[COUNT][VECTORS];
     for (int r = 0; r < COUNT; ++r)
         for (int v = 0; v < VECTORS; ++v) sums[r][v] = Vector{};
     for (int t = 0; t < tap_count; ++t) {
-        const float *rows = taps[t];
+        const float *rows = taps[t] + start;
         for (int64_t k = 0; k < depth; ++k) {
             Vector w[VECTORS];
             for (int v = 0; v < VECTORS; ++v) w[v] = load(weights + LANES * v);
@@ -42,21 +57,10 @@ inline void multiply(const float *const *taps, int tap_count, int64_t row_stride
 template <int VECTORS>
 void multiply_rows(const float *const *taps, int tap_count, int64_t row_stride, int64_t rows, int64_t depth,
                    const float *weights, float *out, int64_t out_stride) {
-    const float *at[MOST_TAPS];
-    for (int t = 0; t < tap_count; ++t) at[t] = taps[t];
-    while (rows > 0) {
-        switch (rows < ROWS ? rows : ROWS) {
-            case 1: multiply<1, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride); break;
-            case 2: multiply<2, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride); break;
-            case 3: multiply<3, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride); break;
-            case 4: multiply<4, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride); break;
-            case 5: multiply<5, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride); break;
-            default: multiply<6, VECTORS>(at, tap_count, row_stride, depth, weights, out, out_stride);
-        }
-        rows -= ROWS;
-        out += ROWS * out_stride;
-        for (int t = 0; t < tap_count; ++t) at[t] += ROWS * row_stride;
-    }
+    in_blocks(rows, [&](auto count, int64_t row) {
+        multiply<count(), VECTORS>(taps, tap_count, row * row_stride, row_stride, depth, weights,
+                                   out + row * out_stride, out_stride);
+    });
 }
 
 // A product with one panel of output channels: two vectors of them, or one at the end.
@@ -106,22 +110,12 @@ inline void multiply(const int16_t *rows, const float *row_scales, int64_t depth
 }
 
 template <int VECTORS>
-void multiply_rows(const int16_t *rows, const float *row_scales, int64_t count, int64_t depth,
+void multiply_rows(const int16_t *rows, const float *row_scales, int64_t row_count, int64_t depth,
                    const int16_t *weights, const float *scales, float *out, int64_t out_stride) {
-    while (count > 0) {
-        switch (count < ROWS ? count : ROWS) {
-            case 1: multiply<1, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride); break;
-            case 2: multiply<2, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride); break;
-            case 3: multiply<3, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride); break;
-            case 4: multiply<4, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride); break;
-            case 5: multiply<5, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride); break;
-            default: multiply<6, VECTORS>(rows, row_scales, depth, weights, scales, out, out_stride);
-        }
-        count -= ROWS;
-        rows += ROWS * depth;
-        row_scales += ROWS;
-        out += ROWS * out_stride;
-    }
+    in_blocks(row_count, [&](auto count, int64_t row) {
+        multiply<count(), VECTORS>(rows + row * depth, row_scales + row, depth, weights, scales,
+                                   out + row * out_stride, out_stride);
+    });
 }
 
 inline int16_t rounded(float v) { return static_cast<int16_t>(v < 0 ? v - 0.5f : v + 0.5f); }

@@ -1,5 +1,5 @@
 #include "synthesis.h"
-#include "together.h"
+#include "threads.h"
 
 #include <algorithm>
 #include <cmath>
@@ -424,7 +424,7 @@ void Synthesis::work(Team &team, const Plan &plan, float *scratch) {
 
 void Synthesis::run(const float *const *codes, float *const *pictures, int64_t count, int64_t size,
                     int threads) {
-    Crew crew(std::max(1, threads));
+    threads = std::max(1, threads);
     const Plan plan = this->plan(codes, pictures, count, size);
     for (float *picture : plan.colors[0].pictures)
         if (picture != nullptr) std::fill_n(picture, 3 * 16, 0.0f);
@@ -432,14 +432,13 @@ void Synthesis::run(const float *const *codes, float *const *pictures, int64_t c
     size_t floats = static_cast<size_t>(size_ + 2);
     for (size_t n = 0; n < plan.steps.size(); ++n)
         floats = std::max(
-            floats, static_cast<size_t>(division(layers_[n], plan.steps[n].maps, crew.size()).scratch));
-    scratch_.resize(static_cast<size_t>(crew.size()));
+            floats, static_cast<size_t>(division(layers_[n], plan.steps[n].maps, threads).scratch));
+    scratch_.resize(static_cast<size_t>(threads));
     for (Large<float> &scratch : scratch_)
         if (scratch.size() < floats) scratch.resize(floats);
 
-    together(crew.size(), [&](int number) {
-        Team team(crew);
-        work(team, plan, scratch_[static_cast<size_t>(number)].data());
+    as_team(threads, [&](Team &team, int member) {
+        work(team, plan, scratch_[static_cast<size_t>(member)].data());
     });
     for (int64_t n = 1; plan.alike && n < count; ++n) std::copy_n(pictures[0], 3 * size * size, pictures[n]);
 }

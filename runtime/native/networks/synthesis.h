@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "synthesis_kernels.h"
-#include "team.h"
+#include "threads.h"
 
 namespace doppelgan {
 

@@ -7,7 +7,8 @@
 #include "compiler.h"
 #include "geometry.h"
 #include "sampling.h"
-#include "workers.h"
+#include "scratch.h"
+#include "threads.h"
 
 namespace doppelgan {
 namespace {

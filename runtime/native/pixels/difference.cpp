@@ -7,7 +7,8 @@
 #include "four.h"
 #include "geometry.h"
 #include "pixel_kernels.h"
-#include "workers.h"
+#include "scratch.h"
+#include "threads.h"
 
 #include <algorithm>
 #include <cmath>

@@ -2,7 +2,8 @@
 
 #include "compiler.h"
 #include "pixel_kernels.h"
-#include "workers.h"
+#include "scratch.h"
+#include "threads.h"
 
 #include <algorithm>
 #include <cmath>

@@ -25,7 +25,6 @@ ALWAYS_INLINE Four most(Four a, Four b) { return a > b ? a : b; }
 
 // 4 x 4 packed pixels from `p` on, rows `stride` apart, weighed across and down. Two pixels at a time.
 ALWAYS_INLINE Four weigh_rows(const uint32_t *p, int64_t stride, Four across, Four down) {
-    typedef uint32_t FourWords __attribute__((vector_size(16)));
     typedef uint32_t EightWords __attribute__((vector_size(32)));
     typedef int32_t EightWhole __attribute__((vector_size(32)));
     typedef float Eight __attribute__((vector_size(32)));
@@ -33,6 +32,7 @@ ALWAYS_INLINE Four weigh_rows(const uint32_t *p, int64_t stride, Four across, Fo
     Eight left{}, right{};
     for (int j = 0; j < 4; ++j, p += stride) {
 #if defined(__clang__) || __GNUC__ >= 12
+        typedef uint32_t FourWords __attribute__((vector_size(16)));
         FourWords row;
         std::memcpy(&row, p, sizeof row);
         const EightWords first = __builtin_shufflevector(row, row, 0, 0, 0, 0, 1, 1, 1, 1);

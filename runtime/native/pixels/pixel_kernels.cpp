@@ -6,7 +6,8 @@
 #include "pixel_kernels.h"
 #include "sampling.h"
 #include "sampling_avx2.h"
-#include "workers.h"
+#include "scratch.h"
+#include "threads.h"
 
 #include <algorithm>
 #include <atomic>
