@@ -1,88 +1,129 @@
-from __future__ import annotations
+"""Pixel kernels in C++; doppelgan.runtime.native explains them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-import numpy as np
+import numpy
 from numpy.typing import NDArray
 
 def warp_crop(
-    image: NDArray[np.uint8],
-    matrix: NDArray[np.float64],
-    out: NDArray[np.float32],
+    image: Annotated[
+        NDArray[numpy.uint8], dict(shape=(None, None, 3), order="C", device="cpu", writable=False)
+    ],
+    matrix: Annotated[NDArray[numpy.float64], dict(shape=(2, 3), order="C", device="cpu", writable=False)],
+    out: Annotated[NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu")],
     threads: int = 1,
     border: int = 0,
 ) -> None: ...
 def paste(
-    frame: NDArray[np.uint8],
-    image: NDArray[np.float32],
-    mask: NDArray[np.float32] | None,
-    matrix: NDArray[np.float64],
-    gain: NDArray[np.float32],
-    offset: NDArray[np.float32],
+    frame: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order="C", device="cpu")],
+    image: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    mask: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)]
+    | None,
+    matrix: Annotated[NDArray[numpy.float64], dict(shape=(2, 3), order="C", device="cpu", writable=False)],
+    gain: Annotated[NDArray[numpy.float32], dict(shape=(3), order="C", device="cpu", writable=False)],
+    offset: Annotated[NDArray[numpy.float32], dict(shape=(3), order="C", device="cpu", writable=False)],
     threads: int = 1,
 ) -> None: ...
 def stretch(
-    frame: NDArray[np.uint8],
-    small: NDArray[np.uint8],
+    frame: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order="C", device="cpu")],
+    small: Annotated[
+        NDArray[numpy.uint8], dict(shape=(None, None, 3), order="C", device="cpu", writable=False)
+    ],
     threads: int = 1,
 ) -> None: ...
 def soft_region(
-    out: NDArray[np.float32],
-    lines: NDArray[np.float32],
-    fade: NDArray[np.float32],
+    out: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")],
+    lines: Annotated[NDArray[numpy.float32], dict(shape=(None, 3), order="C", device="cpu", writable=False)],
+    fade: Annotated[NDArray[numpy.float32], dict(shape=(None,), order="C", device="cpu", writable=False)],
     width: float,
     threads: int = 1,
 ) -> None: ...
 def add_tile(
-    frame: NDArray[np.uint8],
-    tile: NDArray[np.int8],
-    strengths: NDArray[np.uint8],
+    frame: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order="C", device="cpu")],
+    tile: Annotated[NDArray[numpy.int8], dict(shape=(None, None), order="C", device="cpu", writable=False)],
+    strengths: Annotated[NDArray[numpy.uint8], dict(shape=(256), order="C", device="cpu", writable=False)],
     threads: int = 1,
 ) -> None: ...
 def difference(
-    change: NDArray[np.float32],
-    amplitude: NDArray[np.float32],
-    plain: NDArray[np.float32],
-    moved: NDArray[np.float32],
-    edited: NDArray[np.float32],
-    flow: NDArray[np.float32] | None,
-    inside: NDArray[np.float32] | None,
-    rest: NDArray[np.float32] | None,
+    change: Annotated[NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu")],
+    amplitude: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")],
+    plain: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    moved: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    edited: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    flow: Annotated[
+        NDArray[numpy.float32], dict(shape=(2, None, None), order="C", device="cpu", writable=False)
+    ]
+    | None,
+    inside: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ]
+    | None,
+    rest: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)]
+    | None,
     threads: int = 1,
 ) -> None: ...
 def add_difference(
-    frame: NDArray[np.uint8],
-    change: NDArray[np.float32],
-    gain: NDArray[np.float32],
-    flow: NDArray[np.float32] | None,
-    matrix: NDArray[np.float64],
+    frame: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order="C", device="cpu")],
+    change: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    gain: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    flow: Annotated[
+        NDArray[numpy.float32], dict(shape=(2, None, None), order="C", device="cpu", writable=False)
+    ]
+    | None,
+    matrix: Annotated[NDArray[numpy.float64], dict(shape=(2, 3), order="C", device="cpu", writable=False)],
     threads: int = 1,
 ) -> None: ...
 def _use_avx2(wanted: bool) -> bool: ...
-def networks_available() -> bool: ...
 
 class Synthesis:
     def __init__(
         self,
         w_dim: int,
         rows: int,
-        constant: NDArray[np.float32],
-        convolutions: Sequence[Mapping[str, Any]],
-        rgbs: Sequence[Mapping[str, Any]],
+        constant: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],
+        convolutions: Sequence[dict[str, Any]],
+        rgbs: Sequence[dict[str, Any]],
         precision: str = "float32",
     ) -> None: ...
-    def run(self, codes: NDArray[np.float32], picture: NDArray[np.float32], threads: int = 1) -> None: ...
+    def run(
+        self,
+        codes: Annotated[
+            NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+        ],
+        picture: Annotated[NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu")],
+        threads: int = 1,
+    ) -> None: ...
     def run_together(
         self,
-        codes: Sequence[NDArray[np.float32]],
-        pictures: Sequence[NDArray[np.float32]],
+        codes: Sequence[
+            Annotated[
+                NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+            ]
+        ],
+        pictures: Sequence[
+            Annotated[NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu")]
+        ],
         threads: int = 1,
     ) -> None: ...
     @property
     def size(self) -> int: ...
     @property
     def bytes(self) -> int: ...
+
+def networks_available() -> bool: ...
 
 class Encoder:
     def __init__(
@@ -91,10 +132,17 @@ class Encoder:
         size: int,
         w_dim: int,
         maps: Sequence[tuple[int, int]],
-        steps: Sequence[Mapping[str, Any]],
-        rows: Sequence[Mapping[str, Any]],
+        steps: Sequence[dict[str, Any]],
+        rows: Sequence[dict[str, Any]],
         precision: str = "float32",
     ) -> None: ...
-    def run(self, crop: NDArray[np.float32], codes: NDArray[np.float32], threads: int = 1) -> None: ...
+    def run(
+        self,
+        crop: Annotated[
+            NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu", writable=False)
+        ],
+        codes: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")],
+        threads: int = 1,
+    ) -> None: ...
     @property
     def bytes(self) -> int: ...

@@ -21,6 +21,8 @@ using Codes = nb::ndarray<float, nb::shape<-1, -1>, nb::c_contig, nb::device::cp
 
 namespace {
 
+using Fields = nb::typed<nb::dict, nb::str, nb::any>;
+
 // The array `key` of a step; it must have `count` values.
 const float *values(const nb::dict &step, const char *key, int64_t count) {
     const Floats array = nb::cast<Floats>(step[key], false);
@@ -150,16 +152,16 @@ class Builder {
 
 std::unique_ptr<doppelgan::Encoder> build(int64_t planes, int64_t size, int64_t w_dim,
                                           const std::vector<std::pair<int64_t, int64_t>> &maps,
-                                          const std::vector<nb::dict> &steps,
-                                          const std::vector<nb::dict> &rows, const std::string &precision) {
+                                          const std::vector<Fields> &steps,
+                                          const std::vector<Fields> &rows, const std::string &precision) {
     if (precision != "float32" && precision != "int16")
         throw nb::value_error(("precision: expected float32 or int16, got " + precision).c_str());
     require(w_dim > 0 && !rows.empty(), "an encoder has rows of codes");
     Builder builder(planes, size, maps);
     std::vector<doppelgan::EncoderStep> checked;
-    for (const nb::dict &step : steps) checked.push_back(builder.step(step));
+    for (const Fields &step : steps) checked.push_back(builder.step(step));
     std::vector<doppelgan::CodeRow> codes;
-    for (const nb::dict &row : rows)
+    for (const Fields &row : rows)
         codes.push_back(builder.row(row, w_dim, static_cast<int64_t>(rows.size())));
     return std::make_unique<doppelgan::Encoder>(
         planes, size, w_dim, builder.shapes, checked, codes,

@@ -20,6 +20,8 @@ using Picture = nb::ndarray<float, nb::shape<3, -1, -1>, nb::c_contig, nb::devic
 
 namespace {
 
+using Fields = nb::typed<nb::dict, nb::str, nb::any>;
+
 // The array `key` of a layer; it must have `count` values.
 const float *values(const nb::dict &layer, const char *key, int64_t count) {
     const Floats array = nb::cast<Floats>(layer[key], false);
@@ -45,8 +47,8 @@ void take_fir(const nb::dict &layer, float down[4], float across[4]) {
 }
 
 std::unique_ptr<doppelgan::Synthesis> build(int64_t w_dim, int64_t rows, const Floats &constant,
-                                            const std::vector<nb::dict> &convolutions,
-                                            const std::vector<nb::dict> &rgbs, const std::string &precision) {
+                                            const std::vector<Fields> &convolutions,
+                                            const std::vector<Fields> &rgbs, const std::string &precision) {
     if (precision != "float32" && precision != "int16")
         throw nb::value_error(("precision: expected float32 or int16, got " + precision).c_str());
     if (w_dim < 1 || rgbs.empty() || convolutions.size() != 2 * rgbs.size() - 1)
@@ -54,7 +56,7 @@ std::unique_ptr<doppelgan::Synthesis> build(int64_t w_dim, int64_t rows, const F
     std::vector<doppelgan::StyledLayer> layers;
     int64_t size = 4;
     for (size_t n = 0; n < convolutions.size(); ++n) {
-        const nb::dict &from = convolutions[n];
+        const Fields &from = convolutions[n];
         doppelgan::StyledLayer layer{};
         layer.inputs = number(from, "inputs"), layer.outputs = number(from, "outputs");
         layer.up = n % 2 == 1;
