@@ -12,6 +12,7 @@ import numpy as np
 from doppelgan.runtime.bundle import Bundle
 from doppelgan.runtime.edit import Editor
 from doppelgan.runtime.encode import IdentityLock
+from doppelgan.runtime.pictures.convert import to_image
 from doppelgan.runtime.pipeline import Pipeline
 from doppelgan.runtime.track import landmarks_in_crop
 from doppelgan.runtime.track.expression import expression
@@ -151,8 +152,8 @@ def clip_sheet(bundle: Bundle, path: Path, columns: int = 6, most: int = 150) ->
         toon = bundle.synthesize(person.codes, "toon")[0]
         height = 192
         whole = cv2.resize(out, (192, height), interpolation=cv2.INTER_AREA)
-        parts = [_bgr(person.crop.pixels[0]), _bgr(person.picture), _bgr(toon)]
-        parts = [cv2.resize(part, (192, height), interpolation=cv2.INTER_AREA) for part in parts]
+        pictures = (person.crop.pixels[0], person.picture, toon)
+        parts = [cv2.resize(to_image(one), (192, height), interpolation=cv2.INTER_AREA) for one in pictures]
         cells.append(np.concatenate([*parts, whole]))
     return np.concatenate(cells, 1) if cells else None
 
@@ -173,14 +174,14 @@ def edit_sheet(bundle: Bundle, path: Path) -> np.ndarray | None:
 
     def column(one: np.ndarray, label: str) -> np.ndarray:
         both = [
-            cv2.resize(_bgr(bundle.synthesize(one, style)[0]), (128, 128), interpolation=cv2.INTER_AREA)
+            cv2.resize(to_image(bundle.synthesize(one, style)[0]), (128, 128), interpolation=cv2.INTER_AREA)
             for style in ("photo", "toon")
         ]
         cell = np.concatenate(both)
         cv2.putText(cell, label, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
         return cell
 
-    start = cv2.resize(_bgr(person.crop.pixels[0]), (128, 128), interpolation=cv2.INTER_AREA)
+    start = cv2.resize(to_image(person.crop.pixels[0]), (128, 128), interpolation=cv2.INTER_AREA)
     columns = [np.concatenate([start, np.full_like(start, 24)]), column(codes, "as found")]
     editor = Editor(bundle.directions, bundle.latent_avg)
     for name, direction in bundle.directions.items():
@@ -189,7 +190,3 @@ def edit_sheet(bundle: Bundle, path: Path) -> np.ndarray | None:
     width = 8
     columns += [np.full_like(columns[0], 24)] * (-len(columns) % width)
     return np.concatenate([np.concatenate(columns[i : i + width], 1) for i in range(0, len(columns), width)])
-
-
-def _bgr(picture: np.ndarray) -> np.ndarray:
-    return ((np.clip(picture[::-1], -1, 1) + 1) * 127.5).round().astype(np.uint8).transpose(1, 2, 0)
