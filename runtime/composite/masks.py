@@ -27,6 +27,7 @@ LIGHT_S: Final = 0.25  # time in which it follows
 DOUBTFUL: Final = 0.3  # 0..2: an error from which a cell says little about the light
 FOREIGN: Final = (0.38, 0.2)  # 0..2: an error from which something else is seen; once the usual one is known
 UNSURE: Final = 0.25  # of FOREIGN: so much less, an edit begins to give way; so much more, it is gone
+VARIED: Final = 0.8  # of how much a place's error varies by itself: so much more it takes there
 KNOWN_S: Final = 0.5  # time in which a face becomes known
 USUAL_S: Final = (
     3.0  # time in which a small, lasting error becomes the usual one; at first the time seen so far
@@ -150,6 +151,7 @@ class Agreement:
     def __init__(self) -> None:
         self._usual: Floats | None = None
         self._shown: Floats | None = None
+        self._varied: Floats = np.zeros((1, 1), np.float32)  # [n,n]: mean square of what is not usual
         self._known_s = 0.0
 
     def __call__(
@@ -164,11 +166,17 @@ class Agreement:
         apart = blurred(np.abs(error - usual).max(axis=0), 1.0)
         unknown, all_known = FOREIGN
         seen_s = self._known_s if known else 0.0
-        foreign = unknown + (all_known - unknown) * (1 - math.exp(-seen_s / KNOWN_S)) * face
+        self._varied = self._varied if known else np.zeros(error.shape[1:], np.float32)
+        least = np.minimum(all_known + VARIED * np.sqrt(self._varied), unknown)
+        foreign = unknown + (least - unknown) * (1 - math.exp(-seen_s / KNOWN_S)) * face
         agreement = 1 - ramp((apart / foreign - (1 - UNSURE)) / (2 * UNSURE))
         self._known_s = seen_s
         if known and step_s is not None and self._shown is not None:
-            learnt = follow(usual, error, step_s, float(np.clip(seen_s, 0.1, USUAL_S)))
+            time_s = float(np.clip(seen_s, 0.1, USUAL_S))
+            learnt = follow(usual, error, step_s, time_s)
+            self._varied = self._varied + agreement * (
+                follow(self._varied, apart * apart, step_s, time_s) - self._varied
+            )
             usual = usual + agreement * (learnt - usual)
             hidden = agreement < np.minimum(self._shown, 0.5)
             times = np.where(hidden, COVER_S, UNCOVER_S).astype(np.float32)

@@ -301,9 +301,11 @@ def test_after_a_pause_or_a_step_back_nothing_is_remembered(time_s: float) -> No
 
 def test_pictures_of_another_size_start_anew() -> None:
     difference = Difference()
-    shown(photo(), bearded(), difference=difference, time_s=0.0)
+    for k in range(-3, 1):
+        shown(photo(), bearded(), difference=difference, time_s=k / 30)
     small = [np.ascontiguousarray(p[:, ::4, ::4]) for p in (picture(), bearded())]
-    out = shown(photo(), small[1], plain=small[0], difference=difference, time_s=1 / 30)
+    for k in range(1, 4):
+        out = shown(photo(), small[1], plain=small[0], difference=difference, time_s=k / 30)
     assert at(out, *BEARD).mean() < -50
 
 
@@ -388,3 +390,15 @@ def test_an_error_that_is_usual_within_a_second_gives_way_to_nothing() -> None:
     agreement = Agreement()
     runs = [agreement(error, face, 1 / 30 if k else None)[8, 8] for k in range(90)]
     assert min(runs) > 0.95
+
+
+def test_what_varies_by_itself_is_not_taken_for_something_before_it() -> None:
+    """Lids close and open; what comes once, at the same size, hides."""
+    face, nothing = np.ones((16, 16), np.float32), np.zeros((3, 16, 16), np.float32)
+    blink = np.full((3, 16, 16), 0.23, np.float32)
+    blinking, calm = Agreement(), Agreement()
+    for k in range(200):
+        blinking(blink if k % 5 == 0 else nothing, face, 1 / 30)
+        calm(nothing, face, 1 / 30)
+    blinks, comes = ([one(blink, face, 1 / 30)[8, 8] for _ in range(4)][-1] for one in (blinking, calm))
+    assert blinks > comes + 0.15
