@@ -393,12 +393,14 @@ def test_an_error_that_is_usual_within_a_second_gives_way_to_nothing() -> None:
 
 
 def test_what_varies_by_itself_is_not_taken_for_something_before_it() -> None:
-    """Lids close and open; what comes once, at the same size, hides."""
-    face, nothing = np.ones((16, 16), np.float32), np.zeros((3, 16, 16), np.float32)
-    blink = np.full((3, 16, 16), 0.23, np.float32)
-    blinking, calm = Agreement(), Agreement()
-    for k in range(200):
-        blinking(blink if k % 5 == 0 else nothing, face, 1 / 30)
-        calm(nothing, face, 1 / 30)
-    blinks, comes = ([one(blink, face, 1 / 30)[8, 8] for _ in range(4)][-1] for one in (blinking, calm))
-    assert blinks > comes + 0.15
+    """Lids close and open; what comes before a calm place, no stronger, hides the edit."""
+    face, blink = np.ones((16, 16), np.float32), np.zeros((3, 16, 16), np.float32)
+    blink[:, :, :8] = 0.3
+    both = blink.copy()
+    both[:, :, 8:] = 0.3
+    agreement = Agreement()
+    for k in range(150):
+        agreement(blink * (k % 10 < 3), face, 1 / 30 if k else None)
+    lids, comes = [agreement(both, face, 1 / 30)[8, [3, 12]] for _ in range(3)][-1]
+    assert comes < 0.1
+    assert lids > comes + 0.5
