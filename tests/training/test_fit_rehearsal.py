@@ -85,10 +85,10 @@ def test_what_it_draws_of_strangers_is_learned(
             mine.rehearse(earlier)
         for _ in range(60):
             mine.train_step(0.1)
-        mapping, looks = mine._load(earlier)
+        before, looks = mine._load(earlier)
         with torch.no_grad():
             z = codec.z(codec.standardize(strangers))
-            wanted = looks["photo"](mapping(z)[:, None].expand(-1, 8, -1), 16).clamp(-1, 1)
+            wanted = looks["photo"](before.mapping(z)[:, None].expand(-1, 8, -1), 16).clamp(-1, 1)
             missed.append(float((mine.model.photo(mine.model.codes(z), 16) - wanted).abs().mean()))
     without, with_them = missed
     assert with_them < 0.9 * without, f"{with_them:.3f} with, {without:.3f} without"
