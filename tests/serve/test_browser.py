@@ -99,6 +99,8 @@ def test_it_is_live_and_measures_itself_and_turns_what_is_turned(plain: Served, 
     now = figures(page)
     assert 0 < now["median"] < 5000
     wait(lambda: page.find_element("id", "state").text == "live", "the state")
+    pictures = "return [...document.querySelectorAll('[role=img]')].map((one) => one.ariaLabel)"
+    assert all(page.execute_script(pictures)), "words for whatever is drawn"
     turn = "const one = document.getElementById('edit-age'); one.value = 0.5;"
     page.execute_script(turn + "one.dispatchEvent(new Event('input'))")
     wait(lambda: plain.desk.controls.edits == {"age": 0.5}, "the slider's value")

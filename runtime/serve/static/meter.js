@@ -12,7 +12,7 @@ export class Meter {
   #shown = []; // when
   #plot = $("plot").getContext("2d");
   #style = getComputedStyle(document.documentElement); // follows the theme
-  #told = 0; // when the plot was last put into words
+  #told = -TELL_MS; // when the plot was last put into words
 
   constructor() { setInterval(() => this.#draw(), 250); }
 
