@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import json
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from .mutants import ROOT
 
@@ -50,6 +52,11 @@ def write(path: Path, result: Result) -> None:
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     results[result.room] = {**asdict(result), "share": result.share, "date": today, "commit": commit}
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(page(results), encoding="utf-8")
+
+
+def page(results: Mapping[str, Any]) -> str:
+    """The rooms' results as a table, Markdown."""
     rows = [
         f"| {room} | {row['places']} | {row['tried']} | {row['equivalent']} | {row['survived']} |"
         f" {row['hung']} | {row['share']:.0%} | {row['seed']} | {row['seconds']:.0f} |"
@@ -67,4 +74,4 @@ def write(path: Path, result: Result) -> None:
         "| Room | Places | Tried | Judged | Survived | Hung | Killed | Seed | Seconds | Date | Commit |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|---|",
     ]
-    path.with_suffix(".md").write_text("\n".join([*head, *rows]) + "\n", encoding="utf-8")
+    return "\n".join([*head, *rows]) + "\n"
