@@ -53,6 +53,7 @@ class Seen:
     durations_s: dict[str, float] = field(default_factory=dict)  # test -> set-up, call and teardown
     # file below the root -> line -> contexts that ran it: tests, shared fixtures, IMPORT
     contexts: dict[str, dict[int, set[str]]] = field(default_factory=dict)
+    pace: float = 1.0  # seconds that passed for one of processor time: what else the machine did
 
     def runs_at_import(self, mutant: Mutant) -> bool:
         lines = self.contexts[mutant.file]
@@ -73,7 +74,7 @@ class Seen:
 
     def limit_s(self, tests: Sequence[str]) -> float:
         """How long the tests may take before a mutant counts as hanging."""
-        return 60 + 10 * sum(self.durations_s[test] for test in tests)
+        return self.pace * (20 + 5 * sum(self.durations_s[test] for test in tests))
 
 
 def watch(files: list[str], test_files: list[str]) -> Seen:
@@ -143,6 +144,7 @@ class _Watching:
 
         self.durations_s: dict[str, float] = {}
         self.files = files
+        self.start_s = time.monotonic()
         self.coverage = coverage.Coverage(data_file=None, include=[str(ROOT / file) for file in files])
         self.coverage.start()
 
@@ -175,7 +177,8 @@ class _Watching:
             file: {line: set(names) for line, names in data.contexts_by_lineno(str(ROOT / file)).items()}
             for file in self.files
         }
-        return Seen(is_green, dict(self.durations_s), contexts)
+        pace = (time.monotonic() - self.start_s) / max(sum(self.durations_s.values()), 1e-3)
+        return Seen(is_green, dict(self.durations_s), contexts, max(1.0, pace))
 
 
 class _Forking:
