@@ -365,3 +365,43 @@ def test_pictures_that_no_codec_takes_are_refused(
         pytest.raises(SinkError, match=f"expected pictures of up to {limit} pixels a side, got {width}x64"),
     ):
         sink._choose_codec(width, 64)
+
+
+class Refusing:
+    """A container that does not take its tracks together."""
+
+    def __init__(self, container: Any, error: Exception) -> None:
+        self._container, self._error = container, error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def start_encoding(self) -> None:
+        raise self._error
+
+
+def test_tracks_that_do_not_go_together_are_left_out_before_the_first_picture(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4", frames=6, audio="aac")
+    with open_source(clip) as source:
+        sink = VideoSink(tmp_path / "out.mp4", like=source)
+        sink._container = Refusing(sink._container, ValueError("they do not go together"))
+        with pytest.warns(SinkWarning, match="sound and other tracks are left out: they do not go together"):
+            sink.write(next(source))
+        for one in source:
+            sink.write(one)
+        sink.close()
+    assert packets(tmp_path / "out.mp4", "audio") == []
+    with open_source(tmp_path / "out.mp4") as after:
+        assert [read_counter(one.image) for one in after] == list(range(6))
+    assert left_in(tmp_path) == ["in.mp4", "out.mp4"]
+
+
+def test_a_full_disk_is_not_taken_for_tracks_that_do_not_go_together(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4", frames=3, audio="aac")
+    with open_source(clip) as source:
+        sink = VideoSink(tmp_path / "out.mp4", like=source)
+        sink._container = Refusing(sink._container, OSError(28, "No space left on device"))
+        with pytest.raises(SinkError, match="No space left on device"):
+            sink.write(next(source))
+        sink.close()
+    assert left_in(tmp_path) == ["in.mp4"]

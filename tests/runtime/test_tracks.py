@@ -12,7 +12,7 @@ import av
 import pytest
 from av.error import FFmpegError
 from doppelgan.runtime.errors import SinkError
-from doppelgan.runtime.sink import SinkWarning, sound
+from doppelgan.runtime.sink import SinkWarning, sound, tracks
 from doppelgan.runtime.sink.subtitles import packet_of_text, text_of_packet
 from doppelgan.runtime.sink.video import VideoSink
 from doppelgan.runtime.source import open_source
@@ -380,4 +380,11 @@ def test_nothing_is_said_where_nothing_is_lost(tmp_path: Path) -> None:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        copy(path, tmp_path / "out.mp4")
+
+
+def test_chapters_that_cannot_stay_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracks.SideTracks, "_add_chapters", lambda self: False)
+    path = write_media(tmp_path / "in.mp4", FEW, chapters=[(0, 1, "all")])
+    with pytest.warns(SinkWarning, match=r"not kept in \.mp4: chapters"):
         copy(path, tmp_path / "out.mp4")
