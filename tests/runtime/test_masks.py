@@ -239,7 +239,9 @@ def test_a_tone_of_skin_is_told_by_how_much_of_the_face_changes(rows: float, exp
 
 
 def test_no_more_is_added_than_leads_to_the_edited_color() -> None:
-    change = flat(-0.4)
+    change, nothing_hidden = flat(-0.4), np.zeros((N, N), np.float32)
     for missing, share in ((-0.4, 1.0), (-0.2, 0.5), (0.1, 0.0), (-0.9, 1.0)):
-        np.testing.assert_allclose(reachable(change, flat(missing)), share, atol=0.01)
-    np.testing.assert_allclose(reachable(flat(0.0), flat(0.3)), 1)  # where nothing changes
+        np.testing.assert_allclose(reachable(change, flat(missing), nothing_hidden, FACE), share, atol=0.01)
+    np.testing.assert_allclose(
+        reachable(flat(0.0), flat(0.3), nothing_hidden, FACE), 1
+    )  # where nothing changes
