@@ -53,7 +53,7 @@ def test_every_sided_feature_has_its_mirror() -> None:
     codec, _, _ = variant_people()
     mirror = variants.Mirror(codec, torch.device("cpu"))
     for i, name in enumerate(codec.names):
-        if name.endswith(("Left", "Right")):
+        if name.endswith(("Left", "Right", "=left", "=right")):
             assert int(mirror.order[i]) != i, name
         if name.endswith(("_x", "_sin", "yaw", "roll")) and not name.startswith("light_elevation"):
             assert mirror.sign[i] == -1, name

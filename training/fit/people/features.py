@@ -26,16 +26,16 @@ _SHRINK = 0.05  # added to the variance of each uncorrelated coordinate, for the
 # How much of a picture a feature decides, by group: a prior that keeps few people from being learned by heart.
 _WEIGHTS = {
     "identity": 0.8, "hair": 1.5, "color": 2.0, "beard": 1.2, "glasses": 1.5, "expression": 1.2, "pose": 3.0, "gaze": 1.2,
-    "light": 2.0, "background": 3.0, "clothing": 1.0,
+    "light": 2.0, "background": 3.0, "clothing": 1.0, "occluder": 1.5,
 }  # fmt: skip
 _WEIGHTS_BY_NAME = {
     "age": 1.2, "gender": 1.2, "jawOpen": 1.5, "roll": 0.7, "skin_melanin": 3.0, "exposure": 2.5,
-    "hair_color_r": 2.5, "hair_color_g": 2.5,
+    "hair_color_r": 2.5, "hair_color_g": 2.5, "grey": 2.0,
     "iris_r": 0.5, "iris_g": 0.5, "iris_b": 0.5, "lipstick": 0.7, "lipstick_color_r": 0.4, "lipstick_color_g": 0.4,
     "lipstick_color_b": 0.4, "brow_color_r": 0.8, "brow_color_g": 0.8, "brow_color_b": 0.8,
 }  # fmt: skip
 
-_CHOICES = ("hair", "beard", "glasses")  # told as `hair=long`, `hair=bald` ...: one of them is 1
+_CHOICES = ("hair", "beard", "glasses", "covering", "hand")  # told as `hair=long`, `hair=bald` ...: one of them is 1
 _RESOLVE = 4.0  # power by which an estimated chance of 0.6 becomes 0.8, and of 0.3 nearly nothing
 
 

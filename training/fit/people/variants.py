@@ -9,7 +9,7 @@ from torch import Tensor
 
 from training.fit.people.features import FeatureCodec
 
-_TURNED = ("yaw", "roll", "gaze_x", "hair_part", "light_azimuth_sin")
+_TURNED = ("yaw", "roll", "gaze_x", "hair_part", "light_azimuth_sin", "hand_x")
 """Features whose sign tells left from right."""
 
 
@@ -40,7 +40,7 @@ class Mirror:
         column = {name: i for i, name in enumerate(codec.names)}
         order = list(range(codec.count))
         for name, i in column.items():
-            for side, other in (("Left", "Right"), ("Right", "Left")):
+            for side, other in (("Left", "Right"), ("Right", "Left"), ("=left", "=right"), ("=right", "=left")):
                 if name.endswith(side):
                     order[i] = column[name.removesuffix(side) + other]
         sign = torch.ones(codec.count)
