@@ -129,9 +129,10 @@ def thin(page: Page, folder: Path, seconds: float) -> Section:
 
 def soak(page: Page, folder: Path, minutes: float, keep_so_far: Callable[[Section], None]) -> Section:
     """Memory of server and page, and the age, minute by minute."""
+    title = f"{minutes:g} minutes, age and smile edited"
     section = Section(
         "soak",
-        f"{minutes:g} minutes, age and smile edited",
+        title,
         (
             "minute",
             "server MB",
@@ -153,8 +154,10 @@ def soak(page: Page, folder: Path, minutes: float, keep_so_far: Callable[[Sectio
             rows.append((*memory, *_figures(samples, 60)))
             section.row(str(minute), *rows[-1])
             if minute % 10 == 0:
+                section.title = f"{minute} of {title}"
                 keep_so_far(section)
         page.driver.get("about:blank")
+    section.title = title
     few = max(1, min(5, len(rows) // 3))
     early, late = np.median(rows[1 : 1 + few], axis=0), np.median(rows[-few:], axis=0)
     names = ("server", "page's heap", "page's process", "frames/s", "age median", "age p95")
