@@ -16,6 +16,7 @@ from doppelgan.runtime.bundle import Bundle
 from doppelgan.runtime.cli import live, options, video
 from doppelgan.runtime.cli.options import FiniteRange, make_pipeline, pipeline_options
 from doppelgan.runtime.errors import EditError, SinkError
+from doppelgan.runtime.host.files import make_folder
 from doppelgan.runtime.pipeline import Pipeline
 from doppelgan.runtime.presets import Preset, Presets
 from doppelgan.runtime.schedule.run import hold, no_signal, passthrough
@@ -467,9 +468,9 @@ def test_files_name_the_file_that_they_were_made_from(tiny_bundle: Path, tmp_pat
 
 
 def test_folders_are_made_with_their_parents(tmp_path: Path) -> None:
-    options.make_folder(tmp_path / "a" / "b")
-    options.make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
     (tmp_path / "file").write_text("")
     with pytest.raises(SinkError, match="cannot be a folder"):
-        options.make_folder(tmp_path / "file" / "b")
+        make_folder(tmp_path / "file" / "b")
