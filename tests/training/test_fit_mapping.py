@@ -20,10 +20,11 @@ from training.render.person import features, sampling
 from .small import pool
 
 
-def stand_ins(folder: Path, count: int) -> tuple[People, FeatureCodec]:
+def stand_ins(folder: Path, count: int, held_out: int = 20) -> tuple[People, FeatureCodec]:
     stub.write(folder / "people", count, 16)
     drawn = np.stack([features.encode(sampling.sample_person(10_000_000 + i)) for i in range(300)])
-    return pool(folder, "people", size=16), FeatureCodec(features.FEATURES, features.GROUPS, 256).fit(drawn)
+    codec = FeatureCodec(features.FEATURES, features.GROUPS, 256).fit(drawn)
+    return pool(folder, "people", size=16, held_out=held_out), codec
 
 
 def steps(count: int) -> np.ndarray:
@@ -124,7 +125,7 @@ def test_sketches_are_people_before_gray_and_mirrored(tmp_path: Path) -> None:
 
 
 def test_sketches_teach_what_renders_are_too_few_for(tmp_path: Path) -> None:
-    people, codec = stand_ins(tmp_path, 40)
+    people, codec = stand_ins(tmp_path, 60, held_out=3)  # two strangers would be chance
     reached = []
     for folder in (None, sketches(tmp_path / "sketches", range(5000, 5600))):
         torch.manual_seed(0)
