@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ..composite import MODES, Mode
 from ..edit.editor import parse_edits
+from .options import backend_option
 
 
 @click.command("bench")
@@ -37,9 +38,7 @@ from ..edit.editor import parse_edits
     show_default=True,
     help="Runs that do not count.",
 )
-@click.option(
-    "--backend", help="native, onnxruntime, cuda, openvino, tensorrt; default: as compiled, else native."
-)
+@backend_option
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads per network.")
 @click.option("--style", default="photo", show_default=True, help="Generator: photo, toon ...")
 @click.option(

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
+from ..backends import BACKENDS
 from ..bundle.reader import open_bundle
 from ..composite import MODES
 from ..edit.direction_files import load_codes
@@ -55,6 +56,8 @@ composite_option = click.option(
     help="What goes back into the frame: only what the edit changes, the face, the whole head, or the avatar "
     "instead of the frame. Default: difference for photos, face for other styles.",
 )
+
+backend_option = click.option("--backend", help=f"{', '.join(BACKENDS)}; default: as compiled, else native.")
 
 _OPTIONS = (
     click.option("--bundle", "-b", default="demo", show_default=True, help="Name or folder of a bundle."),
@@ -130,9 +133,7 @@ _OPTIONS = (
         type=click.Path(path_type=Path, exists=True, dir_okay=False),
         help="Its certificate chain (PEM).",
     ),
-    click.option(
-        "--backend", help="native, onnxruntime, cuda, openvino, tensorrt; default: as compiled, else native."
-    ),
+    backend_option,
     click.option("--threads", type=THREADS, help="Threads per network; trackers keep to one."),
 )
 

@@ -17,7 +17,7 @@ from ..edit import Editor, read_edits
 from ..errors import DoppelganError, SinkError
 from ..mark.badge import CORNERS
 from ..presets import Presets
-from .options import THREADS, composite_option
+from .options import THREADS, backend_option, composite_option
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -71,9 +71,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option(
     "--name", "names", multiple=True, help="Host name that the page is reached by; repeat for several."
 )
-@click.option(
-    "--backend", help="native, onnxruntime, cuda, openvino, tensorrt; default: as compiled, else native."
-)
+@backend_option
 @click.option("--threads", type=THREADS, help="Threads per network; trackers keep to one.")
 def command(
     bundle: str,
