@@ -79,7 +79,11 @@ def table(state: dict[str, Effort]) -> str:
         f"| {name} | {one.cpu_s / 60:.1f} | {one.inputs} | {len(one.findings)} |"
         for name, one in state.items()
     ]
-    findings = [f"- {name}: {finding}" for name, one in state.items() for finding in one.findings]
+    findings = [
+        f"- {name}: {finding.rsplit(' (', 1)[0][:80]}"
+        for name, one in state.items()
+        for finding in one.findings
+    ]
     return "\n".join([*lines, "", *findings])
 
 
