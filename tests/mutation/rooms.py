@@ -23,7 +23,10 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("runtime/synthesize.py",),
         ("test_synthesize", "test_pipeline", "test_heart"),
     ),
-    "composite": (("runtime/composite",), ("test_composite", "test_masks", "test_difference")),
+    "composite": (
+        ("runtime/composite",),
+        ("test_composite", "test_masks", "test_difference", "test_anchor", "test_eye_contact"),
+    ),
     "sink": (("runtime/sink",), ("test_sink", "test_sink_video", "test_sink_window", "test_tracks")),
     "schedule": (("runtime/schedule",), ("test_schedule", "test_schedule_moments")),
     "cli": (
