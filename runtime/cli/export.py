@@ -63,7 +63,7 @@ def command(
     doppelgan export stylegan2-ffhq-config-f.pt -o engines/ffhq
     """
     for option, needed in (("blend_at", "toon"), ("blend_width", "blend_at")):
-        if given(option) and options[needed] is None:
+        if given(option) and not options[needed]:
             name, wanted = (f"--{text.replace('_', '-')}" for text in (option, needed))
             raise click.UsageError(f"{name}: expected with {wanted}, got it alone; add {wanted}")
     try:

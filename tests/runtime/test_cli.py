@@ -187,10 +187,10 @@ def test_image_edits_a_picture(
     assert original is not None
     assert edited is not None
     assert edited.shape == original.shape
-    changed = np.abs(edited.astype(int) - original).max(axis=2) > 2
-    assert changed[80:180, 110:210].mean() > 0.3  # the face
-    assert not changed[:215, :30].any()  # what is far from it stays exact
-    assert changed[220:232, 10:60].mean() > 0.3  # but for the badge
+    change = np.abs(edited.astype(int) - original).max(axis=2)
+    assert (change[80:180, 110:210] > 2).mean() > 0.3  # the face
+    assert 0 < change[:215, :30].max() < 12  # far from it the watermark alone
+    assert (change[220:232, 10:60] > 12).mean() > 0.3  # and the badge
     plain = tmp_path / "plain.png"
     code, _, notes = run(
         capfd,
