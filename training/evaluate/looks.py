@@ -4,7 +4,7 @@
 
 prints apparent age and probability of male of every picture. A judge is any program that reads a line of JSON for each picture,
 `{"file": raw RGB bytes, "width", "height"}`, and answers with a line `{"age": years or null, "male": 0..1 or null}`, null where
-it finds no face. DIR is a folder where Node.js finds `@vladmandic/face-api` (see `benchmarks/judge/looks.cjs`); its networks were
+it finds no face. DIR is where Node.js finds `@vladmandic/face-api` (see `benchmarks/judge/face_api.cjs`); its networks were
 trained on research data: they judge here and serve for nothing else.
 
     python -m training.evaluate.looks --pairs age gender --people 20 --judge "..." [--sheet pairs.png]
