@@ -175,7 +175,7 @@ def test_one_session_draws_singles_and_pairs_of_any_size_in_any_order(opened: Op
 def test_wrong_arrays_never_reach_the_kernels(opened: Opened) -> None:
     session = opened(exported(seeds.rosinality()))
     codes, edited = codes_for(session, 0)
-    picture = np.empty((1, 3, 16, 16), np.float32)
+    picture = np.zeros((1, 3, 16, 16), np.float32)
     for size in (0, 2, 5, 12, 32):
         wrong = np.empty((1, 3, size, size), np.float32)
         with pytest.raises(BackendError, match=rf"a size in \(4, 8, 16\), got {size} pixels"):

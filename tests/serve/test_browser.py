@@ -42,10 +42,10 @@ ARROW_RIGHT, ENTER = "\ue014", "\ue007"  # as WebDriver writes keys
 PATIENCE_S = 20  # processors are shared with other tests
 
 
-def write_camera(path: Path, frames: int = 60) -> Path:
+def write_camera(path: Path, frames: int = 60, fps: int = 30) -> Path:
     """The embedded clip as Chromium's fake camera reads it: raw 4:2:0 in a Y4M file, 640x480."""
     with av.open(str(ROOT / "engines" / "demo" / "clip.mp4")) as clip, path.open("wb") as file:
-        file.write(b"YUV4MPEG2 W640 H480 F30:1 Ip A1:1 C420jpeg\n")
+        file.write(b"YUV4MPEG2 W640 H480 F%d:1 Ip A1:1 C420jpeg\n" % fps)
         for index, frame in enumerate(clip.decode(video=0)):
             if index == frames:
                 break
@@ -241,11 +241,11 @@ def test_photos_are_edited_beside(plain: Served, page: Any, tmp_path: Path, face
     assert wait(lambda: page.execute_script(shown), "the edited photo") == 320
     page.find_element("id", "files").send_keys(str(tmp_path / "face.png"))
     wait(lambda: len(plain.desk.gallery.list()) == 2, "another one")
-    wait(
-        lambda: page.execute_script("return document.querySelectorAll('#thumbs button').length") == 2, "both"
-    )
+    thumbs = "return document.querySelectorAll('#thumbs button').length"
+    wait(lambda: page.execute_script(thumbs) == 2, "both")
     page.find_element("id", "remove").click()
     wait(lambda: len(plain.desk.gallery.list()) == 1, "one is gone")
+    wait(lambda: page.execute_script(thumbs) == 1, "one is gone from the page, too")
     wait(lambda: page.execute_script(shown) and not page.find_element("id", "working").text, "the other")
     plain.desk.gallery.delete(plain.desk.gallery.list()[0]["id"])
     page.find_element("id", "sheet").click()  # somebody else took them away: said where people look
