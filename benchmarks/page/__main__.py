@@ -23,13 +23,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--soak", type=float, default=0, metavar="MINUTES")
     parser.add_argument(
+        "--camera-fps",
+        type=int,
+        default=30,
+        metavar="N",
+        help="of the camera; 10 leave a machine room for other work",
+    )
+    parser.add_argument(
         "-o", "--output", type=Path, metavar="STEM", help="keep results in STEM.json, STEM.md"
     )
     chosen = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        page = Page(folder)
+        page = Page(folder, chosen.camera_fps)
 
         def kept(section: Section) -> None:
             if chosen.output is not None:
@@ -40,7 +47,7 @@ def main() -> None:
             "looks": lambda: parts.looks(page, folder, chosen.seconds),
             "troubles": lambda: parts.troubles(page, folder),
             "thin": lambda: parts.thin(page, folder, 60),
-            "soak": lambda: parts.soak(page, folder, chosen.soak or 5, kept),
+            "soak": lambda: parts.soak(page, folder, chosen.soak or 5, chosen.camera_fps, kept),
         }
         try:
             for part, measure in measurements.items():

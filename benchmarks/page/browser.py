@@ -50,11 +50,11 @@ window.stopMjpeg = () => { image.src = ''; image.remove(); doppelgan.live.want({
 class Page:
     """Chromium with the page of a server, live."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, camera_fps: int = 30) -> None:
         self._folder = folder
         options = webdriver.ChromeOptions()
         options.binary_location = str(CHROMIUM)
-        camera = write_camera(folder / "camera.y4m", 150)
+        camera = write_camera(folder / "camera.y4m", 150, camera_fps)
         own = (f"--user-data-dir={folder / 'user'}", f"--use-file-for-fake-video-capture={camera}")
         for flag in (*FLAGS, *own):
             options.add_argument(flag)

@@ -127,9 +127,11 @@ def thin(page: Page, folder: Path, seconds: float) -> Section:
     return section
 
 
-def soak(page: Page, folder: Path, minutes: float, keep_so_far: Callable[[Section], None]) -> Section:
+def soak(
+    page: Page, folder: Path, minutes: float, camera_fps: int, keep_so_far: Callable[[Section], None]
+) -> Section:
     """Memory of server and page, and the age, minute by minute."""
-    title = f"{minutes:g} minutes, age and smile edited"
+    title = f"{minutes:g} minutes, a camera of {camera_fps} frames/s, age and smile edited"
     section = Section(
         "soak",
         title,
