@@ -11,9 +11,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
-from training.fit.people import stub
-from training.fit.people.data import People, _write_block, enlarged, picture, resize
+from training.fit.people import data, stub
+from training.fit.people.data import People, _write_block, batch, enlarged, picture, resize
+from training.fit.people.features import FeatureCodec
+from training.fit.people.older import in_terms_of, told_by
 from training.render.data.dataset import Dataset, is_held_out, numbers_in
+
+from ..conftest import ROOT
 
 
 def test_damaged_shards_and_pictures_are_left_out(tmp_path: Path) -> None:
@@ -59,6 +63,42 @@ def test_small_renders_teach_small_stages_only(tmp_path: Path) -> None:
     shown = picture(pool.natural, torch.tensor([first]), 16)[0].permute(1, 2, 0).numpy()
     wanted = again.natural(int(np.flatnonzero(again.indices == number)[0])) / 127.5 - 1
     assert np.allclose(shown, wanted, atol=1e-5)
+
+
+def test_people_without_a_toon_teach_the_photo_look_alone(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    stub.write(tmp_path / "both", 32, 16)
+    stub.write(tmp_path / "photo", 40, 16, 32, looks=("natural",))
+    for name in ("both", "photo"):
+        people = Dataset(tmp_path / name)
+        _write_block(people, list(range(len(people))), 16, None, cache)
+    counts = {}
+    for looks in (("photo", "toon"), ("photo",)):
+        pool = People(cache, 16, people.features.shape[1], 100, 20, torch.device("cpu"), looks)
+        counts[looks] = pool.refresh()
+        one = batch(pool, torch.tensor([0]), 16)
+        assert torch.equal(one.toon, one.photo) == (looks == ("photo",))
+        assert torch.equal(one.toon_alpha, one.photo_alpha) >= (looks == ("photo",))
+    assert counts == {("photo", "toon"): 32, ("photo",): 72}
+
+
+def test_people_of_today_teach_networks_that_know_an_older_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = FeatureCodec.load(ROOT / "training" / "state" / "features.npz").names
+    stub.write(tmp_path / "data", 64, 16)
+    people = Dataset(tmp_path / "data")
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(data, "orphaned", iter((False, True)).__next__)  # one look at the folder
+    data.ingest(tmp_path / "data", cache, 16, None, names=known)
+    bare = told_by(known, people.feature_names, torch.from_numpy(people.features))
+    pool = People(cache, 16, len(known), 100, 20, torch.device("cpu"))
+    assert pool.refresh() == int(bare.sum())
+    assert 0 < int(bare.sum()) < 64, "some wear caps or raise a hand, which the list cannot tell"
+    assert sorted(pool._numbers) == people.indices[bare.numpy()].tolist()
+    wanted = in_terms_of(known, people.feature_names, torch.from_numpy(people.features))[bare]
+    assert torch.equal(pool.features[np.argsort(pool._numbers)], wanted)
 
 
 def test_a_small_picture_is_enlarged_from_its_own_pixels() -> None:

@@ -157,6 +157,27 @@ PLANS["renew"] = replace(
     encoder=replace(PLANS["refine"].encoder, features_only=0.45),
 )
 
+# The renderer shows more than before (skin that ages, shaven beards): the photo look alone learns it, in the features and codes
+# that there are. Encoder, toon and directions stay. What people have in common shows at 64 and 128 pixels: most time goes there.
+PLANS["relook"] = replace(
+    PLANS["refine"],
+    generator=replace(
+        PLANS["refine"].generator,
+        learning=("photo",),
+        mapping_share=0.0,
+        attention=3.0,  # foreheads and cheeks are where age shows
+        stages=(
+            Stage(0.0, 64, 24),
+            Stage(0.25, 128, 16, between=(64, 24)),
+            Stage(0.75, 256, 8, between=(128, 16)),
+        ),
+        structure_strength=3.0,
+        squared_strength=0.0,  # it rewards blur, and wrinkles are the first to go
+        lr=3e-3,
+        decay_from=0.4,
+    ),
+)
+
 # Afterwards, against what `refine` has learned by heart: with people drawn by a generator that has seen others (`--rehearse`).
 PLANS["polish"] = replace(
     PLANS["refine"],

@@ -56,9 +56,10 @@ def main() -> int:
     began = time.time()
     end = began + 60 * arguments.minutes
     codec_path = out / "features.npz"
+    rendered = tuple(data.description(arguments.data[0], plan.wait_minutes)["features"])
     if not codec_path.exists() and arguments.start is not None:
         begun = FeatureCodec.load(arguments.start / "features.npz")
-        if begun.names == tuple(data.description(arguments.data[0], plan.wait_minutes)["features"]):
+        if begun.names == rendered or not plan.generator.mapping_share:
             begun.widened(plan.generator.w_dim).save(codec_path)
         else:
             print(f"{arguments.data[0]} tells other features than {arguments.start}: the mapping network learns them", flush=True)
@@ -66,6 +67,11 @@ def main() -> int:
         codec = measure_features(arguments.data[0], plan)
         codec.save(codec_path)
         print(f"{codec.count} features, {len(codec.columns('motion'))} of them motion", flush=True)
+
+    known = FeatureCodec.load(codec_path).names
+    names = None if known == rendered else known
+    if names is not None:
+        print(f"people are told in the {len(names)} features that {arguments.start or out} knows", flush=True)
 
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     cache = arguments.cache or out / "cache"
@@ -76,7 +82,7 @@ def main() -> int:
     jobs: dict[str, Callable[[], Process]] = {}
     workers = arguments.ingest_workers
     for folder, part in itertools.product(arguments.data, range(workers)):
-        jobs[f"ingest-{folder.name}-{part}"] = _job(_ingest, folder, cache, plan.size, mesh, part, workers)
+        jobs[f"ingest-{folder.name}-{part}"] = _job(_ingest, folder, cache, plan.size, mesh, part, workers, names)
     if arguments.only != "encoder":
         jobs["generator"] = _job(
             _generator, plan, out, cache, mesh, began, half, device, arguments.seed, arguments.start, arguments.sketches,

@@ -385,7 +385,7 @@ def run(
     np.random.seed(seed + 1)
     log = Log(out / "log-encoder.jsonl", job="encoder")
     codec = FeatureCodec.load(out / "features.npz")
-    people = People(cache, plan.size, codec.count, plan.capacity, plan.held_out, device)
+    people = People(cache, plan.size, codec.count, plan.capacity, plan.held_out, device, ("photo",))
     people.wait(plan.encoder.start_people, plan.wait_minutes)
     trainer = Trainer(plan, codec, people, out, mesh, device, log)
     eligible = trainer.batches.eligible

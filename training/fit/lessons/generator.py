@@ -364,11 +364,15 @@ class Trainer:
         values: dict[str, list[Tensor]] = {}
         for part in rows.split(32):
             codes = self.average.codes(self.z(part))
-            for look, stored in (("photo", self.people.natural), ("toon", self.people.toon)):
+            for look, stored in self._stored():
                 drawn, real = self.average.look(look)(codes, size, self.dtype), picture(stored, part, size)
                 values.setdefault(f"psnr_{look}", []).append(psnr(drawn, real))
                 values.setdefault(f"ms_ssim_{look}", []).append(ms_ssim(drawn, real))
         return {name: float(torch.cat(parts).mean()) for name, parts in values.items()}
+
+    def _stored(self) -> list[tuple[str, Tensor]]:
+        """The looks that are trained, and the pictures to compare them with."""
+        return [one for one in (("photo", self.people.natural), ("toon", self.people.toon)) if one[0] in self.lesson.learning]
 
     @torch.no_grad()
     def sheet(self, path: Path, count: int = 10) -> None:
@@ -382,7 +386,7 @@ class Trainer:
         )
         torch.random.set_rng_state(torch_state)
         lines = []
-        for look, stored in (("photo", self.people.natural), ("toon", self.people.toon)):
+        for look, stored in self._stored():
             lines += [picture(stored, rows, size), self.average.look(look)(codes, size, self.dtype)]
         lines += [self.average.look(look)(invented, size, self.dtype) for look in LOOKS]
         save_sheet(path, lines, cell=min(self.plan.size, 128))
@@ -409,7 +413,7 @@ def run(
     np.random.seed(seed)
     log = Log(out / "log-generator.jsonl", job="generator")
     codec = FeatureCodec.load(out / "features.npz")
-    people = People(cache, plan.size, codec.count, plan.capacity, plan.held_out, device)
+    people = People(cache, plan.size, codec.count, plan.capacity, plan.held_out, device, plan.generator.learning)
     people.wait(plan.start_people, plan.wait_minutes)
     trainer = Trainer(plan, codec, people, out, mesh, device, log)
     if not trainer.resume(out / "state-generator.pt", budget):

@@ -66,7 +66,7 @@ def run(plan: Plan, out: Path, cache: Path, budget: Budget, device: torch.device
     np.random.seed(seed + 2)
     log = Log(out / "log-regressor.jsonl", job="regressor")
     codec = FeatureCodec.load(out / "features.npz").to(device)
-    people = People(cache, plan.size, codec.count, plan.capacity, plan.held_out, device)
+    people = People(cache, plan.size, codec.count, plan.capacity, plan.held_out, device, ("photo",))
     people.wait(plan.start_people, plan.wait_minutes)
     network = Regressor(codec.count, plan.size).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)

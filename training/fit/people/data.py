@@ -10,7 +10,7 @@ import json
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,15 @@ from PIL import Image
 from torch import Tensor
 
 from training.fit.clock import orphaned
+from training.fit.config import LOOKS
 from training.fit.losses.mesh import USUAL_REGION, region_of
+from training.fit.people.older import in_terms_of, told_by
 from training.fit.people.variants import Batch
 
 BLOCK = 64
 _FACES_FROM = 64  # pixels; enlarged from there, a mesh is two thirds of a pixel at 256 px from what the tracker finds there
 Odds = Callable[[Tensor], Tensor]
-_PICTURES = ("natural", "toon", "natural_alpha", "toon_alpha")
+_PICTURES = {"photo": ("natural", "natural_alpha"), "toon": ("toon", "toon_alpha")}
 
 
 def resize(picture: np.ndarray, size: int) -> np.ndarray:
@@ -43,8 +45,13 @@ def enlarged(picture: np.ndarray, own: int) -> np.ndarray:
     return np.asarray(Image.fromarray(resize(picture, own)).resize(picture.shape[:2], Image.Resampling.BICUBIC))
 
 
-def ingest(data: Path, cache: Path, size: int, mesh: Path | None, part: int = 0, parts: int = 1) -> None:
-    """Endless: decode what is new in `data` into blocks in `cache`. Worker `part` of `parts` takes its share of the people."""
+def ingest(
+    data: Path, cache: Path, size: int, mesh: Path | None, part: int = 0, parts: int = 1, names: Sequence[str] | None = None
+) -> None:
+    """Endless: decode what is new in `data` into blocks in `cache`. Worker `part` of `parts` takes its share of the people.
+
+    names: the list of features that the networks know, if it is an older one; people whom it cannot tell are left out.
+    """
     from training.fit.losses.mesh import MeshFinder
     from training.render.data.dataset import Dataset
 
@@ -66,12 +73,16 @@ def ingest(data: Path, cache: Path, size: int, mesh: Path | None, part: int = 0,
             print(f"ingest: waiting for {data}: {error}", flush=True)
             time.sleep(3)
             continue
-        new = [i for i, number in enumerate(people.indices) if int(number) not in seen and int(number) // 32 % parts == part]
+        told = np.ones(len(people.indices), bool)
+        if names is not None and len(told):
+            told = told_by(names, people.feature_names, torch.from_numpy(people.features)).numpy()
+        mine = [i for i, number in enumerate(people.indices) if told[i] and int(number) // 32 % parts == part]
+        new = [i for i in mine if int(people.indices[i]) not in seen]
         for start in range(0, len(new), BLOCK):
             rows = new[start : start + BLOCK]
             seen.update(int(people.indices[i]) for i in rows)
             try:
-                _write_block(people, rows, size, finder, cache)
+                _write_block(people, rows, size, finder, cache, names)
             except Exception:
                 traceback.print_exc()
         people.close()
@@ -79,11 +90,13 @@ def ingest(data: Path, cache: Path, size: int, mesh: Path | None, part: int = 0,
             time.sleep(max(3.0, 20 * (time.monotonic() - began)))
 
 
-def _write_block(people: Any, rows: list[int], size: int, finder: Any, cache: Path) -> None:
-    kept: dict[str, list[Any]] = {name: [] for name in (*_PICTURES, "features", "index", "size")}
+def _write_block(people: Any, rows: list[int], size: int, finder: Any, cache: Path, names: Sequence[str] | None = None) -> None:
+    looks = [look for look, (picture, _) in _PICTURES.items() if look == "photo" or people.has(rows[0], f"{picture}.jpg")]
+    wanted = [name for look in looks for name in _PICTURES[look]]
+    kept: dict[str, list[Any]] = {name: [] for name in (*wanted, "features", "index", "size")}
     for i in rows:
         try:
-            pictures = {name: np.asarray(getattr(people, name)(i)) for name in _PICTURES}
+            pictures = {name: np.asarray(getattr(people, name)(i)) for name in wanted}
         except Exception as error:
             print(f"ingest: person {people.indices[i]} is left out: {error}", flush=True)
             continue
@@ -96,6 +109,9 @@ def _write_block(people: Any, rows: list[int], size: int, finder: Any, cache: Pa
         return
     block = {key: np.stack(values) for key, values in kept.items()}
     count = len(block["index"])
+    if names is not None:
+        told = in_terms_of(names, people.feature_names, torch.from_numpy(block["features"]))
+        block["features"] = told.numpy()
     # Without a network, or in a small picture, there is no mesh, and its score is -1.
     block["mesh"], block["score"] = np.zeros((count, 468, 3), np.float32), np.full(count, -1, np.float32)
     if finder is not None and min(kept["size"]) >= _FACES_FROM:
@@ -116,11 +132,16 @@ class People:
     features        float32 [capacity, F]                  mesh    float32 [capacity, 468, 3], 0..1 of the picture
     score           float32 [capacity], of the mesh: below 0 there is none
 
+    Without the look "toon" people count who were rendered without one, and `toon` is `natural`.
+
     People rendered smaller than `size` are drawn for stages of their size only: they teach cheaply what belongs where.
     The size that each was rendered at is in `sizes`.
     """
 
-    def __init__(self, cache: Path, size: int, features: int, capacity: int, held_out: int, device: torch.device) -> None:
+    def __init__(
+        self, cache: Path, size: int, features: int, capacity: int, held_out: int, device: torch.device,
+        looks: Sequence[str] = LOOKS,
+    ) -> None:  # fmt: skip
         self.cache, self.size, self.capacity, self.held_out, self.device = (
             cache,
             size,
@@ -129,9 +150,10 @@ class People:
             device,
         )
         self.natural = torch.empty(capacity, size, size, 3, dtype=torch.uint8, device=device)
-        self.toon = torch.empty_like(self.natural)
+        self.looks = tuple(looks)
+        self.toon = torch.empty_like(self.natural) if "toon" in looks else self.natural
         self.alpha = torch.empty(capacity, size, size, dtype=torch.uint8, device=device)
-        self.toon_alpha = torch.empty_like(self.alpha)
+        self.toon_alpha = torch.empty_like(self.alpha) if "toon" in looks else self.alpha
         self.features = torch.empty(capacity, features, device=device)
         self.mesh = torch.empty(capacity, 468, 3, device=device)
         self.score = torch.empty(capacity, device=device)
@@ -159,19 +181,15 @@ class People:
 
     def _add(self, block: dict[str, np.ndarray]) -> None:
         fresh = np.flatnonzero(~np.isin(block["index"], self._numbers))[: self.capacity - self.count]
-        if not len(fresh):
+        if not len(fresh) or ("toon" in self.looks and "toon" not in block):
             return
         where = slice(self.count, self.count + len(fresh))
-        for target, values in (
-            (self.natural, block["natural"][fresh]),
-            (self.toon, block["toon"][fresh]),
-            (self.alpha, block["natural_alpha"][fresh]),
-            (self.toon_alpha, block["toon_alpha"][fresh]),
-            (self.features, block["features"][fresh]),
-            (self.mesh, block["mesh"][fresh]),
-            (self.score, block["score"][fresh]),
-        ):
-            target[where] = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+        targets = [(self.natural, "natural"), (self.alpha, "natural_alpha"), (self.features, "features"), (self.mesh, "mesh")]
+        targets += [(self.score, "score")]
+        if "toon" in self.looks:
+            targets += [(self.toon, "toon"), (self.toon_alpha, "toon_alpha")]
+        for target, name in targets:
+            target[where] = torch.from_numpy(np.ascontiguousarray(block[name][fresh])).to(self.device)
         self._numbers += [int(i) for i in block["index"][fresh]]
         self.sizes = np.append(self.sizes, block["size"][fresh])
         self.count = len(self._numbers)
@@ -223,19 +241,22 @@ def picture(stored: Tensor, rows: Tensor, size: int | None = None) -> Tensor:
 
 def batch(people: People, rows: Tensor, size: int) -> Batch:
     """These people at `size` pixels."""
-    covers = {
-        name: averaged_down(stored[rows][:, None].float() / 255, size)
-        for name, stored in (("photo_alpha", people.alpha), ("toon_alpha", people.toon_alpha))
-    }
+
+    def both(of_photo: Tensor, of_toon: Tensor, see: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        seen = see(of_photo)
+        return seen, seen if of_toon is of_photo else see(of_toon)
+
+    covers = both(people.alpha, people.toon_alpha, lambda stored: averaged_down(stored[rows][:, None].float() / 255, size))
+    photo, toon = both(people.natural, people.toon, lambda stored: picture(stored, rows, size))
     mesh, score = people.mesh[rows], people.score[rows]
     found = (score > 0.5)[:, None]
     usual = mesh.new_tensor(USUAL_REGION).expand(len(rows), 4)
     region = torch.where(found, region_of(torch.where(found[..., None], mesh, torch.rand_like(mesh))), usual)
     return Batch(
         people.features[rows],
-        picture(people.natural, rows, size),
-        picture(people.toon, rows, size),
-        **covers,
+        photo,
+        toon,
+        *covers,
         region=region,
         mesh=mesh,
         found=found[:, 0],

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 _SILVER = 0.705  # sRGB of hair without pigment, as the renderer has it
+_HIDDEN_BY = ("covering", "hand")  # what stands before a face, told by lists that know of it
 _GREYED = {"hair_color": (1.0, 0.0), "brow_color": (1.4, -0.45)}  # share of grey = a * grey + b, within 0..1
 
 
@@ -36,4 +38,15 @@ def in_terms_of(names: Sequence[str], today: Sequence[str], features: Tensor) ->
             share = (slope * grey + offset).clamp(0, 1)[:, None]
             columns = [list(names).index(f"{color}_{channel}") for channel in "rgb"]
             told[:, columns] = told[:, columns] * (1 - share) + (2 * _SILVER - 1) * share
+    return told
+
+
+def told_by(names: Sequence[str], today: Sequence[str], features: Tensor) -> Tensor:
+    """Whose pictures the list `names` can tell, of raw features [n, len(today)]: bool [n]. Not those with a hand or a cap before
+    the face, if the list knows nothing of them.
+    """
+    told = torch.ones(len(features), dtype=torch.bool, device=features.device)
+    for what in _HIDDEN_BY:
+        if f"{what}=none" in today and f"{what}=none" not in names:
+            told &= features[:, list(today).index(f"{what}=none")] > 0.5
     return told

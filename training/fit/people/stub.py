@@ -11,6 +11,7 @@ import argparse
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,9 @@ def draw(person: features.Person, size: int, toon: bool) -> tuple[np.ndarray, np
     return np.asarray(picture), np.asarray(alpha.resize((size, size), Image.Resampling.BOX))
 
 
-def write(folder: Path, count: int, size: int, first: int = 0, per_shard: int = 32) -> None:
+def write(
+    folder: Path, count: int, size: int, first: int = 0, per_shard: int = 32, looks: Sequence[str] = ("natural", "toon")
+) -> None:
     """A data set of `count` drawn people."""
     folder.mkdir(parents=True, exist_ok=True)
     description = {
@@ -91,7 +94,7 @@ def write(folder: Path, count: int, size: int, first: int = 0, per_shard: int = 
                 np.save(buffer, array)
                 archive.writestr(f"{name}.npy", buffer.getvalue())
             for number, person in zip(numbers, people, strict=True):
-                for look in ("natural", "toon"):
+                for look in looks:
                     picture, alpha = draw(person, size, look == "toon")
                     for pixels, kind, options in ((picture, "jpg", {"quality": 95}), (alpha, "png", {})):
                         buffer = io.BytesIO()
