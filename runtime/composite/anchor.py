@@ -17,8 +17,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import native
 from ..types import Floats, Matrix
-from .masks import ranked
 from .regions import draw_region, fade_of, reach_of
 
 # Points of the mesh around what moves as one; jaw and lips are below.
@@ -31,15 +31,7 @@ RETURN_S: Final = 2.0  # time in which the square's own place is taken again ...
 FAR: Final = 0.012  # of the side: ... and sooner from so far away
 Cells = NDArray[np.intp]
 
-STEPS: Final = 4  # of Gauss and Newton
-SMALL: Final = 0.01  # cells: a last step
 FEWEST: Final = 32  # cells
-LARGE: Final = 0.08  # of the side, between two frames: no face moves so within its square
-UNLIKE: Final = 0.3  # 0..2: with such an error half of the face is hidden, or another one
-NOISE: Final = 4.0  # neighbors err alike: so much less a cell tells
-# How far a face moves within its square from frame to frame: growth, turn, shift across and down in shares of
-# the side; then light and haze.
-_EXPECTED: Final = np.array([0.006, 0.006, 0.006, 0.006, 0.1, 0.1])
 _LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -77,7 +69,7 @@ class Similarity:
         """[C,n,n]: what lies where each cell of [C,n,n] comes to."""
         size = maps.shape[-1]
         where = (self.turn * _places(size) + (self.shift + (0.5 + 0.5j))) * size - (0.5 + 0.5j)
-        return _read(maps, where).reshape(maps.shape)
+        return native.reference.read_at(maps, where).reshape(maps.shape)
 
 
 class Anchor:
@@ -118,7 +110,8 @@ class Known:
 
     def __init__(self, picture: Floats, cells: Cells, weight: Floats) -> None:
         self.size = size = len(picture)
-        self._start = _places(size)[cells]
+        start = _places(size)[cells]
+        self._places = x, y = np.stack([start.real, start.imag])
         flat, last = picture.ravel(), size * size - 1
         self._known = flat[cells]
         across, down = (
@@ -126,7 +119,6 @@ class Known:
             * np.float32(0.5 * size)
             for step in (1, size)
         )
-        x, y = self._start.real, self._start.imag
         # What growing, turning, shifting, more light and more haze change.
         slopes = (across * x + down * y, down * x - across * y, across, down, self._known, np.ones_like(x))
         self._slopes = np.stack(slopes)
@@ -136,28 +128,8 @@ class Known:
         """How the face has moved in ``after`` [n,n]; not at all where that cannot be told."""
         if len(self._known) < FEWEST:
             return Similarity()
-        moved, gain, haze = Similarity(), 1.0, 0.0
-        for _ in range(STEPS):
-            where = self._start * np.complex64(moved.turn * self.size)
-            where += np.complex64((moved.shift + (0.5 + 0.5j)) * self.size - (0.5 + 0.5j))
-            error = _read(after, where) - (np.float32(gain) * self._known + np.float32(haze))
-            usual = 1.5 * float(ranked(np.abs(error), 0.5)) + 1e-3
-            weighted = self._slopes * (self._weight / (1 + (error * np.float32(1 / usual)) ** 2))
-            sure = NOISE * usual**2 / _EXPECTED**2
-            so_far = np.array(
-                [moved.turn.real - 1, moved.turn.imag, moved.shift.real, moved.shift.imag, 0, 0]
-            )
-            grow, turn, right, below, light, fog = np.linalg.solve(
-                weighted @ self._slopes.T + np.diag(sure), weighted @ error + sure * so_far
-            )
-            step = Similarity(complex(1 + grow, turn), complex(right, below))
-            moved = moved.after(step.inverse())
-            gain, haze = gain + light, haze + fog
-            if not moved.size < LARGE or usual > UNLIKE:
-                return Similarity()
-            if step.size * self.size < SMALL:
-                break
-        return moved
+        found = native.find_face(after, self._places, self._known, self._slopes, self._weight)
+        return Similarity() if found is None else Similarity(*found)
 
 
 def register(before: Floats, after: Floats, points: Matrix) -> Similarity:
@@ -182,16 +154,3 @@ def _places(size: int) -> NDArray[np.complex64]:
     places = np.asarray(along + 1j * along[:, None], np.complex64).ravel()
     places.flags.writeable = False
     return places
-
-
-def _read(maps: Floats, where: NDArray[np.complex64]) -> Floats:
-    """[...,n,n] at x + iy [k], between its cells linearly, its edges going on: [...,k]."""
-    size = maps.shape[-1]
-    x, y = (np.minimum(np.maximum(part, 0), size - 1.001) for part in (where.real, where.imag))
-    column, row = x.astype(np.intp), y.astype(np.intp)
-    x, y = (x - column).astype(np.float32), (y - row).astype(np.float32)
-    flat, first = maps.reshape(*maps.shape[:-2], -1), row * size + column
-    upper, lower = flat.take(first, axis=-1), flat.take(first + size, axis=-1)
-    upper += (flat.take(first + 1, axis=-1) - upper) * x
-    lower += (flat.take(first + (size + 1), axis=-1) - lower) * x
-    return np.asarray(upper + (lower - upper) * y, np.float32)

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import native
 from ..types import Floats
 
 CELLS: Final = 64  # along a side; fewer for smaller pictures
@@ -65,15 +66,21 @@ def means(planes: Floats, cells: int) -> Floats:
 
 def blurred(maps: Floats, sigma: float) -> Floats:
     """[...,n,n], by a Gaussian of ``sigma`` cells of 64; borders count what lies inside."""
-    weights = _gaussian(maps.shape[-1], sigma)
-    return np.asarray(weights @ maps @ weights.T, np.float32)
+    taps, missing = _gaussian(maps.shape[-1], sigma)
+    result = np.empty(maps.shape, np.float32)
+    planes = np.ascontiguousarray(maps, np.float32).reshape(-1, *maps.shape[-2:])
+    native.smooth(result.reshape(planes.shape), planes, taps, missing)
+    return result
 
 
 @lru_cache(maxsize=32)
-def _gaussian(cells: int, sigma: float) -> Floats:
-    apart = (np.arange(cells)[:, None] - np.arange(cells)) * (CELLS / cells)
-    weights = np.exp(-0.5 * (apart / sigma) ** 2)
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+def _gaussian(cells: int, sigma: float) -> tuple[Floats, Floats]:
+    """Its taps, and [cells,cells] what makes up for those beyond the borders."""
+    spread = sigma * cells / CELLS
+    reach = min(math.ceil(4 * spread), cells - 1)
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / spread) ** 2)
+    within = [taps[max(reach - i, 0) : reach + cells - i].sum() for i in range(cells)]
+    return np.asarray(taps, np.float32), np.asarray(1 / np.outer(within, within), np.float32)
 
 
 def ramp(value: Any) -> Floats:

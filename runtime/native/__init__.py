@@ -19,19 +19,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import reference
-from .reference import BORDERS, Border
+from .reference import BORDERS, Border, FaceSearch
 
 __all__ = [
     "BORDERS",
     "KERNELS",
     "THREADS",
     "Border",
+    "FaceSearch",
     "NativeKernelsMissing",
     "add_difference",
     "add_tile",
     "difference",
     "encoder",
+    "find_face",
     "paste",
+    "smooth",
     "soft_region",
     "stretch",
     "synthesis",
@@ -272,6 +275,77 @@ def add_tile(
     except TypeError:
         _check_tile(frame, tile, strengths)
         raise
+
+
+def smooth(
+    out: NDArray[np.float32],
+    maps: NDArray[np.float32],
+    taps: NDArray[np.float32],
+    missing: NDArray[np.float32],
+) -> None:
+    """Filter small maps down and across; outside of a map is nothing.
+
+    out      float32 [C,n,n], written
+    maps     float32 [C,n,n]
+    taps     float32 [2r+1]
+    missing  float32 [n,n], factors of what comes out: they make up for what lies beyond the borders
+
+    Raises as `warp_crop`; one thread.
+    """
+    if _kernels is None:
+        _check_smooth(out, maps, taps, missing)
+        reference.smooth(out, maps, taps, missing)
+        return
+    try:
+        _kernels.smooth(out, maps, taps, missing)
+    except TypeError:
+        _check_smooth(out, maps, taps, missing)
+        raise
+
+
+def find_face(
+    picture: NDArray[np.float32],
+    places: NDArray[np.float32],
+    known: NDArray[np.float32],
+    slopes: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    search: FaceSearch | None = None,
+) -> tuple[complex, complex] | None:
+    """Where the cells of a face have gone: turn and shift of z -> turn * z + shift, z = x + iy.
+
+    picture  float32 [n,n], where they are looked for
+    places   float32 [2,k] x, y of the cells in the picture before, in shares of the side from its middle
+    known    float32 [k], what they showed there
+    slopes   float32 [6,k], what growing, turning, shifts across and down, light and haze change of it
+    weight   float32 [k], 0..1
+
+    None where that cannot be told. Raises as `warp_crop`; one thread.
+    """
+    search = search or FaceSearch()
+    if _kernels is None:
+        _check_face(picture, places, known, slopes, weight)
+        return reference.find_face(picture, places, known, slopes, weight, search)
+    try:
+        found = _kernels.find_face(picture, places, known, slopes, weight, *search)
+    except TypeError:
+        _check_face(picture, places, known, slopes, weight)
+        raise
+    return None if found is None else (complex(*found[:2]), complex(*found[2:]))
+
+
+def _check_smooth(out: object, maps: object, taps: object, missing: object) -> None:
+    _check(("out", out, "f4", (None, None, None)), ("maps", maps, "f4", (None, None, None)))
+    _check(("taps", taps, "f4", (None,)), ("missing", missing, "f4", (None, None)))
+    _check_writable("out", out)
+
+
+def _check_face(picture: object, places: object, known: object, slopes: object, weight: object) -> None:
+    _check(("picture", picture, "f4", (None, None)), ("places", places, "f4", (2, None)))
+    _check(
+        ("known", known, "f4", (None,)),
+        ("slopes", slopes, "f4", (6, None)),
+        ("weight", weight, "f4", (None,)),
+    )
 
 
 def _check_tile(frame: object, tile: object, strengths: object) -> None:

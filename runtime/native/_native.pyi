@@ -86,6 +86,31 @@ def add_difference(
     matrix: Annotated[NDArray[numpy.float64], dict(shape=(2, 3), order="C", device="cpu", writable=False)],
     threads: int = 1,
 ) -> None: ...
+def smooth(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu")],
+    maps: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu", writable=False)
+    ],
+    taps: Annotated[NDArray[numpy.float32], dict(shape=(None,), order="C", device="cpu", writable=False)],
+    missing: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+) -> None: ...
+def find_face(
+    picture: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    places: Annotated[NDArray[numpy.float32], dict(shape=(2, None), order="C", device="cpu", writable=False)],
+    known: Annotated[NDArray[numpy.float32], dict(shape=(None,), order="C", device="cpu", writable=False)],
+    slopes: Annotated[NDArray[numpy.float32], dict(shape=(6, None), order="C", device="cpu", writable=False)],
+    weight: Annotated[NDArray[numpy.float32], dict(shape=(None,), order="C", device="cpu", writable=False)],
+    steps: int,
+    small: float,
+    large: float,
+    unlike: float,
+    noise: float,
+    expected: tuple[float, float, float, float, float, float],
+) -> tuple[float, float, float, float] | None: ...
 def _use_avx2(wanted: bool) -> bool: ...
 
 class Synthesis:

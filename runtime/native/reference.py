@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,20 @@ STILL: Final = 1 / 64  # frame px: less movement is none
 
 Border = Literal["reflect", "repeat", "black"]
 BORDERS: Final[tuple[Border, ...]] = ("reflect", "repeat", "black")
+
+
+class FaceSearch(NamedTuple):
+    """How long and how far `find_face` looks."""
+
+    steps: int = 4  # of Gauss and Newton
+    small: float = 0.01  # cells: a last step
+    large: float = 0.08  # of the side, between two frames: no face moves so within its square
+    unlike: float = 0.3  # 0..2: with such an error half of the face is hidden, or another one
+    noise: float = 4.0  # neighbors err alike: so much less a cell tells
+    # How far a face moves within its square from frame to frame: growth, turn, shift across and down in
+    # shares of the side; then light and haze.
+    expected: tuple[float, float, float, float, float, float] = (0.006, 0.006, 0.006, 0.006, 0.1, 0.1)
+
 
 _Rule = Callable[[NDArray[np.int64], int], NDArray[np.int64]]
 
@@ -275,6 +289,84 @@ def add_tile(
     repeated = tile[np.arange(height)[:, None] % size, np.arange(width) % size].astype(np.int64)
     added = (repeated * strength + 1024) >> 11
     frame[:] = np.clip(frame + added[..., None], 0, 255).astype(np.uint8)
+
+
+def smooth(
+    out: NDArray[np.float32],  # [C,n,n], written
+    maps: NDArray[np.float32],  # [C,n,n]
+    taps: NDArray[np.float32],  # [2r+1]
+    missing: NDArray[np.float32],  # [n,n]: factors that make up for what lies beyond the borders
+) -> None:
+    """Each map through `taps`, down and across; outside of a map is nothing."""
+    size = _side(out.shape[1:], "out")
+    if maps.shape != out.shape:
+        raise ValueError("maps must have the shape of out")
+    if missing.shape != (size, size):
+        raise ValueError("missing must have the size of out")
+    if len(taps) % 2 == 0:
+        raise ValueError("taps must be of an odd number")
+    apart = np.arange(size) - np.arange(size)[:, None] + len(taps) // 2  # which tap a place is seen through
+    within = (apart >= 0) & (apart < len(taps))
+    weights = np.where(within, taps[np.clip(apart, 0, len(taps) - 1)], 0).astype(np.float32)
+    out[:] = weights @ maps @ weights.T * missing
+
+
+def find_face(
+    picture: NDArray[np.float32],  # [n,n]
+    places: NDArray[
+        np.float32
+    ],  # [2,k] x, y of cells of the picture before, in shares of the side from its middle
+    known: NDArray[np.float32],  # [k]: what they showed
+    slopes: NDArray[
+        np.float32
+    ],  # [6,k]: what growing, turning, shifts across and down, light and haze change
+    weight: NDArray[np.float32],  # [k]
+    search: FaceSearch,
+) -> tuple[complex, complex] | None:
+    """The similarity z -> turn * z + shift of x + iy by which cells have moved; None where it cannot be told.
+
+    The inverse compositional way (Baker and Matthews 2004), weighted by how well each cell agrees.
+    """
+    size, count = _side(picture.shape, "picture"), len(known)
+    if size < 2:
+        raise ValueError("picture must be 2 x 2 or larger")
+    if count == 0:
+        raise ValueError("known must not be empty")
+    if not places.shape[1] == slopes.shape[1] == len(weight) == count:
+        raise ValueError("places, slopes and weight must be as long as known")
+    start = (places[0] + 1j * places[1]).astype(np.complex64)
+    turn, shift, gain, haze = 1 + 0j, 0j, 1.0, 0.0
+    for _ in range(search.steps):
+        where = start * np.complex64(turn * size) + np.complex64((shift + (0.5 + 0.5j)) * size - (0.5 + 0.5j))
+        error = read_at(picture, where) - (np.float32(gain) * known + np.float32(haze))
+        usual = 1.5 * float(np.partition(np.abs(error), count // 2)[count // 2]) + 1e-3
+        weighted = slopes * (weight / (1 + (error * np.float32(1 / usual)) ** 2))
+        sure = search.noise * usual**2 / np.square(search.expected)
+        so_far = np.array([turn.real - 1, turn.imag, shift.real, shift.imag, 0, 0])
+        grow, spin, right, below, light, fog = np.linalg.solve(
+            weighted @ slopes.T + np.diag(sure), weighted @ error + sure * so_far
+        )
+        turn /= complex(1 + grow, spin)
+        shift -= turn * complex(right, below)
+        gain, haze = gain + light, haze + fog
+        if not abs(shift) + abs(turn - 1) / 3 < search.large or usual > search.unlike:
+            return None
+        if (math.hypot(right, below) + math.hypot(grow, spin) / 3) * size < search.small:
+            break
+    return complex(turn), complex(shift)
+
+
+def read_at(maps: NDArray[np.float32], where: NDArray[np.complex64]) -> NDArray[np.float32]:
+    """[...,n,n] at x + iy [k], between its cells linearly, its edges going on: [...,k]."""
+    size = maps.shape[-1]
+    x, y = (np.minimum(np.maximum(part, 0), size - 1.001) for part in (where.real, where.imag))
+    column, row = x.astype(np.intp), y.astype(np.intp)
+    x, y = (x - column).astype(np.float32), (y - row).astype(np.float32)
+    flat, first = maps.reshape(*maps.shape[:-2], -1), row * size + column
+    upper, lower = flat.take(first, axis=-1), flat.take(first + size, axis=-1)
+    upper += (flat.take(first + 1, axis=-1) - upper) * x
+    lower += (flat.take(first + (size + 1), axis=-1) - lower) * x
+    return np.asarray(upper + (lower - upper) * y, np.float32)
 
 
 def _activity(frame: NDArray[np.uint8]) -> NDArray[np.int64]:

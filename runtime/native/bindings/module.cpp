@@ -30,6 +30,10 @@ using WritableMask = nb::ndarray<float, nb::shape<-1, -1>, nb::c_contig, nb::dev
 using Tile = nb::ndarray<const int8_t, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using Strengths = nb::ndarray<const uint8_t, nb::shape<256>, nb::c_contig, nb::device::cpu>;
 using Flow = nb::ndarray<const float, nb::shape<2, -1, -1>, nb::c_contig, nb::device::cpu>;
+using Maps = nb::ndarray<const float, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
+using WritableMaps = nb::ndarray<float, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
+using Places = nb::ndarray<const float, nb::shape<2, -1>, nb::c_contig, nb::device::cpu>;
+using Slopes = nb::ndarray<const float, nb::shape<6, -1>, nb::c_contig, nb::device::cpu>;
 using Color = nb::ndarray<const float, nb::shape<3>, nb::c_contig, nb::device::cpu>;
 
 static int64_t side(size_t rows, size_t columns, const char *name) {
@@ -169,6 +173,47 @@ NB_MODULE(_native, m) {
         },
         nb::arg("frame").noconvert(), nb::arg("change").noconvert(), nb::arg("gain").noconvert(),
         nb::arg("flow").noconvert().none(), nb::arg("matrix").noconvert(), nb::arg("threads") = 1);
+
+    m.def(
+        "smooth",
+        [](const WritableMaps &out, const Maps &maps, const Row &taps, const Mask &missing) {
+            const int64_t size = side(out.shape(1), out.shape(2), "out");
+            if (maps.shape(0) != out.shape(0) || maps.shape(1) != out.shape(1) || maps.shape(2) != out.shape(2))
+                throw nb::value_error("maps must have the shape of out");
+            if (missing.shape(0) != out.shape(1) || missing.shape(1) != out.shape(1))
+                throw nb::value_error("missing must have the size of out");
+            if (taps.shape(0) % 2 == 0) throw nb::value_error("taps must be of an odd number");
+            nb::gil_scoped_release release;
+            doppelgan::smooth(out.data(), maps.data(), static_cast<int64_t>(out.shape(0)), size, taps.data(),
+                              static_cast<int64_t>(taps.shape(0) / 2), missing.data());
+        },
+        nb::arg("out").noconvert(), nb::arg("maps").noconvert(), nb::arg("taps").noconvert(),
+        nb::arg("missing").noconvert());
+
+    m.def(
+        "find_face",
+        [](const Mask &picture, const Places &places, const Row &known, const Slopes &slopes,
+           const Row &weight, int steps, double small, double large, double unlike, double noise,
+           const std::tuple<double, double, double, double, double, double> &expected)
+            -> std::optional<std::tuple<double, double, double, double>> {
+            const int64_t size = side(picture.shape(0), picture.shape(1), "picture");
+            const size_t count = known.shape(0);
+            if (size < 2) throw nb::value_error("picture must be 2 x 2 or larger");
+            if (count == 0) throw nb::value_error("known must not be empty");
+            if (places.shape(1) != count || slopes.shape(1) != count || weight.shape(0) != count)
+                throw nb::value_error("places, slopes and weight must be as long as known");
+            const doppelgan::KnownFace face{places.data(), places.data() + count, known.data(),
+                                            slopes.data(), weight.data(), static_cast<int64_t>(count)};
+            const auto [a, b, c, d, e, f] = expected;
+            const doppelgan::Search search{steps, small, large, unlike, noise, {a, b, c, d, e, f}};
+            double place[4];
+            nb::gil_scoped_release release;
+            if (!doppelgan::find_face(face, picture.data(), size, search, place)) return std::nullopt;
+            return std::tuple(place[0], place[1], place[2], place[3]);
+        },
+        nb::arg("picture").noconvert(), nb::arg("places").noconvert(), nb::arg("known").noconvert(),
+        nb::arg("slopes").noconvert(), nb::arg("weight").noconvert(), nb::arg("steps"), nb::arg("small"),
+        nb::arg("large"), nb::arg("unlike"), nb::arg("noise"), nb::arg("expected"));
 
     m.def("_use_avx2", &doppelgan::use_avx2, nb::arg("wanted"));
 #if defined(WITH_NETWORKS)

@@ -77,6 +77,34 @@ void add_tile(uint8_t *frame,  // [height,width,3], changed
               const uint8_t *strengths,  // [256], 64ths, up to 240: by activity, in quarters of a level
               int threads);
 
+// Small maps through a separable filter; `missing` makes up for what lies beyond the borders.
+void smooth(float *out,         // [count,size,size], written
+            const float *maps,  // [count,size,size]
+            int64_t count, int64_t size,
+            const float *taps,  // [2 * reach + 1]
+            int64_t reach,
+            const float *missing);  // [size,size]
+
+// A face as one picture shows it, ready to be found in the next.
+struct KnownFace {
+    const float *x, *y;    // [count] cells, in shares of the picture's side from its middle
+    const float *known;    // [count]
+    const float *slopes;   // [6,count]: what growing, turning, shifts across and down, light and haze change
+    const float *weight;   // [count]
+    int64_t count;
+};
+
+// How long and how far to search; what each is: FaceSearch in reference.py.
+struct Search {
+    int steps;
+    double small, large, unlike, noise;
+    double expected[6];
+};
+
+// Finds the face in a picture [size,size]; place: turn x, y and shift x, y of the similarity. False: not found.
+bool find_face(const KnownFace &face, const float *picture, int64_t size, const Search &search,
+               double place[4]);
+
 // Whether AVX2 serves from now on, where the processor has it; so it does unless told otherwise. For tests.
 bool use_avx2(bool wanted);
 

@@ -1,0 +1,158 @@
+"""Smoothed maps and faces found again: the C++ against its NumPy twin, both against closed forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from doppelgan.runtime import native
+from doppelgan.runtime.native import FaceSearch, reference
+from numpy.typing import NDArray
+
+from .kernels import IMPLEMENTATIONS, kernel, needs_native
+
+SIZE = 64
+
+
+def taps(reach: int, spread: float) -> NDArray[np.float32]:
+    return np.exp(-0.5 * (np.arange(-reach, reach + 1) / spread) ** 2).astype(np.float32)
+
+
+def hills(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float32]:
+    """A smooth picture of places in shares of the side."""
+    return np.asarray(0.9 + 0.4 * np.sin(9 * x + 2 * y) + 0.3 * np.cos(7 * y - 3 * x), np.float32)
+
+
+def face(turn: complex = 1, shift: complex = 0, gain: float = 1, haze: float = 0) -> tuple[Any, ...]:
+    """A picture in which the hills have moved, got brighter and hazy; then what was known of them before."""
+    along = (np.arange(SIZE) + 0.5) / SIZE - 0.5
+    x, y = (np.ascontiguousarray(axis) for axis in np.broadcast_arrays(along, along[:, None]))
+    came_from = (x + 1j * y - shift) / turn
+    picture = gain * hills(came_from.real, came_from.imag) + np.float32(haze)
+    inside = np.hypot(x, y) < 0.33
+    px, py = x[inside], y[inside]
+    known, step = hills(px, py), 0.5 / SIZE
+    across = (hills(px + step, py) - hills(px - step, py)) / (2 * step)
+    down = (hills(px, py + step) - hills(px, py - step)) / (2 * step)
+    slopes = np.stack(
+        [across * px + down * py, down * px - across * py, across, down, known, np.ones_like(px)]
+    )
+    places, weight = np.stack([px, py]).astype(np.float32), np.ones(len(px), np.float32)
+    return picture.astype(np.float32), places, known, slopes.astype(np.float32), weight
+
+
+@needs_native
+@pytest.mark.usefixtures("instructions")
+class TestAgainstTheTwin:
+    @pytest.mark.parametrize("size", [1, 2, 7, 16, 64, 65])
+    @pytest.mark.parametrize("reach", [0, 3, 40, 90])
+    def test_smoothed_maps_agree(self, size: int, reach: int) -> None:
+        rng = np.random.default_rng(1)
+        maps, missing = rng.standard_normal((3, size, size), np.float32), rng.random((size, size), np.float32)
+        chosen = rng.random(2 * reach + 1, np.float32)  # not the same to the left and to the right
+        expected, got = np.full((2, 3, size, size), np.nan, np.float32)
+        reference.smooth(expected, maps, chosen, missing)
+        native.smooth(got, maps, chosen, missing)
+        np.testing.assert_allclose(got, expected, atol=1e-4 * (1 + np.abs(expected).max()))
+
+    @pytest.mark.parametrize("cells", [1, 7, 8, 700, 1301])
+    def test_faces_are_found_in_the_same_place(self, cells: int) -> None:
+        rng = np.random.default_rng(2)
+        for seed in range(4):
+            picture, *known = face(1 + 0.01 * seed * 1j, 0.004 - 0.003j * seed, 1.05, 0.02)
+            picture += rng.normal(0, 0.02, picture.shape).astype(np.float32)
+            known = [np.ascontiguousarray(array[..., :cells]) for array in known]
+            known[3] = rng.random(len(known[1]), np.float32)
+            wanted = reference.find_face(picture, *known, FaceSearch())
+            got = native.find_face(picture, *known)
+            assert wanted is not None
+            assert got is not None
+            np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+class TestSmooth:
+    def test_an_impulse_becomes_the_taps_and_borders_have_nothing_beyond(self, implementation: str) -> None:
+        maps, out = np.zeros((2, 9, 9), np.float32), np.empty((2, 9, 9), np.float32)
+        maps[0, 4, 4] = maps[1, 0, 8] = 1
+        chosen = np.array([1, 2, 3, 5, 7], np.float32)
+        kernel(implementation, "smooth")(out, maps, chosen, np.ones((9, 9), np.float32))
+        np.testing.assert_array_equal(out[0, 2:7, 2:7], np.outer(chosen[::-1], chosen[::-1]))
+        assert out[0].sum() == chosen.sum() ** 2
+        np.testing.assert_array_equal(out[1, :3, 6:], np.outer([3, 2, 1], [7, 5, 3]))
+
+    def test_what_is_missing_is_made_up_for(self, implementation: str) -> None:
+        ones = np.ones((1, 6, 6), np.float32)
+        out, again = np.empty_like(ones), np.empty_like(ones)
+        smooth = kernel(implementation, "smooth")
+        smooth(out, ones, taps(4, 2), ones[0])
+        smooth(again, ones, taps(4, 2), 1 / out[0])
+        np.testing.assert_allclose(again, 1, rtol=1e-5)
+
+    def test_refuses_what_does_not_fit(self, implementation: str) -> None:
+        smooth, maps = kernel(implementation, "smooth"), np.zeros((2, 5, 5), np.float32)
+        with pytest.raises(ValueError, match="maps must have the shape of out"):
+            smooth(maps[:1], maps, taps(1, 1), maps[0])
+        with pytest.raises(ValueError, match="missing must have the size of out"):
+            smooth(maps, maps.copy(), taps(1, 1), np.ones((4, 4), np.float32))
+        with pytest.raises(ValueError, match="odd number"):
+            smooth(maps, maps.copy(), np.ones(4, np.float32), maps[0])
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+class TestFindFace:
+    def find(self, implementation: str, *arguments: Any, **search: Any) -> tuple[complex, complex] | None:
+        found: tuple[complex, complex] | None = kernel(implementation, "find_face")(
+            *arguments, FaceSearch(**search)
+        )
+        return found
+
+    @pytest.mark.parametrize(
+        ("turn", "shift"),
+        [(1, 0), (1.01, 0), (1 + 0.02j, 0), (1, 0.01), (1, -0.01j), (0.99 - 0.01j, 0.005 + 0.01j)],
+    )
+    @pytest.mark.parametrize(("gain", "haze"), [(1, 0), (1.1, -0.05)])
+    def test_a_movement_is_told_whatever_the_light(
+        self, implementation: str, turn: complex, shift: complex, gain: float, haze: float
+    ) -> None:
+        found = self.find(implementation, *face(turn, shift, gain, haze), noise=0.0, steps=8)
+        assert found is not None
+        assert abs(found[0] - turn) < 1e-3
+        assert abs(found[1] - shift) < 3e-4
+
+    def test_what_is_covered_does_not_pull(self, implementation: str) -> None:
+        picture, *known = face(1, 0.01)
+        picture[:, 40:] = 0.1
+        found = self.find(implementation, picture, *known)
+        assert found is not None
+        assert abs(found[1] - 0.01) < 1e-3
+
+    def test_no_face_is_none(self, implementation: str) -> None:
+        picture, *known = face()
+        assert self.find(implementation, np.zeros_like(picture), *known, unlike=0.05) is None
+        assert self.find(implementation, *face(1, 0.02), large=0.01) is None
+
+    def test_pictures_that_are_no_numbers_have_no_face(self, implementation: str) -> None:
+        picture, *known = face()
+        for share in (0.01, 0.4, 1.0):
+            broken = np.where(np.random.default_rng(3).random(picture.shape) < share, np.nan, picture)
+            assert self.find(implementation, broken.astype(np.float32), *known) is None
+
+    def test_still_light_and_few_cells_hold_back(self, implementation: str) -> None:
+        near = self.find(implementation, *face(1, 0.02), noise=1e4)
+        assert near is not None
+        assert abs(near[1]) < 0.015, "what is not expected needs more than noise to be believed"
+
+    def test_refuses_what_does_not_fit(self, implementation: str) -> None:
+        picture, places, known, slopes, weight = face()
+        with pytest.raises(ValueError, match="known must not be empty"):
+            self.find(
+                implementation, picture, places[:, :0].copy(), known[:0], slopes[:, :0].copy(), weight[:0]
+            )
+        with pytest.raises(ValueError, match="as long as known"):
+            self.find(implementation, picture, places, known[:-1], slopes, weight)
+        with pytest.raises(ValueError, match="2 x 2 or larger"):
+            self.find(implementation, picture[:1, :1].copy(), places, known, slopes, weight)
+        with pytest.raises(ValueError, match="picture must be square"):
+            self.find(implementation, picture[:5], places, known, slopes, weight)
