@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import SourceError
+from ..host.memory import give_back
 from .app import create_app
 from .desk import Desk
 from .guard import Door
@@ -22,6 +23,8 @@ MOST_CONNECTIONS: Final = 128
 HEAD_S: Final = 5.0  # a connection that has not asked for anything after so long is closed
 MOST_MESSAGE: Final = 8 << 20  # bytes of a socket's message: an uncompressed frame of 2560x1600
 MOST_HEAD: Final = 16 << 10
+GIVE_BACK_S: Final = 60  # a page may be live for days: memory that is free goes back to the system
+TICKS_A_SECOND: Final = 10  # uvicorn's
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -153,6 +156,11 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % (GIVE_BACK_S * TICKS_A_SECOND) == TICKS_A_SECOND:  # first, what starting has left
+            await asyncio.to_thread(give_back)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._hang_up()  # nobody's endless stream must be waited for

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 from doppelgan.runtime.errors import SourceError
-from doppelgan.runtime.serve import live
+from doppelgan.runtime.serve import live, server
 from doppelgan.runtime.serve.frames import (
     H264Reader,
     H264Writer,
@@ -316,3 +316,12 @@ def test_what_a_backend_raises_is_told_and_the_run_goes_on(
         page.show(face)
         assert page.result()["faces"] == 1
     assert plain.api.get("/api/status").json()["failure"] is None
+
+
+def test_a_server_gives_memory_back_while_it_runs(plain: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = threading.Event()
+    monkeypatch.setattr(server, "give_back", given.set)
+    monkeypatch.setattr(server, "GIVE_BACK_S", 2)  # a running server looks it up at every tick
+    assert given.wait(5)
+    given.clear()
+    assert given.wait(5), "again and again"
