@@ -20,7 +20,7 @@ import torch
 from doppelgan.export import Mapping as ExportMapping
 from doppelgan.export import Synthesis as ExportSynthesis
 from doppelgan.export import export_module, generator_weights, read_checkpoint
-from doppelgan.export.onnx_files.onnx_graph import run_torch
+from doppelgan.export.onnx_files.onnx_graph import ExportedNetwork, run_torch
 from doppelgan.export.onnx_files.parity import compare_all
 from doppelgan.runtime.bundle import BundleWriter, add_effects
 from doppelgan.runtime.edit import Direction
@@ -44,7 +44,7 @@ from training.fit.lessons.encoder import EncoderToCodes, load_encoder
 from training.fit.networks.stylegan2 import load_generator
 from training.fit.people.features import FeatureCodec
 
-_SAMPLES = 8  # that each network is compared with torch on
+SAMPLES = 8  # that each network is compared with torch on
 _STORED_TOLERANCE = 2e-3  # float16 rounds a constant by at most 1 in 2048
 
 LICENSE = "Apache-2.0 for this bundle's own networks; Apache-2.0 for the trackers (MediaPipe); see the model card"
@@ -74,7 +74,7 @@ def make_bundle(
     w = codes_of(codec, mapping, features)
     average = w.mean(0)
     n_styles, w_dim = synthesis.n_styles, w.shape[1]
-    codes = w[:_SAMPLES, None].expand(-1, n_styles, -1).contiguous()
+    codes = w[:SAMPLES, None].expand(-1, n_styles, -1).contiguous()
 
     writer = BundleWriter(
         out, overwrite=overwrite, name=name, description=f"avatars from rendered people, {synthesis.size} px, photo and toon",
@@ -83,11 +83,7 @@ def make_bundle(
     with writer as bundle:
 
         def add(name: str, module: torch.nn.Module, inputs: dict[str, Tensor], *outputs: str) -> None:
-            network = export_module(name, module, inputs, outputs, report=print)
-            data, parity = network.onnx, network.parity
-            if half:
-                data = half_constants(data)
-                parity += stored_parity(name, module, inputs, outputs, data)
+            network, parity, data = exported(name, module, inputs, outputs, half=half)
             bundle.add_network(name, data, network.inputs, network.outputs, parity=parity, gflop=network.gflop)
 
         for style, network in (("photo", "synthesis"), ("toon", "synthesis-toon")):
@@ -95,7 +91,7 @@ def make_bundle(
             checkpoint = read_checkpoint(path)
             weights = generator_weights(checkpoint)
             if style == "photo":
-                z = torch.randn(_SAMPLES, codec.z_dim, generator=torch.Generator().manual_seed(5))
+                z = torch.randn(SAMPLES, codec.z_dim, generator=torch.Generator().manual_seed(5))
                 add("mapping", ExportMapping(weights), {"z": z}, "w")
             add(network, ExportSynthesis(weights), {"codes": codes}, "image")
             bundle.add_generator(style, network)
@@ -136,6 +132,17 @@ def make_bundle(
     return out
 
 
+def exported(
+    name: str, module: torch.nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], *, half: bool
+) -> tuple[ExportedNetwork, tuple[Parity, ...], bytes]:
+    """A network as ONNX, how far it is from torch, and the bytes to store: with `half`, large constants in float16."""
+    network = export_module(name, module, inputs, outputs, report=print)
+    if not half:
+        return network, network.parity, network.onnx
+    data = half_constants(network.onnx)
+    return network, (*network.parity, *stored_parity(name, module, inputs, outputs, data)), data
+
+
 def as_direction(name: str, fitted: FittedDirection, n_styles: int, attribute: Attribute, note: str = "") -> Direction:
     """As a bundle keeps it."""
     return Direction(
@@ -174,7 +181,7 @@ def stored_parity(
     _STORED_TOLERANCE.
     """
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    samples = [{k: v[i : i + 1].contiguous() for k, v in inputs.items()} for i in range(_SAMPLES)]
+    samples = [{k: v[i : i + 1].contiguous() for k, v in inputs.items()} for i in range(SAMPLES)]
     reference = [run_torch(module, sample, outputs) for sample in samples]
     got = [
         dict(zip(outputs, session.run(list(outputs), {k: v.numpy() for k, v in sample.items()}), strict=True))
@@ -187,7 +194,7 @@ def stored_parity(
         {output: np.concatenate([one[output] for one in reference]) for output in outputs},
         {output: np.concatenate([one[output] for one in got]) for output in outputs},
         tolerance=_STORED_TOLERANCE,
-        samples=_SAMPLES,
+        samples=SAMPLES,
     )
 
 

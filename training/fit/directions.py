@@ -189,6 +189,14 @@ ATTRIBUTES: dict[str, Attribute] = {
 
 # What an older list of features told otherwise.
 _BEFORE: dict[str, Attribute] = {
+    "age": Attribute(
+        ("younger", "older"),
+        {"age": -0.8, "hair_line": -0.25, **_color("hair_color", 60, 44, 37), **_color("brow_color", 48, 36, 31)},
+        {"age": 0.85, "hair_line": 0.15, **_color("hair_color", 137, 130, 127), **_color("brow_color", 69, 60, 57)},
+        moves="wrinkles and folds, spots, lids, lips, cheeks and neck; the hair greys and recedes; at the other end all of it is "
+        "smooth, full and round",
+        told_by=("age",),
+    ),
     "grey": Attribute(
         ("colored", "grey"),
         # From dark brown: what turns light brown into grey turns black into blue.
@@ -213,11 +221,10 @@ def attributes_of(names: Sequence[str]) -> dict[str, Attribute]:
     """The attributes that a list of features tells, in its terms: each has of its features those that the list knows."""
     known: dict[str, Attribute] = {}
     for name, attribute in ATTRIBUTES.items():
-        told = attribute.told_by or tuple(attribute.low)
-        if not set(told) <= set(names):
-            if name not in _BEFORE:
-                continue
+        if name in _BEFORE and not set(attribute.low) <= set(names):
             attribute = _BEFORE[name]
+        if not set(attribute.told_by or attribute.low) <= set(names):
+            continue
         low, high = ({key: end[key] for key in end if key in names} for end in (attribute.low, attribute.high))
         if low and high:
             known[name] = replace(attribute, low=low, high=high)
