@@ -27,4 +27,4 @@ def _trim() -> Callable[[int], int] | None:
     except (AttributeError, OSError):  # another C library
         return None
     trim.argtypes, trim.restype = [ctypes.c_size_t], ctypes.c_int
-    return trim  # type: ignore[no-any-return]
+    return trim
