@@ -247,6 +247,7 @@ def test_photos_are_edited_beside(plain: Served, page: Any, tmp_path: Path, face
     wait(lambda: len(plain.desk.gallery.list()) == 1, "one is gone")
     wait(lambda: page.execute_script(thumbs) == 1, "one is gone from the page, too")
     wait(lambda: page.execute_script(shown) and not page.find_element("id", "working").text, "the other")
+    assert not page.find_element("id", "toast").is_displayed(), "what is taken away is no fault"
     plain.desk.gallery.delete(plain.desk.gallery.list()[0]["id"])
     page.find_element("id", "sheet").click()  # somebody else took them away: said where people look
     wait(lambda: "expected pictures" in page.find_element("id", "toast").text, "the error, visible")

@@ -71,6 +71,8 @@ export class Pictures {
         $("large-before").alt = t("pictures.before", { number });
         $("large-after").alt = t("pictures.after", { number });
       } catch (error) {
+        const isGone = this.#chosen !== id && !this.#list.some((one) => one.id === id);
+        if (isGone) continue; // taken away here meanwhile: nobody waits for it
         if (error.status === 404) { this.#list = this.#list.filter((one) => one.id !== id); this.#chosen = null; this.#draw(); }
         this.#fail(error);
       }
