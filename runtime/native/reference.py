@@ -313,13 +313,9 @@ def smooth(
 
 def find_face(
     picture: NDArray[np.float32],  # [n,n]
-    places: NDArray[
-        np.float32
-    ],  # [2,k] x, y of cells of the picture before, in shares of the side from its middle
+    places: NDArray[np.float32],  # [2,k] x, y of its cells before, in shares of the side from the middle
     known: NDArray[np.float32],  # [k]: what they showed
-    slopes: NDArray[
-        np.float32
-    ],  # [6,k]: what growing, turning, shifts across and down, light and haze change
+    slopes: NDArray[np.float32],  # [6,k]: what growth, turn, shifts across and down, light and haze change
     weight: NDArray[np.float32],  # [k]
     search: FaceSearch,
 ) -> tuple[complex, complex] | None:
