@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from fractions import Fraction
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -241,12 +241,13 @@ def unmarked(bundles: Bundles, clips: list[str], count: int) -> str:
     generator = np.random.default_rng(1)
     bounds: list[float] = []
     groups = [frames for frames in unmarked_clips(bundles, clips, 40, 5) if frames]
-    while len(bounds) < count:
-        for frames in groups:
-            image = frames[int(generator.integers(len(frames)))]
-            bounds.append(watermark.detect(moved(generator)(image)).false_alarm)
-        bounds.append(watermark.detect(generator.integers(0, 256, (260, 320, 3), np.uint8)).false_alarm)
-        if len(bounds) // 50 > (len(bounds) - len(groups) - 1) // 50:
+    for group in islice(cycle([*groups, None]), count):
+        if group is None:
+            image: Image = generator.integers(0, 256, (260, 320, 3), np.uint8)
+        else:
+            image = moved(generator)(group[int(generator.integers(len(group)))])
+        bounds.append(watermark.detect(image).false_alarm)
+        if len(bounds) % 50 == 0:
             print(f"unmarked: {len(bounds)} done", flush=True)
     return f"Unmarked pictures: {statement(bounds)}"
 
