@@ -1,7 +1,7 @@
 """Edits on people's own pixels (`--composite difference`) beside the pasted head: sheets and figures.
 
     python -m benchmarks.difference sheets FILES... --output DIR
-    python -m benchmarks.difference figures FILES... [--judge DIR] [--output page.md]
+    python -m benchmarks.difference figures FILES... [--judge COMMAND] [--output page.md]
     python -m benchmarks.difference movement FILES... [--output page.md]
     python -m benchmarks.difference picture engines/demo/clip.mp4 --output docs/difference.jpg
 
@@ -9,10 +9,8 @@ FILES are pictures and clips with a face each. `sheets` writes one picture for e
 pasted as a head and as a difference; `picture` writes one for the docs. `figures` are, beside whether a frame
 without edits leaves as it came:
 
-identity   a recognizer's distance between the frame and the edited frame, median over the files. --judge
-           names a folder where Node.js finds (npm install) @vladmandic/face-api@1.7.15,
-           @tensorflow/tfjs@4.22.0 and @tensorflow/tfjs-backend-wasm@4.22.0. That recognizer was trained on
-           research data: it judges here, and serves for nothing else
+identity   a recognizer's distance between the frame and the edited frame, median over the files. --judge is
+           its command, `node benchmarks/judge/recognize.cjs DIR`; without one this figure is left out
 elsewhere  share of the aligned square's pixels outside the edit's region (REGIONS, drawn by hand on the face
            mesh) that stay within 2 levels
 detail     power above 1/8 of the sampling rate in the edited face over the frame's
@@ -31,9 +29,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +52,7 @@ from doppelgan.runtime.types import Face, Image
 from numpy.typing import NDArray
 
 from .common import header, publish
+from .judge.recognizer import Recognizer
 from .occluders import OCCLUDERS, paste
 
 WARM_UP = 25  # frames of a clip before the one that is looked at
@@ -147,37 +143,6 @@ class View:
         raise LookupError(f"{self.name}: expected a face, found none")
 
 
-@dataclass
-class Judge:
-    """The recognizer, a process of its own."""
-
-    folder: Path
-    _process: subprocess.Popen[str] | None = field(default=None, init=False)
-
-    def __call__(self, image: Image) -> NDArray[np.float64] | None:
-        """[128] of the face in ``image``, None where none is found."""
-        if self._process is None:
-            program = Path(__file__).parent / "judge" / "recognize.cjs"
-            self._process = subprocess.Popen(
-                ["node", str(program), str(self.folder)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with tempfile.NamedTemporaryFile() as file:
-            Path(file.name).write_bytes(np.ascontiguousarray(image[..., ::-1]).tobytes())
-            request = {"file": file.name, "width": image.shape[1], "height": image.shape[0]}
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            answer = self._process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"{self.folder}: the recognizer ended; are its packages installed there?")
-        found = json.loads(answer)["descriptor"]
-        return None if found is None else np.array(found)
-
-
 def views(files: Sequence[Path], bundle: Bundle) -> list[View]:
     """Those with a face."""
     found = []
@@ -257,15 +222,15 @@ def unchanged(bundle: Bundle, found: Sequence[View]) -> float:
     return float(np.mean([np.array_equal(view.run(bundle, {})[0], view.frame) for view in found]))
 
 
-def identity(bundle: Bundle, found: Sequence[View], judge: Judge) -> list[str]:
-    known = [(view, judge(view.frame)) for view in found]
+def identity(bundle: Bundle, found: Sequence[View], recognizer: Recognizer) -> list[str]:
+    known = [(view, recognizer.describe(view.frame)) for view in found]
     lines = ["| edit | head | difference | worst | not found |", "|---|--:|--:|--:|--:|"]
     for name, strength in EDITS.items():
         apart: dict[str, list[float]] = {"head": [], "difference": []}
         missed = 0
         for view, before in known:
             for composite, distances in apart.items():
-                after = judge(view.run(bundle, {name: strength}, composite)[0])
+                after = recognizer.describe(view.run(bundle, {name: strength}, composite)[0])
                 if before is None or after is None:
                     missed += composite == "difference"
                 else:
@@ -483,11 +448,11 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--bundle", default="demo")
     parser.add_argument("--threads", type=int, help="per network")
-    parser.add_argument("--judge", type=Path, help="folder with the recognizer's npm packages")
+    parser.add_argument("--judge", help="program that tells people apart")
     parser.add_argument(
         "--only", nargs="+", help="some of the figures: identity elsewhere detail occluders flicker"
     )
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--pictures", type=Path, help="folder for a sheet of the occluders")
     options = parser.parse_args()
     bundle = open_bundle(options.bundle, threads=options.threads)
@@ -507,7 +472,8 @@ def main() -> None:
         if "unchanged" in wanted:
             lines += [f"Without edits {unchanged(bundle, found):.0%} of the frames leave byte for byte.", ""]
         if "identity" in wanted and options.judge is not None:
-            lines += ["## Recognizer's distance", "", *identity(bundle, found, Judge(options.judge)), ""]
+            with Recognizer(options.judge) as recognizer:
+                lines += ["## Recognizer's distance", "", *identity(bundle, found, recognizer), ""]
         if "elsewhere" in wanted:
             lines += ["## Elsewhere", "", *elsewhere(bundle, found), ""]
         if "detail" in wanted:

@@ -3,7 +3,7 @@
 ::
 
     python -m benchmarks.enroll --work out/enroll --clips FOLDER/*.mp4 --stills FOLDER/*.jpg \
-        --recognizer "node faces.js" --sheets out/sheets --output out/enroll.md
+        --judge "node benchmarks/judge/recognize.cjs DIR" --sheets out/sheets --output out/enroll.md
     python -m training.render.clip --seed 80019 --frames 13 --size 384x384 --out renders/80019
     python -m benchmarks.enroll --work out/enroll --renders renders
 
@@ -13,7 +13,7 @@ driven by the clips. A render (people whom training never saw: number % 20 = 19)
 frame and judged on its others; a folder NUMBER-toon beside it (``--look toon``) holds the true toon.
 
 Each enrollment and its result lie in ``--work`` as soon as they are there: the same command goes on where it
-was cut short, by Ctrl-C or ``--minutes``. ``--recognizer``: see `recognizer.py`.
+was cut short, by Ctrl-C or ``--minutes``. ``--judge``: see `benchmarks/judge`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ import msgspec
 from doppelgan.runtime.bundle import Bundle, open_bundle
 
 from benchmarks.common import header, publish
+from benchmarks.judge.recognizer import Recognizer
 
 from .page import page
 from .people import Part, Settings, judge, parts
-from .recognizer import Recognizer
 from .results import CLIP, ONE, Results
 
 
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--bundle", default="demo", help="base")
     parser.add_argument("--how", nargs="*", choices=(ONE, CLIP), default=[ONE, CLIP])
     parser.add_argument("--steps", type=int, help="of tuning; default: the command's own")
-    parser.add_argument("--recognizer", help="program that tells people apart")
+    parser.add_argument("--judge", help="program that tells people apart")
     parser.add_argument("--sheets", type=Path, help="folder for pictures to look at")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no part is begun")
     parser.add_argument("--output", type=Path, help="page to write, .md; the numbers beside it, .json")
@@ -64,7 +64,7 @@ def main() -> None:
         settings = Settings(
             base=arguments.bundle,
             steps=arguments.steps,
-            recognizer=Recognizer(arguments.recognizer),
+            recognizer=Recognizer(arguments.judge),
             results=Results(arguments.work),
             sheets=arguments.sheets,
             clips=tuple(arguments.drivers or clips),

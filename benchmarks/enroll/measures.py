@@ -12,10 +12,11 @@ from doppelgan.runtime.align import align
 from doppelgan.runtime.bundle import Bundle
 from doppelgan.runtime.edit.editor import Editor
 from doppelgan.runtime.face_mesh import FACE_OVAL
+from doppelgan.runtime.pictures.convert import to_image
 from doppelgan.runtime.pipeline import Pipeline
 from doppelgan.runtime.types import Floats, Image
 
-from .recognizer import Recognizer
+from benchmarks.judge.recognizer import Recognizer
 
 JUDGED = 24  # frames, at most, of a driver
 FOLLOWED = 90  # frames of a driver, as in the model card
@@ -121,7 +122,7 @@ def edits(base: Bundle, me: Bundle, recognizer: Recognizer) -> dict[str, tuple[f
     pivot = me.latent["pivot"][None]
     editor = Editor(base.directions, base.latent_avg)
     plain = [np.clip(bundle.synthesize(pivot)[0], -1, 1) for bundle in (base, me)]
-    people = [recognizer.person([picture]) for picture in plain]
+    people = [recognizer.person([to_image(picture)]) for picture in plain]
     effects, edited = [], []
     for name, direction in base.directions.items():
         code = editor.apply(pivot, {name: direction.range[1]})
@@ -130,7 +131,9 @@ def edits(base: Bundle, me: Bundle, recognizer: Recognizer) -> dict[str, tuple[f
         effects.append(float((old * new).sum() / max(float(np.square(old).sum()), 1e-9)))
         edited.append(both)
     unknown: list[float | None] = [None] * len(edited)
-    away = [recognizer.distances([both[k] for both in edited], people[k]) or unknown for k in (0, 1)]
+    away = [
+        recognizer.distances([to_image(both[k]) for both in edited], people[k]) or unknown for k in (0, 1)
+    ]
     return {
         name: (effect, None if before is None or after is None else after - before)
         for name, effect, before, after in zip(base.directions, effects, *away, strict=True)

@@ -15,11 +15,13 @@ from tempfile import TemporaryDirectory
 
 from doppelgan.runtime.bundle import Bundle, open_bundle
 from doppelgan.runtime.pictures import read_image, write_image
+from doppelgan.runtime.pictures.convert import to_image
 from doppelgan.runtime.source import open_source
 from doppelgan.runtime.types import Image
 
+from benchmarks.judge.recognizer import Recognizer
+
 from .measures import drive, edits, following, speed
-from .recognizer import Recognizer
 from .results import CLIP, ONE, PLAIN, Result, Results
 from .sheet import write_sheet
 
@@ -91,13 +93,13 @@ def _measure(part: Part, base: Bundle, me: Bundle, settings: Settings, result: R
     plain = drive(base, frames, video=part.kind == "clip")
     own = plain if part.how == PLAIN else drive(me, frames, video=part.kind == "clip")
     result.psnr_db, result.ms_ssim = own.likeness()
-    person = recognizer.person(plain.real)
+    person = recognizer.person([to_image(real) for real in plain.real])
     drivers = settings.others(part.path)
     driven = [(clip.stem, drive(me, read(clip)[:DRIVEN])) for clip in drivers] if part.how != PLAIN else []
     if part.kind != "still":
-        result.distance = recognizer.distance(own.avatar, person)
+        result.distance = recognizer.distance([to_image(a) for a in own.avatar], person)
     else:  # whose one picture was enrolled from: likeness is judged while others drive it
-        result.distance = recognizer.distance([a for _, one in driven for a in one.avatar], person)
+        result.distance = recognizer.distance([to_image(a) for _, one in driven for a in one.avatar], person)
     if part.kind == "render":
         result.toon_db = _toon(part.path, me)
     watched = [part.path] if part.kind == "clip" else []

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from doppelgan.runtime.bundle import open_bundle
+from doppelgan.runtime.types import Image
 
 import benchmarks.enroll.__main__ as program
 from benchmarks.enroll import people
 from benchmarks.enroll.measures import Driven, edits, ms_ssim, psnr
 from benchmarks.enroll.page import page
 from benchmarks.enroll.people import Part, Settings, parts
-from benchmarks.enroll.recognizer import Recognizer
 from benchmarks.enroll.results import CLIP, ONE, PLAIN, Result, Results
+from benchmarks.judge.recognizer import Recognizer
 
 from .. import tiny
 
@@ -24,33 +26,35 @@ from .. import tiny
 PROGRAM = """
 import json, sys
 import numpy as np
-data = open(sys.argv[1], "rb").read()
-n, side = np.frombuffer(data[:8], "<i4")
-pixels = np.frombuffer(data[8:], np.uint8).reshape(n, side, side, 3)
-means = [p.mean((0, 1)) / 255 for p in pixels]
-print(json.dumps([m.tolist() if m.any() else None for m in means]))
+for line in sys.stdin:
+    request = json.loads(line)
+    pixels = np.fromfile(request["file"], np.uint8).reshape(request["height"], request["width"], 3)
+    mean = pixels.mean((0, 1)) / 255
+    print(json.dumps({"descriptor": mean.tolist() if mean.any() else None}), flush=True)
 """
 
 
 @pytest.fixture
-def recognizer(tmp_path: Path) -> Recognizer:
+def recognizer(tmp_path: Path) -> Iterator[Recognizer]:
     (tmp_path / "faces.py").write_text(PROGRAM)
-    return Recognizer(shlex.join([sys.executable, str(tmp_path / "faces.py")]))
+    with Recognizer(shlex.join([sys.executable, str(tmp_path / "faces.py")])) as recognizer:
+        yield recognizer
 
 
-def flat(*color: float) -> np.ndarray:
-    return np.broadcast_to(np.array(color, np.float32)[:, None, None], (3, 8, 8)).copy()
+def flat_image(red: int, green: int, blue: int) -> Image:
+    return np.full((8, 8, 3), (blue, green, red), np.uint8)
 
 
 def test_a_recognizer_is_any_program(recognizer: Recognizer) -> None:
-    person = recognizer.person([flat(1, 1, 1), flat(-1, -1, -1)])
+    white, yellow, black = flat_image(255, 255, 255), flat_image(255, 255, 0), flat_image(0, 0, 0)
+    person = recognizer.person([white, black])
     assert person is not None
     np.testing.assert_allclose(person, [1, 1, 1])
-    found = recognizer.distances([flat(1, 1, 1), flat(1, 1, 0), flat(-1, -1, -1)], person)
-    np.testing.assert_allclose(found, [0, 0.5, 1], atol=0.01)
-    assert recognizer.distance([flat(1, 1, 0)] * 3, person) == pytest.approx(0.5, abs=0.01)
+    np.testing.assert_allclose(recognizer.describe(yellow), [1, 1, 0])
+    np.testing.assert_allclose(recognizer.distances([white, yellow, black], person), [0, 1, 1])
+    assert recognizer.distance([yellow] * 3, person) == 1
     silent = Recognizer(None)
-    assert silent.distance([flat(1, 1, 1)], silent.person([flat(1, 1, 1)])) is None
+    assert silent.distance([white], silent.person([white])) is None
 
 
 def test_likeness_looks_at_the_face_alone() -> None:

@@ -2,10 +2,7 @@
 
     python -m training.evaluate.looks PICTURE_OR_FOLDER ... --judge "node benchmarks/judge/looks.cjs DIR"
 
-prints apparent age and probability of male of every picture. A judge is any program that reads a line of JSON for each picture,
-`{"file": raw RGB bytes, "width", "height"}`, and answers with a line `{"age": years or null, "male": 0..1 or null}`, null where
-it finds no face. DIR is where Node.js finds `@vladmandic/face-api` (see `benchmarks/judge/face_api.cjs`); its networks were
-trained on research data: they judge here and serve for nothing else.
+prints apparent age and probability of male of every picture, as any judge says them that speaks like `benchmarks/judge`.
 
     python -m training.evaluate.looks --pairs age gender --people 20 --judge "..." [--sheet pairs.png]
 
@@ -17,16 +14,13 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
-import shlex
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from benchmarks.judge import Judge
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -50,53 +44,17 @@ class Looks:
     male: float
 
 
-class LooksJudge:
+class LooksJudge(Judge):
     """A program that judges looks; started at the first picture. A context manager."""
-
-    def __init__(self, command: str) -> None:
-        self._command = shlex.split(command)
-        self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> LooksJudge:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            assert self._process.stdin is not None
-            assert self._process.stdout is not None
-            self._process.stdin.close()
-            self._process.wait(10)
-            self._process.stdout.close()
-
     def __call__(self, picture: np.ndarray) -> Looks | None:
         """RGB uint8 [h, w, 3] -> its looks, None where the judge finds no face. SystemExit if the judge gives up."""
-        if self._process is None:
-            try:
-                self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            except OSError as error:
-                raise SystemExit(f"--judge: {self._command[0]} does not start: {error.strerror}") from None
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with tempfile.NamedTemporaryFile(suffix=".rgb") as file:
-            Path(file.name).write_bytes(np.ascontiguousarray(picture, np.uint8).tobytes())
-            request = {"file": file.name, "width": picture.shape[1], "height": picture.shape[0]}
-            try:
-                self._process.stdin.write(json.dumps(request) + "\n")
-                self._process.stdin.flush()
-            except BrokenPipeError:
-                raise SystemExit(f"--judge: {' '.join(self._command)} ended; run it alone to see why") from None
-            answer = self._answer()
+        answer = self.ask(picture)
         age, male = answer["age"], answer["male"]
         return None if age is None or male is None else Looks(float(age), float(male))
-
-    def _answer(self) -> dict[str, float | None]:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{"):  # programs may say something else first
-                answer: dict[str, float | None] = json.loads(line)
-                return answer
-        raise SystemExit(f"--judge: {' '.join(self._command)} ended without an answer; run it alone to see why")
 
 
 def agreement(low: Sequence[float | None], high: Sequence[float | None]) -> float:
