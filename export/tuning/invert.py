@@ -99,7 +99,9 @@ def invert(
 
 
 @torch.no_grad()
-def judge(bundle: Bundle, module: Synthesis, target: Target, codes: Floats, plus: float) -> Inversion:
+def measure_inversion(
+    bundle: Bundle, module: Synthesis, target: Target, codes: Floats, plus: float
+) -> Inversion:
     """Distortion and editability of ``codes``."""
     real, weight = target.picture, target.weight / target.weight.mean()
     size = real.shape[-1]

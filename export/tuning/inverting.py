@@ -15,7 +15,7 @@ from doppelgan.runtime.types import Floats
 from ..networks.trainable import Synthesis
 from .base import Base
 from .enroll import target_of
-from .invert import POINTS, Inversion, invert, judge, write_page
+from .invert import POINTS, Inversion, invert, measure_inversion, write_page
 from .material import Sample, gather
 from .room import check_memory, short_memory_said
 
@@ -56,12 +56,12 @@ def run_invert(
                 steps=steps,
                 on_step=lambda done, of, k=k: on_step(k * of + done, len(dial) * of),  # type: ignore[misc]
             )
-            points.append(judge(opened, module, target, codes, value))
+            points.append(measure_inversion(opened, module, target, codes, value))
         if page is not None:
-            plain = judge(opened, module, target, encoded, 1.0)
+            plain = measure_inversion(opened, module, target, encoded, 1.0)
             own = None
             if tuned is not None:
-                own = tuned.module, judge(opened, tuned.module, target, tuned.read(sample), 1.0)
+                own = tuned.module, measure_inversion(opened, tuned.module, target, tuned.read(sample), 1.0)
             write_page(page, opened, module, target, points, plain, own)
         return points[dial.index(plus)]
 

@@ -12,9 +12,8 @@ from rich.table import Table
 
 from ..bundle.compiled import Measurement, Record
 from ..drift import BOUNDS
-from ..errors import BackendError, SourceError
+from ..errors import BackendError
 from ..host.files import check_folder, make_folder, printable, refuse_to_replace, write_whole
-from ..types import Floats
 from .options import given
 
 REPORT = ("compile.md", "compile.png")
@@ -89,6 +88,7 @@ def command(
     """
     from ..measure import plots
     from ..measure.autotune import PRECISIONS, autotune
+    from ..pictures.files import read_aligned
 
     _refuse_what_would_do_nothing(target, arch)
     progress = Console(stderr=True, highlight=False, markup=False)
@@ -121,7 +121,7 @@ def command(
         networks=networks or None,
         samples=samples,
         rounds=rounds,
-        crops=read_crops(crops) if crops is not None else (),
+        crops=read_aligned(crops) if crops is not None else (),
         report=say,
     )
     Console(highlight=False).print(_table(record))
@@ -141,25 +141,6 @@ def _refuse_what_would_do_nothing(target: str | None, arch: str | None) -> None:
     idle = [option for name, option in NOT_WITH_FOR.items() if given(name)]
     if target is not None and idle:
         raise click.UsageError(f"{idle[0]}: is for tuning, --for {target} builds engines; leave one out")
-
-
-def read_crops(folder: Path) -> list[Floats]:
-    """Aligned pictures as RGB float32 [3,S,S], -1..1, in the order of their names. Raises SourceError."""
-
-    from ..pictures.convert import to_planes
-    from ..pictures.files import read_image
-
-    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
-    if not paths:
-        raise SourceError(f"{folder}: expected a folder with aligned pictures (PNG, JPEG, WebP), got none")
-    crops = []
-    for path in paths:
-        picture = read_image(path)
-        if picture.shape[0] != picture.shape[1]:
-            height, width = picture.shape[:2]
-            raise SourceError(f"{path}: expected an aligned, square picture, got {width}x{height}")
-        crops.append(to_planes(picture))
-    return crops
 
 
 def rows(record: Record) -> list[list[str]]:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from ..errors import SinkError, SourceError
 from ..host.files import write_whole
-from ..types import MAX_PIXELS, Image, check_image
+from ..types import MAX_PIXELS, Floats, Image, check_image
 from . import color_profiles, extended_xmp
 from .color_profiles import srgb_profile
+from .convert import to_planes
 from .picture import Metadata, Picture, is_gray, over_ground
 
 READABLE = {
@@ -58,6 +59,24 @@ def read_image(path: str | Path) -> Image:
     Raises SourceError. :func:`read_picture` keeps transparency and metadata.
     """
     return read_picture(path).image
+
+
+def read_aligned(folder: Path) -> list[Floats]:
+    """A folder's aligned pictures as RGB float32 [3,S,S], -1..1, in the order of their names.
+
+    Raises SourceError for a folder without pictures, and for one that is no square.
+    """
+    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
+    if not paths:
+        raise SourceError(f"{folder}: expected a folder with aligned pictures (PNG, JPEG, WebP), got none")
+    crops = []
+    for path in paths:
+        picture = read_image(path)
+        height, width = picture.shape[:2]
+        if height != width:
+            raise SourceError(f"{path}: expected an aligned, square picture, got {width}x{height}")
+        crops.append(to_planes(picture))
+    return crops
 
 
 def read_picture(path: str | Path) -> Picture:

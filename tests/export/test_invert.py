@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from doppelgan.export.networks.trainable import Synthesis
-from doppelgan.export.tuning.invert import editability, invert, judge, write_page
+from doppelgan.export.tuning.invert import editability, invert, measure_inversion, write_page
 from doppelgan.export.tuning.recipe import Target
 from doppelgan.runtime.bundle import open_bundle
 from doppelgan.runtime.cli.enroll import GUIDE, Guide
@@ -87,11 +87,12 @@ def test_the_page_holds_every_point(
 ) -> None:
     with open_bundle(tiny_bundle) as bundle:
         points = [
-            judge(bundle, module, target, searched(module, target, plus, 10), plus) for plus in (0.0, 1.0)
+            measure_inversion(bundle, module, target, searched(module, target, plus, 10), plus)
+            for plus in (0.0, 1.0)
         ]
         torch.manual_seed(1)
         other = Synthesis((8, 6), tiny.W_DIM)
-        enrolled = other, judge(bundle, other, target, bundle.latent_avg[None], 1.0)
+        enrolled = other, measure_inversion(bundle, other, target, bundle.latent_avg[None], 1.0)
         write_page(tmp_path / "page", bundle, module, target, points, points[0], enrolled)
         assert editability(bundle, module, bundle.latent_avg[None]) == pytest.approx(1.0, abs=1e-4)
     rows = json.loads((tmp_path / "page" / "page.json").read_text())

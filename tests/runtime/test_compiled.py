@@ -16,13 +16,14 @@ from doppelgan.runtime.backends.native import session as native_backend
 from doppelgan.runtime.bundle import Bundle, open_bundle
 from doppelgan.runtime.bundle import compiled as compiled_module
 from doppelgan.runtime.bundle.compiled import Choice, Measurement, explain, find_compiled, read_record
-from doppelgan.runtime.cli.compile import command, read_crops
+from doppelgan.runtime.cli.compile import command
 from doppelgan.runtime.errors import BackendError, BundleError, ParityError, SourceError
 from doppelgan.runtime.host.machine import Machine, this_machine
 from doppelgan.runtime.host.user_folders import user_cache
 from doppelgan.runtime.measure import autotune as autotune_module
 from doppelgan.runtime.measure.autotune import autotune, usable_backends
 from doppelgan.runtime.measure.network_inputs import sample_inputs
+from doppelgan.runtime.pictures.files import read_aligned
 
 from .. import tiny
 
@@ -329,13 +330,13 @@ def test_crops_are_read_as_rgb_and_must_be_square(tmp_path: Path) -> None:
     import cv2
 
     with pytest.raises(SourceError, match="expected a folder with aligned pictures"):
-        read_crops(tmp_path)
+        read_aligned(tmp_path)
     cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 4, 3), (0, 0, 255), np.uint8))
-    (crop,) = read_crops(tmp_path)
+    (crop,) = read_aligned(tmp_path)
     np.testing.assert_allclose(crop[:, 0, 0], [1, -1, -1])
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((4, 6, 3), np.uint8))
     with pytest.raises(SourceError, match=r"b\.png.*6x4"):
-        read_crops(tmp_path)
+        read_aligned(tmp_path)
 
 
 def test_the_command_prints_the_table_and_writes_report_and_plot(copy: Path, tmp_path: Path) -> None:

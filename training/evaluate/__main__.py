@@ -21,7 +21,7 @@ import torch
 from doppelgan.runtime.bundle import Bundle, open_bundle
 
 from training.evaluate.clips import clip_sheet, edit_sheet, measure_clip, read_clip
-from training.evaluate.edits import Judge, measure_curve, measure_edits
+from training.evaluate.edits import AttributeReader, measure_curve, measure_edits
 from training.evaluate.renders import HeldOut, measure_renders, true_codes
 from training.fit.directions import sampled_features
 from training.fit.lessons.encoder import load_encoder, w_of
@@ -81,9 +81,9 @@ def _parts(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
             held.append(HeldOut(arguments.data, bundle.path / "landmarks.onnx", bundle.image_size, arguments.people, codec.names))
         return held[0]
 
-    def judge() -> Judge:
+    def reader() -> AttributeReader:
         names = list(bundle.directions)
-        return Judge(load_regressor(trained / "regressor.pt"), codec, names)
+        return AttributeReader(load_regressor(trained / "regressor.pt"), codec, names)
 
     def renders() -> Any:
         return measure_renders(bundle, codec, mapping, held_out())
@@ -91,7 +91,7 @@ def _parts(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
     def edits() -> Any:
         population = torch.from_numpy(sampled_features(1000, 30_000_000, codec.names))
         codes = true_codes(codec, mapping, population[: min(arguments.people, 40)], bundle.n_styles)
-        return measure_edits(bundle, judge(), codes, population)
+        return measure_edits(bundle, reader(), codes, population)
 
     def curve() -> Any:
         people = held_out()
@@ -103,7 +103,7 @@ def _parts(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
                 torch.from_numpy(np.concatenate(people.landmarks[:n])),
             )
             w = w_of(codec, mapping, estimate)[:, None].expand(-1, bundle.n_styles, -1)
-        points = measure_curve(bundle, judge(), w.numpy(), offset.numpy(), torch.cat(people.photo[:n]).numpy())
+        points = measure_curve(bundle, reader(), w.numpy(), offset.numpy(), torch.cat(people.photo[:n]).numpy())
         _plot_curve(points, arguments.out / "editability.png")
         return points
 

@@ -15,10 +15,10 @@ from training.fit.people.features import FeatureCodec
 
 Floats = np.ndarray
 STEPS = 7
-_SLACK = 0.03  # of an attribute's natural spread: a step back by less is noise of the judge
+_SLACK = 0.03  # of an attribute's natural spread: a step back by less is the reader's noise
 
 
-class Judge:
+class AttributeReader:
     """Pictures -> attribute values (0: low end, 1: high end)."""
 
     def __init__(self, regressor: Regressor, codec: FeatureCodec, names: list[str]) -> None:
@@ -37,11 +37,11 @@ class Judge:
         return torch.stack(values, 1).numpy()
 
 
-def measure_edits(bundle: Bundle, judge: Judge, codes: Floats, population: torch.Tensor) -> dict[str, Any]:
+def measure_edits(bundle: Bundle, reader: AttributeReader, codes: Floats, population: torch.Tensor) -> dict[str, Any]:
     """codes [n, n_styles, w_dim]; population: raw features of many people, for natural spreads."""
-    names = judge.names
+    names = reader.names
     editor = Editor(bundle.directions, bundle.latent_avg)
-    spread = judge.values(population).std(0) + 1e-6
+    spread = reader.values(population).std(0) + 1e-6
     result: dict[str, Any] = {}
     monotone_all: list[float] = []
     leaks: list[float] = []
@@ -51,7 +51,7 @@ def measure_edits(bundle: Bundle, judge: Judge, codes: Floats, population: torch
         strengths = np.linspace(low, high, STEPS)
         curves = np.empty((len(codes), STEPS, len(names)))
         for i, code in enumerate(codes):
-            curves[i] = judge(np.concatenate([bundle.synthesize(editor.apply(code[None], {name: float(s)})) for s in strengths]))
+            curves[i] = reader(np.concatenate([bundle.synthesize(editor.apply(code[None], {name: float(s)})) for s in strengths]))
         scaled = curves / spread
         steps = np.diff(scaled[:, :, k], axis=1)
         monotone = float((steps > -_SLACK).all(1).mean())
@@ -77,7 +77,7 @@ def measure_edits(bundle: Bundle, judge: Judge, codes: Floats, population: torch
 
 def measure_curve(
     bundle: Bundle,
-    judge: Judge,
+    reader: AttributeReader,
     in_w: Floats,
     offsets: Floats,
     real: Floats,
@@ -98,13 +98,13 @@ def measure_curve(
     for kind, amount, codes in points:
         pictures = bundle.synthesize(codes)
         reconstruction = float(psnr(torch.from_numpy(pictures), torch.from_numpy(real)).mean())
-        start = judge(pictures)
+        start = reader(pictures)
         effects, drags = [], []
         for name in edits:
             if name not in bundle.directions:
                 continue
-            k = judge.names.index(name)
-            moved = judge(bundle.synthesize(editor.apply(codes, {name: 1.0}))) - start
+            k = reader.names.index(name)
+            moved = reader(bundle.synthesize(editor.apply(codes, {name: 1.0}))) - start
             effects.append(float(moved[:, k].mean()))
             drags.append(float(np.abs(np.delete(moved, k, 1)).mean()) / max(abs(effects[-1]), 1e-3))
         curve.append(
