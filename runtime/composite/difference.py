@@ -98,7 +98,7 @@ class Difference:
         if shift is not None and np.abs(shift).max() * size >= native.reference.STILL:
             by = shift.astype(np.float64) * size
             to = _points(crop, size) + by
-            flow, inside = flow_of(to, by, size, cells), parting(to, by, size, cells)
+            flow, inside = flow_of(to, by, size, cells, agreement), parting(to, by, size, cells)
             rest = (1 - inside) * face * np.float32(remains(by, size))
 
         change = np.empty((3, size, size), np.float32)

@@ -35,11 +35,13 @@ def flow_of(
     shift: Matrix,  # [468,2] px: how far it has come
     size: int,  # of the picture
     cells: int,
+    agreement: Floats | None = None,  # [cells,cells] 0..1: 0 where something is before the face
     leaks: bool = False,  # also what is far below the largest movement
 ) -> Floats:
     """float32 [2,cells,cells] px: that of the nearest points, smoother far from them; 0 at the border.
 
-    Hair, neck and what is behind them go along with the whole head, not with a part of the face.
+    Hair, neck, what is behind them and a hand before them go along with the whole head, not with a part of
+    the face.
     """
     place = (points + 0.5) * (cells / size) - 0.5
     first = np.floor(place).astype(np.intp)
@@ -62,7 +64,10 @@ def flow_of(
     flow = total[:2] / np.maximum(total[2], 1e-12) * np.outer(fade, fade)
     along = _along(shift)
     least, most = LOCAL
-    flow *= np.maximum(_face(place, cells), ramp((along - least) / (most - least)))
+    face = _face(place, cells)
+    if agreement is not None:
+        face *= agreement
+    flow *= np.maximum(face, ramp((along - least) / (most - least)))
     if not leaks:
         far = np.sqrt((flow * flow).sum(axis=0))
         least = float(np.interp(along, RESTS, LEAK))

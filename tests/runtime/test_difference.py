@@ -370,6 +370,23 @@ def test_hair_goes_along_with_the_head_and_stays_when_brows_rise() -> None:
         assert flow[1][hair] < -0.3 * most if follows else not flow[1][hair]
 
 
+def test_a_hand_stays_where_it_is_unless_the_whole_head_moves() -> None:
+    rng = np.random.default_rng(0)
+    angle, reach = rng.uniform(0, 2 * np.pi, N_POINTS), 32 * np.sqrt(rng.uniform(0, 1, N_POINTS))
+    oval = list(FACE_OVAL)
+    angle[oval], reach[oval] = np.linspace(0, 2 * np.pi, len(oval), endpoint=False), 32
+    points = 64 + np.stack([reach * np.sin(angle), -reach * np.cos(angle)], 1)
+    head = np.zeros((N_POINTS, 2))
+    head[:, 1] = -2.0
+    mouth = head * ((points[:, 1:] > 76) & (np.abs(points[:, :1] - 64) < 16))
+    agreement = np.ones((32, 32), np.float32)
+    agreement[:, 16:] = 0  # a hand before the right half
+    for shift, stays in ((mouth, True), (head, False)):
+        left, right = flow_of(points, shift, SIZE, 32, agreement)[1][20, [14, 18]]
+        assert left < -1
+        assert right == 0 if stays else right < -1
+
+
 def test_a_face_that_is_known_takes_less_of_a_new_error() -> None:
     error = np.full((3, 16, 16), 0.33, np.float32)
     nothing = np.zeros_like(error)
