@@ -7,6 +7,7 @@ broken file their broken code and runs its tests. What runs at import needs a ch
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib.abc
 import importlib.machinery
@@ -150,6 +151,7 @@ class _Watching:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        forget()  # or a test would get from an earlier one what it has to run itself
         self.coverage.switch_context(item.nodeid)
         self.context = item.nodeid
         start_s = time.process_time()  # of this process: what else runs on the machine does not count
@@ -245,15 +247,26 @@ class _BrokenImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def replace_code(mutant: Mutant) -> None:
-    """Give every function of the mutant's file, wherever it is held, the code that it has in the mutant."""
+    """Give every function of the mutant's file, wherever it is held, the code that it has in the mutant.
+
+    What such functions have remembered so far is forgotten.
+    """
     broken = {(code.co_name, code.co_firstlineno): code for code in _codes(mutant.code)}
     path = str(ROOT / mutant.file)
-    gc.unfreeze()
+    forget()
     for one in gc.get_objects():
         if isinstance(one, FunctionType) and one.__code__.co_filename == path:
             code = broken[one.__code__.co_name, one.__code__.co_firstlineno]
             if len(code.co_freevars) == len(one.__code__.co_freevars):
                 one.__code__ = code
+
+
+def forget() -> None:
+    """Empty the caches of the project's functions."""
+    gc.unfreeze()  # tests freeze what was there before them, and frozen objects are not listed
+    for one in gc.get_objects():
+        if isinstance(one, functools._lru_cache_wrapper) and (one.__module__ or "").startswith("doppelgan"):
+            one.cache_clear()
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
