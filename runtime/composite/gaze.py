@@ -60,8 +60,8 @@ def iris_flow(points: Matrix, by: Matrix, size: int) -> Floats:
             continue
         t = ((x - middle[0]) * along[0] + (y - middle[1]) * along[1]) / half
         s = ((x - middle[0]) * across[0] + (y - middle[1]) * across[1] - center) / reach
-        inside = np.clip(1 - t * t, 0, 1)
-        lid = np.clip(inside - s * s, 0, 1)  # the lids' arcs
+        inside = np.maximum(1 - t * t, 0)
+        lid = np.maximum(inside - s * s, 0)  # the lids' arcs
         step = by * min(1.0, FARTHEST * 2 * half / max(float(np.hypot(*by)), 1e-9)) * awake
         sideways = inside * ramp(lid / 0.25)
         upright = lid

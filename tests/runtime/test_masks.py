@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -178,6 +179,41 @@ def test_an_edit_gives_way_at_once_and_returns_slowly() -> None:
     assert agreement_at(2.0, agreement, 0.1) < 0.1
     assert agreement_at(0.0, agreement, 0.1) < 0.5
     assert agreement_at(0.0, agreement, 3.0) > 0.95
+
+
+@pytest.mark.parametrize("seen_s", [0.25, 0.5, 2.0])
+def test_the_longer_a_face_is_known_the_smaller_a_new_error_is_seen(seen_s: float) -> None:
+    agreement = Agreement()
+    agreement(flat(0.0), FACE, None)
+    for _ in range(10):
+        agreement(flat(0.0), FACE, seen_s / 10)
+    foreign = 0.38 + (0.2 - 0.38) * (1 - math.exp(-seen_s / 0.5))
+    for error in (0.9 * foreign, foreign, 1.1 * foreign):
+        expected = 1 - ramp((error / foreign - 0.75) / 0.5)
+        again = copy.deepcopy(agreement)
+        assert agreement_at(error, again, 10.0) == pytest.approx(float(expected), abs=0.02)
+
+
+def test_a_doubt_comes_slowly_and_something_in_front_at_once() -> None:
+    """What is half in doubt at most follows over a third of a second: noise must not flicker."""
+    doubtful, hidden = Agreement(), Agreement()
+    for one in (doubtful, hidden):
+        agreement_at(0.0, one, None)
+    step_s, error = 0.03, 0.36
+    settled = agreement_at(error, Agreement(), None)
+    assert 0.5 < settled < 0.8
+    share = 1 - math.exp(-step_s / 0.3)
+    assert agreement_at(error, doubtful, step_s) == pytest.approx(1 + share * (settled - 1), abs=0.02)
+    assert agreement_at(2.0, hidden, step_s) == pytest.approx(math.exp(-1), abs=0.02)
+
+
+def test_a_finger_s_width_is_enough_and_hides_no_more_than_it_covers() -> None:
+    error = np.zeros((3, 64, 64), np.float32)
+    error[:, :, 30:34] = 1.0
+    shown = Agreement()(error, np.ones((64, 64), np.float32), None)
+    assert shown[32, 30:34].max() < 0.01
+    assert shown[32, :27].min() > 0.99
+    assert shown[32, 37:].min() > 0.99
 
 
 # Strength, belonging, reach
