@@ -126,7 +126,7 @@ class Keys:
             styles = self._pipeline.bundle.styles
             self._pipeline.style = styles[(styles.index(self._pipeline.style) + 1) % len(styles)]
             return
-        if key.isdigit() and 1 <= int(key) <= len(self._names):
+        if key.isdecimal() and 1 <= int(key) <= len(self._names):
             self._chosen = self._names[int(key) - 1]
         elif self._chosen and key in "+=-0":
             self._move(self._chosen, key)

@@ -154,7 +154,7 @@ def load_codes(path: str | Path, n_styles: int, w_dim: int) -> Floats:
     path = Path(path)
     arrays = read_array_file(path)
     if len(arrays) > 1:
-        named = {k: v for k, v in arrays.items() if k.rsplit("/", 1)[-1] in _CODE_KEYS}
+        named = {k: v for k, v in arrays.items() if k.rpartition("/")[2] in _CODE_KEYS}
         if len(named) != 1:
             raise EditError(
                 f"{path.name}: expected one code or an array named {' or '.join(_CODE_KEYS[:3])}, "
@@ -274,7 +274,7 @@ def _style_space(
 
 
 def _leading_ones(array: NDArray[Any]) -> bool:
-    return array.ndim > 2 and set(array.shape[:-2]) == {1}
+    return set(array.shape[:-2]) == {1}
 
 
 def _clean(name: str) -> str:

@@ -227,8 +227,7 @@ def truncate(
     if psi == 1:
         return codes.astype(np.float32)
     psis = np.where(select_rows(rows, codes.shape[1]), psi, 1).astype(np.float32)[:, None]
-    moved: Floats = latent_avg + psis * (codes - latent_avg)
-    return moved.astype(np.float32, copy=False)
+    return np.asarray(latent_avg + psis * (codes - latent_avg), np.float32)
 
 
 def toward_w(
@@ -242,11 +241,9 @@ def toward_w(
     """
     if not 0 <= amount <= 1:
         raise EditError(f"toward W: expected an amount 0..1, got {amount:g}")
-    base = np.float32(0) if latent_avg is None else latent_avg
-    relative = codes - base
+    relative = codes if latent_avg is None else codes - latent_avg
     middle = relative.mean(axis=1, keepdims=True)
-    moved: Floats = base + relative + np.float32(amount) * (middle - relative)
-    return moved.astype(np.float32, copy=False)
+    return np.asarray(codes + np.float32(amount) * (middle - relative), np.float32)
 
 
 def mix(
@@ -289,7 +286,8 @@ def orthogonalize(
     originals = [d.offset.astype(np.float64).ravel() for d in directions]
     cleaned: list[NDArray[np.float64]] = []
     orthogonal = []
-    for i, (direction, vector) in enumerate(zip(directions, originals, strict=True)):
+    for i, direction in enumerate(directions):
+        vector = originals[i]
         against = cleaned[:i] if mode == "order" else originals[:i] + originals[i + 1 :]
         rest = _reject(vector, against, direction)
         length = np.linalg.norm(vector)

@@ -185,7 +185,8 @@ def _take(
     if name not in directions and not axes_of(name, directions):
         reading.lacking.append(f'"{said}" ({name})')
         return
-    strength = round(sign * amount * _reach(name, directions, sign * amount), 3)
+    wish = sign * amount
+    strength = round(wish * _reach(name, directions, wish), 3)
     reading.edits[name] = strength
     reading.understood.append(f'"{said}" as {name}={strength:g}')
 
@@ -218,8 +219,10 @@ def _each_with_its_noun(tokens: list[str]) -> list[str]:
             first = len(out) - 1
             while first > 0 and (out[first - 1] in _ADJECTIVES or out[first - 1] in (",", "and")):
                 first -= 1
+            while out[first] in (",", "and"):  # what ends another wish stays
+                first += 1
             adjectives = [word for word in out[first:-1] if word in _ADJECTIVES]
-            if len(adjectives) > 1:
+            if adjectives:
                 out[first:] = [word for adjective in adjectives for word in (adjective, "hair")]
     return out
 

@@ -255,7 +255,7 @@ def replace_code(mutant: Mutant) -> None:
     path = str(ROOT / mutant.file)
     forget()
     for one in gc.get_objects():
-        if isinstance(one, FunctionType) and one.__code__.co_filename == path:
+        if type(one) is FunctionType and one.__code__.co_filename == path:
             code = broken[one.__code__.co_name, one.__code__.co_firstlineno]
             if len(code.co_freevars) == len(one.__code__.co_freevars):
                 one.__code__ = code
@@ -265,7 +265,8 @@ def forget() -> None:
     """Empty the caches of the project's functions."""
     gc.unfreeze()  # tests freeze what was there before them, and frozen objects are not listed
     for one in gc.get_objects():
-        if isinstance(one, functools._lru_cache_wrapper) and (one.__module__ or "").startswith("doppelgan"):
+        # Not isinstance, which asks every object for its class: some of torch answer with a warning.
+        if type(one) is functools._lru_cache_wrapper and (one.__module__ or "").startswith("doppelgan"):
             one.cache_clear()
 
 

@@ -394,9 +394,10 @@ def test_a_full_standard_output_is_one_line() -> None:
 
 
 def test_bundles_and_reports_whose_names_cannot_be_printed(
-    command: Run, tiny_bundle: Path, tmp_path: Path
+    command: Run, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib", reason="the extra `bench` is not installed")
+    monkeypatch.setenv("COLUMNS", "300")  # or the name is broken in two where its folder is far down
     odd = Path(shutil.copytree(tiny_bundle, tmp_path / "gr\udcfcn"))
     code, said, _ = command("bundles", odd)
     assert (code, "gr\\udcfcn" in said) == (0, True)
@@ -412,6 +413,7 @@ def test_names_are_no_markup(
     command: Run, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOPPELGAN_ENGINES", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "300")
     odd = Path(shutil.copytree(tiny_bundle, tmp_path / "[red]x"))
     manifest = (odd / "manifest.json").read_text()
     (odd / "manifest.json").write_text(manifest.replace('"toon"', '"[/toon]"'))

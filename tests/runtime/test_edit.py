@@ -22,7 +22,9 @@ from doppelgan.runtime.edit import (
 )
 from doppelgan.runtime.edit.direction_files import load_codes, load_directions, parse_spec, save_codes
 from doppelgan.runtime.edit.editor import row_groups
+from doppelgan.runtime.edit.effect import Effect
 from doppelgan.runtime.errors import EditError
+from doppelgan.runtime.face_mesh import N_POINTS
 from numpy.typing import NDArray
 
 N, W = 4, 6  # n_styles, w_dim of the made-up generator
@@ -112,6 +114,8 @@ def test_fast_path_equals_reference(rng: np.random.Generator, batch: int) -> Non
         for i in range(2)
     ]
     directions.append(offset("d", rng, probe=axes[2], origin=0.3, bounds=(-0.5, 0.6)))
+    directions.append(offset("r", rng, probe=axes[3], origin=-0.4, returns=True))
+    directions.append(offset("o", rng, origin=2.0))  # without a probe an origin means nothing
     editor = Editor(directions, np.zeros((N, W), np.float32))
     codes = rng.standard_normal((batch, N, W)).astype(np.float32)
     before = codes.copy()
@@ -121,6 +125,8 @@ def test_fast_path_equals_reference(rng: np.random.Generator, batch: int) -> Non
         {"c1": -2.0},
         {"b": -1.0, "c0": 3.0, "a": 1.0, "c1": 0.0, "d": 1.0},
         {"a": 0.0},
+        {"r": 1.0},
+        {"o": 0.5, "r": -0.5, "d": 0.0},
     ):
         expected = apply_edits(codes, {editor.directions[name]: value for name, value in edits.items()})
         edited = editor.apply(codes, edits)
@@ -136,6 +142,22 @@ def test_changing_a_dict_that_was_applied_takes_effect(rng: np.random.Generator)
     first = editor.apply(codes, edits)
     edits["a"] = 0.5
     np.testing.assert_allclose(editor.apply(codes, edits), first / 2)
+
+
+def test_unchanged_edits_are_prepared_once(rng: np.random.Generator) -> None:
+    checked: list[Mapping[str, float]] = []
+
+    class Counting(Editor):
+        def check(self, edits: Mapping[str, float]) -> None:
+            checked.append(edits)
+            super().check(edits)
+
+    editor, codes = Counting([offset("a", rng)], np.zeros((N, W), np.float32)), np.ones((1, N, W), np.float32)
+    for _ in range(3):
+        editor.apply(codes, {"a": 1.0})
+    assert len(checked) == 1
+    editor.apply(codes, {"a": 2.0})
+    assert len(checked) == 2
 
 
 @pytest.mark.parametrize(
@@ -155,8 +177,10 @@ def test_bad_edits_are_refused(rng: np.random.Generator, edits: dict[str, float]
 
 
 def test_beyond_the_range_is_allowed_and_remarked(rng: np.random.Generator) -> None:
-    editor = Editor([offset("age", rng, note="a note")], np.zeros((N, W), np.float32))
-    editor.check({"age": 2.9})
+    editor = Editor([offset("age", rng, note="a note"), offset("plain", rng)], np.zeros((N, W), np.float32))
+    editor.check({"age": 3.0, "plain": -3.0})  # three times the range, and no more
+    assert editor.remarks({"plain": 1.0}) == editor.remarks({"plain": -1.0}) == []
+    assert editor.remarks({"plain": -1.5}) == ["plain=-1.5 is outside -1..1: expect artifacts"]
     assert [said.split(":")[0] for said in editor.remarks({"age": 2.9})] == [
         "age=2.9 is outside -1..1",
         "age",
@@ -167,6 +191,62 @@ def test_beyond_the_range_is_allowed_and_remarked(rng: np.random.Generator) -> N
 def test_codes_of_another_shape_are_refused(rng: np.random.Generator, shape: tuple[int, ...]) -> None:
     with pytest.raises(EditError, match="codes: expected"):
         Editor([offset("a", rng)], np.zeros((N, W), np.float32)).apply(np.zeros(shape, np.float32), {})
+
+
+def test_an_editor_takes_directions_of_one_generator_each_name_once(rng: np.random.Generator) -> None:
+    a, b, average = offset("a", rng), offset("b", rng), np.zeros((N, W), np.float32)
+    for given in ([a, b], iter([a, b]), {"whatever": a, "else": b}):
+        assert Editor(given, average).directions == {"a": a, "b": b}
+    with pytest.raises(EditError, match="'a': its name is there twice; rename one"):
+        Editor([a, b, offset("a", rng)], average)
+    with pytest.raises(EditError, match=r"'a': expected \[5, 6\], got \[4, 6\]; it belongs to another"):
+        Editor([a], np.zeros((N + 1, W), np.float32))
+    with pytest.raises(EditError, match=r"latent_avg: expected float32 \[n_styles, w_dim\], got \[1, 4, 6\]"):
+        Editor([a], average[None])
+
+
+def test_an_unknown_edit_says_what_the_bundle_has(rng: np.random.Generator) -> None:
+    names = ("eye_x", "eye_y", "gaze_x", "turn_y")
+    editor = Editor([offset(name, rng) for name in names], np.zeros((N, W), np.float32))
+    with pytest.raises(EditError, match=r"it has eye, eye_x, eye_y, gaze_x, turn_y$"):
+        editor.check({"qqqqqq": 1.0})
+    many = Editor([offset(f"smile{n}", rng) for n in range(5)], np.zeros((N, W), np.float32))
+    with pytest.raises(EditError) as caught:
+        many.check({"smile": 1.0})
+    assert str(caught.value).partition("? ")[0].count(" or ") == 2  # three guesses are enough
+    with pytest.raises(EditError, match="this bundle has no directions; export it with --direction FILE"):
+        Editor([], np.zeros((N, W), np.float32)).check({"smile": 1.0})
+
+
+def test_an_edit_of_two_axes_moves_both(rng: np.random.Generator) -> None:
+    names = ("eye_x", "eye_y", "gaze", "gaze_x", "gaze_y", "turn_x")
+    editor = Editor([offset(name, rng) for name in names], np.zeros((N, W), np.float32))
+    assert editor.expanded({"eye": 0.5, "gaze": 1.0}) == {"eye_x": 0.5, "eye_y": 0.5, "gaze": 1.0}
+    assert editor.expanded({"turn": 1.0, "turn_x": 2.0}) == {"turn": 1.0, "turn_x": 2.0}  # it has one axis
+    assert editor.expanded({"eye_x": 1.0, "eye": -1.0}) == {"eye_x": -1.0, "eye_y": -1.0}
+
+
+def test_strength_0_does_nothing_but_for_a_component(rng: np.random.Generator) -> None:
+    component = Direction.component("c", np.eye(W)[0], np.zeros(W), 1.0, N)
+    bounded = offset("b", rng, probe=np.ones(W), bounds=(0.0, 1.0))
+    editor = Editor([component, bounded, offset("a", rng)], np.zeros((N, W), np.float32))
+    assert editor.active({"a": 0.0, "b": 0.0, "c": 0.0}) == ["c"]
+    assert editor.active({"a": 0.5, "b": -0.5, "c": 1.0}) == ["a", "b", "c"]
+
+
+def test_edits_move_the_mesh_as_far_as_they_move_the_code(rng: np.random.Generator) -> None:
+    bounded = offset("b", rng, probe=np.eye(W)[0], bounds=(-1.0, 1.0))
+    editor = Editor([offset("a", rng), bounded], np.zeros((N, W), np.float32))
+    effects = {
+        "a": Effect(np.full((N_POINTS, 2), (0.01, 0.0), np.float32)),
+        "b": Effect(np.full((N_POINTS, 2), (0.0, 0.1), np.float32)),
+    }
+    codes = np.zeros((1, N, W), np.float32)
+    codes[0, 0, 0] = 0.75  # a quarter is left up to the bound
+    moved = editor.shift(codes, {"a": -2.0, "b": 1.0}, effects)
+    assert (moved.shape, moved.dtype) == ((N_POINTS, 2), np.float32)
+    np.testing.assert_allclose(moved[100], (-0.02, 0.025), atol=1e-6)
+    assert not editor.shift(codes, {}, effects).any()
 
 
 @pytest.mark.parametrize(
@@ -230,9 +310,11 @@ def test_row_groups(n_styles: int, groups: list[int]) -> None:
 
 
 def test_select_rows() -> None:
-    assert select_rows("coarse+fine", 18).nonzero()[0].tolist() == [0, 1, 2, 3, *range(8, 18)]
-    for bad in ("hair", (3, 3), (0, 19)):
-        with pytest.raises(EditError, match="rows"):
+    assert select_rows("coarse + fine", 18).nonzero()[0].tolist() == [0, 1, 2, 3, *range(8, 18)]
+    assert select_rows(None, 4).tolist() == select_rows((0, 4), 4).tolist() == [True] * 4
+    assert select_rows((3, 4), 4).tolist() == [False, False, False, True]
+    for bad in ("hair", "coarse+hair", (3, 3), (4, 3), (0, 19), (-1, 3)):
+        with pytest.raises(EditError, match=r"^rows .*: expected"):
             select_rows(bad, 18)
     with pytest.raises(EditError, match="none of them"):
         select_rows("fine", 2)
@@ -245,8 +327,19 @@ def test_truncation_moves_toward_the_average() -> None:
     assert (truncate(codes, average, 1) == codes).all()
     assert not np.shares_memory(truncate(codes, average, 1), codes)
     assert truncate(codes, average, 0.5, (1, 2))[0, :, 0].tolist() == [3, 2, 3, 3]
-    with pytest.raises(EditError):
-        truncate(codes, average, float("nan"))
+    assert (truncate(codes, average, 3) == 7).all()  # exaggerated
+    assert truncate(codes, np.full(W, 1, np.float32), 0.5).tolist() == truncate(codes, average, 0.5).tolist()
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(EditError, match=r"truncation: expected a number, usually 0\.\.1, got"):
+            truncate(codes, average, bad)
+
+
+def test_without_truncation_a_code_stays_to_the_last_bit(rng: np.random.Generator) -> None:
+    codes = rng.standard_normal((2, N, W)).astype(np.float32)
+    average = 100 * rng.standard_normal((N, W)).astype(np.float32)  # to and fro would round
+    assert (truncate(codes, average, 1) == codes).all()
+    assert (toward_w(codes, 0, average) == codes).all()
+    assert not np.shares_memory(toward_w(codes, 0), codes)
 
 
 def test_toward_w_shrinks_the_spread_and_keeps_the_mean(rng: np.random.Generator) -> None:
@@ -258,8 +351,9 @@ def test_toward_w_shrinks_the_spread_and_keeps_the_mean(rng: np.random.Generator
     average = rng.standard_normal((N, W)).astype(np.float32)
     middle = (codes - average).mean(1, keepdims=True) + np.zeros_like(codes)
     np.testing.assert_allclose(toward_w(codes, 1, average) - average, middle, atol=1e-6)
-    with pytest.raises(EditError):
-        toward_w(codes, 1.5)
+    for bad in (1.01, -0.01):
+        with pytest.raises(EditError, match=f"toward W: expected an amount 0..1, got {bad}"):
+            toward_w(codes, bad)
 
 
 def test_mix_takes_the_rows_of_the_second() -> None:
@@ -267,15 +361,26 @@ def test_mix_takes_the_rows_of_the_second() -> None:
     assert mix(a, b, "middle+fine")[1, :, 0].tolist() == [0, 1, 1, 1]
     assert mix(a, b, (1, 2), weight=0.25)[0, :, 0].tolist() == [0, 0.25, 0, 0]
     assert not a.any()
-    for bad in (
-        np.ones((3, N, W), np.float32),
-        np.ones((1, N + 1, W), np.float32),
-        np.ones((N, W), np.float32),
-    ):
-        with pytest.raises(EditError):
-            mix(a, bad)
-    with pytest.raises(EditError):
-        mix(a, b, weight=2)
+    assert (mix(a, b, weight=0) == a).all()
+    assert (mix(a + 1, b + 2, weight=0.25) == 1.5).all()
+    assert mix(a, np.stack([a[0] + 2, a[0] + 3]))[:, 0, 0].tolist() == [2, 3]  # each with its own
+
+
+@pytest.mark.parametrize(
+    ("shapes", "weight", "says"),
+    [
+        (((2, N, W), (3, N, W)), 1, "expected 1 or 2 second codes, got 3"),
+        (((3, N, W), (2, N, W)), 1, "expected 1 or 3 second codes, got 2"),
+        (((2, N, W), (1, N + 1, W)), 1, r"got \[2, 4, 6\] and \[1, 5, 6\]; encode both with the same bundle"),
+        (((2, N, W), (N, W)), 1, "expected two codes of one shape"),
+        (((N, W), (N, W)), 1, "expected two codes of one shape"),
+        (((1, N, W), (1, N, W)), 1.01, "expected a weight 0..1, got 1.01"),
+        (((1, N, W), (1, N, W)), -0.01, "expected a weight 0..1, got -0.01"),
+    ],
+)
+def test_people_that_do_not_fit_are_not_mixed(shapes: Any, weight: float, says: str) -> None:
+    with pytest.raises(EditError, match=says):
+        mix(*(np.ones(shape, np.float32) for shape in shapes), weight=weight)
 
 
 @pytest.mark.parametrize("mode", ["order", "others"])
@@ -298,8 +403,11 @@ def test_orthogonalizing_keeps_rows_and_refuses_blends(rng: np.random.Generator)
     made = orthogonalize([a, b])[1]
     assert not made.offset[[0, 3]].any()
     assert np.vdot(made.offset, a.offset) == pytest.approx(0, abs=1e-4)
-    with pytest.raises(EditError, match="nothing is left"):
-        orthogonalize([a, Direction("twice", 2 * a.offset)])
+    with pytest.raises(EditError, match="'twice': nothing is left beside a, b; leave it out"):
+        orthogonalize([a, b, Direction("twice", 2 * a.offset)])
+    for size in (1e-4, 1e4):  # what counts as nothing is a share of the length
+        small = orthogonalize([Direction(one.name, size * one.offset) for one in (a, offset("c", rng))])
+        assert np.vdot(small[0].offset, small[1].offset) == pytest.approx(0, abs=1e-4 * size**2)
     with pytest.raises(EditError, match="component"):
         orthogonalize([Direction.component("c", np.eye(W)[0], np.zeros(W), 1.0, N)])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,19 @@ def test_an_effect_moves_if_movement_explains_it_and_is_seen() -> None:
     assert Effect(shift(), explained=0.3).moves
     assert not Effect(shift(), explained=0.05).moves  # landmarks that a beard deceived
     assert not Effect(shift(0.0005), explained=0.3).moves
+    assert Effect(shift(), explained=0.12).moves  # from there on
+    assert Effect(np.full((N_POINTS, 2), 0.002), explained=0.3).moves
+    assert not Effect(shift()).moves  # nothing is known of it
     assert not Effect.of_looks().moves
-    assert Effect.of_looks().size == ALL_SIZES
+    assert Effect.of_looks().size == ALL_SIZES == 65536
+
+
+def test_an_effect_stays_as_it_was_measured_and_prints_in_one_line() -> None:
+    effect = Effect(shift(), 0.25, 128)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        effect.size = 64  # type: ignore[misc]
+    assert repr(effect) == "Effect(explained=0.25, size=128)"
+    assert effect != Effect(effect.shift, 0.25, 128)  # its arrays are not compared
 
 
 def test_effects_survive_their_arrays() -> None:
@@ -40,13 +52,19 @@ def test_effects_survive_their_arrays() -> None:
 def test_incomplete_effects_are_refused(lost: str) -> None:
     arrays = effects_to_arrays({"smile": Effect(shift(), 0.25, 128)})
     del arrays[lost]
-    with pytest.raises(EditError, match="smile"):
+    with pytest.raises(EditError, match=r"'smile': expected numbers .*smile\.size; measure again"):
         effects_from_arrays(arrays)
+    with pytest.raises(EditError, match="measure again"):
+        effects_from_arrays({**arrays, lost: np.ones(2)})
 
 
-def test_a_shift_of_another_mesh_is_refused() -> None:
-    with pytest.raises(EditError, match=r"468,2"):
-        Effect(np.zeros((10, 2), np.float32))
+@pytest.mark.parametrize(
+    "given",
+    [np.zeros((10, 2)), np.zeros((N_POINTS, 3)), np.full((N_POINTS, 2), np.inf), np.zeros((N_POINTS,))],
+)
+def test_a_shift_of_another_mesh_is_refused(given: Floats) -> None:
+    with pytest.raises(EditError, match=r"shift: expected finite float32 \[468,2\]"):
+        Effect(given.astype(np.float32))
 
 
 @pytest.fixture(scope="module")
