@@ -8,6 +8,7 @@ known before the first picture is edited.
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -33,7 +34,7 @@ LOSSY_ENCODERS = {"mov": ("aac",), "matroska": ("aac",)}
 REFUSED = {"mp4": ("pcm_", "truehd", "mlp")}
 LOSSLESS = ("pcm_", "flac", "alac", "tta", "wavpack", "ape", "truehd", "mlp", "shorten", "tak")
 LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-RATES = (None, 48000, 44100)  # None: as it is
+RATES = (None, 48000)  # None: as it is; every encoder takes the other
 PIECE = 1024  # samples, where the encoder takes any number
 ADTS_SYNC = 0xFFF
 # Languages that QuickTime files know by another name (FFmpeg writes none for the usual one)
@@ -42,26 +43,20 @@ MAC_LANGUAGES = {"deu": "ger", "nld": "dut", "swe": "sve", "zho": "chi", "ell": 
 ALIGNED = "async=1:min_hard_comp=0.1"
 
 
-class SoundTrack:
+class SoundTrack(ABC):
     """One track of sound on its way into a file; packets come with corrected times."""
 
-    codec: str  # of the result
-    encoded: bool
+    @abstractmethod
+    def write(self, packet: Any) -> None: ...
 
-    def write(self, packet: Any) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - what is copied leaves nothing
         """Write what is left in an encoder; the file stays open."""
 
 
 class CopiedSound(SoundTrack):
-    encoded = False
-
     def __init__(self, output: Any, stream: Any) -> None:
         self._output = output
         self._stream = output.add_stream_from_template(stream)
-        self.codec = stream.codec_context.name
         context = self._stream.codec_context
         if not is_named(context.layout):
             context.layout = named_layout(context.layout)
@@ -70,7 +65,7 @@ class CopiedSound(SoundTrack):
 
     def write(self, packet: Any) -> None:
         # A file needs times that grow, in its own units, which may be coarser than those of the packet.
-        tick = max(1, ceil(Fraction(1, self._stream.codec_context.sample_rate) / packet.time_base))
+        tick = ceil(Fraction(1, self._stream.codec_context.sample_rate) / packet.time_base)
         if self._last is not None and packet.dts < self._last + tick:
             packet.dts = self._last + tick
             packet.pts = max(packet.pts, packet.dts)
@@ -80,11 +75,8 @@ class CopiedSound(SoundTrack):
 
 
 class EncodedSound(SoundTrack):
-    encoded = True
-
     def __init__(self, output: Any, stream: Any, codec: str, layout: str, rate: int | None) -> None:
         self._output = output
-        self.codec = codec
         rate = 48000 if codec == "libopus" else rate or stream.codec_context.sample_rate
         self._stream = output.add_stream(codec, rate=rate)
         self._stream.codec_context.layout = layout

@@ -144,8 +144,10 @@ class SideTracks:
         return first, changing
 
     def _add_cover(self, stream: Any, packet: Any) -> bool:
-        if self._container != "mp4" or stream.codec_context is None:
+        if self._container != "mp4":
             return self._container == "matroska" and self._attach_cover(stream, packet)
+        if stream.codec_context is None or not (stream.width and stream.height):
+            return False  # damaged: with it, no .mp4 could begin
         try:
             added = self._output.add_stream_from_template(stream, opaque=True)
         except (FFmpegError, ValueError):
@@ -172,8 +174,9 @@ class SideTracks:
             return False
         return True
 
-    def _warn(self, what: str) -> None:
-        warnings.warn(f"{self._media.path}: {what}", SinkWarning, stacklevel=7)
+    def _warn(self, what: str, callers: int = 7) -> None:
+        """``callers``: how many lie between here and whoever writes into the sink; as many while planning."""
+        warnings.warn(f"{self._media.path}: {what}", SinkWarning, stacklevel=1 + callers)
 
     @property
     def count(self) -> int:
@@ -227,7 +230,7 @@ class SideTracks:
             if kind_of(error) in FATAL:
                 raise
             del self._tracks[index]
-            self._warn(f"{what} ends early: {reason(error)}")
+            self._warn(f"{what} ends early: {reason(error)}", callers=5)
 
     def close(self) -> None:
         """Write what is left in encoders; the output stays open."""
@@ -238,9 +241,14 @@ class SideTracks:
                 except (FFmpegError, ValueError) as error:
                     if kind_of(error) in FATAL:
                         raise
-                    self._warn(f"{_described(self._input.streams[index])} ends early: {reason(error)}")
+                    what = _described(self._input.streams[index])
+                    self._warn(f"{what} ends early: {reason(error)}", callers=4)
         finally:
             self._input.close()
+
+    def abandon(self) -> None:
+        """Write nothing more, not even what was begun."""
+        self._input.close()
 
 
 def _name(stream: Any) -> str:

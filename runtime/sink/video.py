@@ -41,6 +41,7 @@ WIDE_CODECS = ("libvpx-vp9",)  # of pictures that H.264 has no room for
 H264_SIDE = 16384  # pixels
 FILE_SIDE = 65535  # that containers can state
 HEVC_SIDE = 64  # at least
+X265_DELAY = 2  # pictures by which it decodes ahead
 DEFAULT_RATE = Fraction(30)
 # Superfast with the macroblock tree of the slower presets: the size and quality of veryfast at half its time.
 DEFAULT_PRESET = "superfast"
@@ -295,7 +296,11 @@ class VideoSink(Sink):
             self._discard()
             return
         try:
-            self._container.mux(self._stream.encode(None))
+            rest = self._stream.encode(None)
+            if self._codec == "libx265" and self.frames <= X265_DELAY:
+                for packet in rest:
+                    packet.dts = packet.pts  # in so short a film x265 leaves it to chance
+            self._container.mux(rest)
             if self._tracks is not None:
                 like = self._like
                 complete = like is not None and like.finished and self.frames == like.last_index + 1
@@ -305,7 +310,7 @@ class VideoSink(Sink):
             self._container.close()
             if self.broken_off:
                 notice = f"{self.name}: not complete; its first {self.frames} frames are kept as {self._part}"
-                warnings.warn(notice, SinkWarning, stacklevel=2)
+                warnings.warn(notice, SinkWarning, stacklevel=3)
                 return
             self._part.replace(self._path)
             self._completed(self._path)
@@ -324,6 +329,9 @@ class VideoSink(Sink):
             self._part.unlink(missing_ok=True)
 
     def _abandon(self) -> None:
+        tracks, self._tracks = self._tracks, None
+        if tracks is not None:
+            tracks.abandon()
         with contextlib.suppress(FFmpegError, OSError):
             self._container.close()
 
@@ -371,8 +379,7 @@ def bgr_to_yuv(
 @cache
 def writes_bt2020() -> bool:
     """Whether this PyAV passes the matrix on: older ones take another, without a word."""
-    red = np.zeros((16, 16, 3), np.uint8)
-    red[..., 2] = 255
+    red = np.full((16, 16, 3), (0, 0, 255), np.uint8)
     luma = bgr_to_yuv(red, "yuv420p", VideoReformatter(), Color(matrix=BT2020_NCL)).to_ndarray()[0, 0]
     return abs(float(luma) - (16 + 219 * 0.2627)) < 2
 

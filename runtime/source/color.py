@@ -178,8 +178,8 @@ def darkening(pixel_format: str, matrix: int, full_range: bool) -> bool:
     """Whether libswscale's fast way to BGR is a level too dark: on x86 it cuts fractions off three times."""
     if VideoFormat(pixel_format).is_rgb:
         return False
-    sample = np.random.default_rng(0).integers(64, 192, (32, 32, 3), np.uint8)
-    sample = np.kron(sample[::8, ::8], np.ones((8, 8, 1), np.uint8))
+    cells = np.random.default_rng(0).integers(64, 192, (4, 4, 3), np.uint8)
+    sample = np.kron(cells, np.ones((8, 8, 1), np.uint8))
     picture = VideoReformatter().reformat(
         av.VideoFrame.from_ndarray(sample, format="bgr24"),
         format=pixel_format,
@@ -262,5 +262,6 @@ def roll_off(light: NDArray[np.float64], peak: float) -> NDArray[np.float64]:
     j = KNEE
     a = -(j**2) * (peak - 1) / (j**2 - 2 * j + peak)
     b = (j**2 - 2 * j * peak + peak) / (peak - 1)
-    bent = (b**2 + 2 * b * j + j**2) / (b - a) * (light + a) / (light + b)
+    above = np.maximum(light, j)  # below, the hyperbola has its pole
+    bent = (b**2 + 2 * b * j + j**2) / (b - a) * (above + a) / (above + b)
     return np.where(light <= j, light, bent)

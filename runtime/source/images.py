@@ -82,7 +82,8 @@ def find_images(text: str) -> list[Path]:
     return sorted(files, key=natural_key)
 
 
-def natural_key(path: Path) -> list[tuple[int, int | str]]:
+def natural_key(path: Path) -> list[int | str]:
     """Sort key: shot2 before shot10."""
+    # Every second part is a number; what else Python calls a digit (as in "m²") need not be one.
     parts = re.split(r"(\d+)", str(path))
-    return [(0, int(part)) if part.isdigit() else (1, part.lower()) for part in parts]
+    return [int(part) if index % 2 else part.lower() for index, part in enumerate(parts)]

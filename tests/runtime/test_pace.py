@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import pytest
 from doppelgan.runtime.errors import SourceError
 from doppelgan.runtime.host.signals import Stopped
+from doppelgan.runtime.pictures.files import write_image
 from doppelgan.runtime.schedule import run_files, run_live
 from doppelgan.runtime.sink import open_sink
 from doppelgan.runtime.sink.base import NullSink
@@ -59,6 +61,98 @@ def test_a_late_reader_gets_the_next_frames_at_once_but_does_not_race_after_a_lo
     next(source)
     next(source)
     assert clock.now_s == pytest.approx(160.45)
+
+
+def test_a_reader_may_be_late_by_a_second() -> None:
+    for late, expected in ((1.0, 100.2), (1.01, 101.21)):
+        clock = Clock()
+        source = PacedSource(open_source("test:64x48@10:4"), now_s=clock, wait=clock.wait)
+        next(source)
+        clock.now_s = 100.1 + late  # the second is due at 100.1
+        next(source)
+        assert clock.now_s == 100.1 + late
+        next(source)
+        assert clock.now_s == pytest.approx(max(expected, 100.1 + late))
+
+
+def test_a_reader_that_is_late_deep_in_a_film_catches_up() -> None:
+    clock = Clock()
+    source = PacedSource(open_source("test:64x48@10:40"), now_s=clock, wait=clock.wait)
+    for _ in range(21):
+        next(source)
+    clock.now_s += 0.35
+    for _ in range(5):
+        next(source)
+    assert clock.now_s == pytest.approx(102.5)  # the moment of the 26th
+
+
+def test_waiting_is_done_in_naps_so_that_closing_need_not_wait() -> None:
+    clock, naps = Clock(), []
+
+    def wait(seconds: float) -> None:
+        naps.append(round(seconds, 6))
+        clock.wait(seconds)
+        if len(naps) == 5:
+            source._closing = True  # as another thread does
+
+    source = PacedSource(open_source("test:64x48@4:4"), now_s=clock, wait=wait)
+    assert [next(source).time_s for _ in range(2)] == [0, 0.25]
+    assert naps == [0.1, 0.1, pytest.approx(0.05)]
+    next(source)
+    assert len(naps) == 5
+    assert list(source) == []
+
+
+def test_a_paced_source_is_like_the_file_that_it_reads(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "a.mp4", Pictures(frames=3))
+    for again in (None, lambda: open_source(path)):
+        inner = open_source(path)
+        with PacedSource(inner, open_again=again) as source:
+            assert (source.name, source.size, source.rate) == (str(path), (64, 48), 25)
+            assert source.frame_count == (None if again else 3)
+            assert source.duration_s == (None if again else pytest.approx(0.12))
+            assert source.files == inner.files
+            assert inner.media is not None
+            assert source.media == (replace(inner.media, silent=True) if again else inner.media)
+        assert list(inner) == []  # closed with it
+    shots = PacedSource(open_source("test:64x48@4:4"), open_again=lambda: open_source("test:64x48@4:4"))
+    assert shots.media is None
+    write_image(tmp_path / "0.png", next(shots).image)
+    assert PacedSource(open_source(tmp_path / "0.png")).files == [tmp_path / "0.png"]
+
+
+def test_a_loop_closes_what_it_has_read_and_ends_where_nothing_comes() -> None:
+    opened = [open_source("test:64x48@10:2") for _ in range(2)]
+    rounds = [*opened, open_source("test:64x48@10:0")]
+    clock = Clock()
+    source = PacedSource(rounds.pop(0), open_again=lambda: rounds.pop(0), now_s=clock, wait=clock.wait)
+    assert [frame.time_s for frame in source] == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert source.finished
+    assert all(one._closed for one in opened)
+
+    empty = PacedSource(open_source("test:64x48@10:0"), open_again=lambda: pytest.fail("opened again"))
+    assert list(empty) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "duration_s", "is_paced"),
+    [(None, None, False), (5, None, True), (None, 2.0, True), (5, 2.0, True)],
+)
+def test_what_has_an_end_of_any_kind_is_paced(
+    count: int | None, duration_s: float | None, is_paced: bool
+) -> None:
+    source = open_source("test:64x48@10:3")
+    source.frame_count, source.duration_s = count, duration_s
+    assert isinstance(paced(source), PacedSource) is is_paced
+    source.live = True
+    assert paced(source) is source
+
+
+def test_what_cannot_be_looped_over_is_closed() -> None:
+    camera = PatternSource("test:64x48@30", wait=lambda seconds: None)
+    with pytest.raises(SourceError, match="test:64x48@30: expected a file to loop over"):
+        paced(camera, lambda: camera)
+    assert list(camera) == []
 
 
 def test_a_loop_begins_again_and_its_times_go_on(tmp_path: Path) -> None:

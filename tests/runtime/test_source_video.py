@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -10,12 +11,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.sidedata.sidedata import Type as SideDataType
 from doppelgan.runtime.errors import SourceError
-from doppelgan.runtime.source import Source, SourceWarning, open_source
+from doppelgan.runtime.source import Source, SourceWarning, open_source, video
 from doppelgan.runtime.source.video import VideoSource
 from doppelgan.runtime.types import Image
 
 from .clips import read_counter, write_clip
+from .media import Pictures, write_media
 
 
 def counters(source: Source) -> list[int]:
@@ -38,6 +41,17 @@ def test_a_variable_rate_keeps_its_exact_times(tmp_path: Path) -> None:
     times = [Fraction(n, 90000) for n in (0, 3003, 3004, 45000, 45001, 123456)]
     with open_source(write_clip(tmp_path / "a.mp4", times=times)) as source:
         assert [frame.time_s for frame in source] == [float(moment) for moment in times]
+
+
+def test_times_are_those_at_which_pictures_are_shown_not_decoded(tmp_path: Path) -> None:
+    times = [Fraction(n, 1000) for n in (0, 40, 50, 200, 210, 220, 500, 540, 600, 610)]
+    options = {"crf": "12", "preset": "veryfast", "x264-params": "bframes=3:b-adapt=0"}
+    path = write_media(tmp_path / "a.mp4", Pictures(times=times, options=options))
+    with av.open(str(path)) as container:
+        stored = [packet.pts for packet in container.demux(video=0) if packet.pts is not None]
+    assert stored != sorted(stored)
+    with open_source(path) as source:
+        assert [frame.time_s for frame in source] == pytest.approx([float(moment) for moment in times])
 
 
 def test_broadcast_formats_start_at_zero(tmp_path: Path) -> None:
@@ -65,6 +79,44 @@ def test_frames_are_turned_upright(
     expected = upright(plain.image)
     assert turned.size == (expected.shape[1], expected.shape[0])
     np.testing.assert_array_equal(next(turned).image, expected)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        (1, 0, 0, 1),
+        (0, 0, 0, 0),
+        (1, 0, 0, 0),
+        (0, 1, 0, 0),
+        (1, 1, 0, 1),
+        (1, 0, 1, 1),
+        (1, 1, 1, 0),
+        (0, 1, 1, 1),
+    ],
+)
+def test_what_is_no_turn_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, matrix: tuple[int, ...]
+) -> None:
+    a, b, c, d = (65536 * one for one in matrix)
+    data = struct.pack("=9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path = write_clip(tmp_path / "a.mp4", frames=1)
+    plain = next(open_source(path)).image
+    for whole in (data, data[:35]):
+        monkeypatch.setattr(
+            video, "_side_data", lambda picture, whole=whole: {SideDataType.DISPLAYMATRIX: whole}
+        )
+        np.testing.assert_array_equal(next(open_source(path)).image, plain)
+
+
+def test_times_of_an_avi_are_those_at_which_it_is_decoded(tmp_path: Path) -> None:
+    pictures = Pictures(
+        frames=12, codec="mpeg4", options={"bf": "2", "qscale": "2"}, time_base=Fraction(1, 25)
+    )
+    with open_source(write_media(tmp_path / "a.avi", pictures)) as source:
+        frames = list(source)
+    assert [read_counter(frame.image) for frame in frames] == list(range(12))
+    steps = np.diff([frame.time_s for frame in frames])
+    assert steps == pytest.approx([0.04] * 11, abs=0.021)
 
 
 def test_odd_sizes_are_read_whole(tmp_path: Path) -> None:

@@ -260,10 +260,11 @@ def test_interlaced_pictures_are_taken_apart(tmp_path: Path) -> None:
         before = combing(woven[2].to_ndarray(format="bgr24"))
 
     with (
-        pytest.warns(SourceWarning, match="interlaced pictures are deinterlaced"),
+        pytest.warns(SourceWarning, match="interlaced pictures are deinterlaced") as caught,
         open_source(path) as source,
     ):
         frames = list(source)
+    assert [one.filename for one in caught] == [__file__]
 
     assert [frame.time_s for frame in frames] == [i / 25 for i in range(6)]
     assert combing(frames[2].image) < before / 4
@@ -321,10 +322,11 @@ def test_what_is_hidden_under_transparency_stays_hidden(tmp_path: Path, form: st
         container.mux(stream.encode(None))
 
     with (
-        pytest.warns(SourceWarning, match="what is transparent is shown on black"),
+        pytest.warns(SourceWarning, match="what is transparent is shown on black") as caught,
         open_source(path) as source,
     ):
         frame = next(source)
+    assert caught[0].filename == __file__
 
     assert frame.image[:, :44].max() <= 2
     assert np.abs(frame.image[:, 52:].astype(int) - (40, 160, 90)).max() <= 4
