@@ -58,7 +58,11 @@ class Seen:
 
     def runs_at_import(self, mutant: Mutant) -> bool:
         lines = self.contexts[mutant.file]
-        return mutant.at_import or any(IMPORT in lines.get(line, ()) for line in mutant.lines)
+        return (
+            mutant.at_import
+            or any(IMPORT in lines.get(line, ()) for line in mutant.lines)
+            or _other_closures(mutant)  # whose code no function that is there can be given
+        )
 
     def tests_of(self, mutant: Mutant) -> list[str]:
         """Those that run the broken place, fastest first; for what runs at import, any line of its file."""
@@ -256,9 +260,7 @@ def replace_code(mutant: Mutant) -> None:
     forget()
     for one in gc.get_objects():
         if type(one) is FunctionType and one.__code__.co_filename == path:
-            code = broken[one.__code__.co_name, one.__code__.co_firstlineno]
-            if len(code.co_freevars) == len(one.__code__.co_freevars):
-                one.__code__ = code
+            one.__code__ = broken[one.__code__.co_name, one.__code__.co_firstlineno]
 
 
 def forget() -> None:
@@ -268,6 +270,15 @@ def forget() -> None:
         # Not isinstance, which asks every object for its class: some of torch answer with a warning.
         if type(one) is functools._lru_cache_wrapper and (one.__module__ or "").startswith("doppelgan"):
             one.cache_clear()
+
+
+def _other_closures(mutant: Mutant) -> bool:
+    """Whether a function lacks a variable of its surroundings, e.g. ``__class__`` without its ``super()``."""
+    whole = compile((ROOT / mutant.file).read_text(encoding="utf-8"), mutant.file, "exec")
+    free = {(code.co_name, code.co_firstlineno): len(code.co_freevars) for code in _codes(whole)}
+    return any(
+        free[code.co_name, code.co_firstlineno] != len(code.co_freevars) for code in _codes(mutant.code)
+    )
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -234,6 +234,7 @@ def test_frames_without_a_source_keep_their_times_to_a_tick(tmp_path: Path) -> N
     tick = 1 / 90000
     expected = [0, tick, 0.01, 0.01 + tick, 0.5, 0.5 + tick, 0.6]
     assert times(tmp_path / "out.mp4") == pytest.approx(expected, abs=tick / 4)
+    assert min(pts for pts, _, _ in packets(tmp_path / "out.mp4", "video") if pts is not None) == 0
 
 
 @pytest.mark.parametrize(("ticks", "followed"), [(2**31 - 1, True), (2**31, False)])
