@@ -125,7 +125,7 @@ def test_skin_shows_through_a_dark_beard_and_dark_hair_is_as_dark_as_drawn(
 
 
 def test_a_brown_beard_is_as_dense_as_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    brown = bearded(-0.34)
+    brown = bearded(-0.38)
     dense = at(shown(photo(noise=0), brown), *BEARD).mean()
     monkeypatch.setattr(masks, "SHEER", SHEER)
     assert at(shown(photo(noise=0), brown), *BEARD).mean() == pytest.approx(dense, abs=1)
