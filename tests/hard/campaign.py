@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import importlib.util
 import json
 import os
 import re
@@ -95,6 +96,9 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="only print what was done so far")
     parser.add_argument("-o", "--output", type=Path, help="page to write the table to")
     options = parser.parse_args()
+    if not options.table and importlib.util.find_spec("atheris") is None:
+        print("atheris is not installed: pip install atheris", file=sys.stderr)
+        return 2  # or its absence would be every reader's finding
     options.folder.mkdir(parents=True, exist_ok=True)
     while not options.table:
         with efforts(options.folder) as state:
