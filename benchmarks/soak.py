@@ -156,14 +156,14 @@ def table(samples: list[Sample]) -> str:
     if len(warm) < 2 * KINDS:
         return "\n".join([*lines, f"\nToo short to tell: {len(samples)} rounds, of {3 * KINDS} at least"])
     # A round's memory is that of its picture and network: by some 30 MB more or less. Thirds even that out.
-    part = len(warm) // (3 * KINDS) * KINDS or KINDS
+    third = len(warm) // (3 * KINDS) * KINDS or KINDS
     end = len(warm) - len(warm) % KINDS
-    first, last = warm[:part], warm[end - part : end]  # the same kinds of rounds
+    first, last = warm[:third], warm[end - third : end]  # the same kinds of rounds
     memory = [float(np.mean([s.resident_mb for s in part])) for part in (first, last)]
     ages = [float(np.median([s.age_p99_ms for s in part])) for part in (first, last)]
     growth = 100 * (memory[1] / memory[0] - 1)
     lines.append(
-        f"\nThe first {KINDS} rounds warm up. From the next {part} to the last {part} of the same kinds, "
+        f"\nThe first {KINDS} rounds warm up. From the next {third} to the last {third} of the same kinds, "
         f"{last[-1].minute - first[-1].minute:.0f} min later: memory {memory[0]:.1f} to {memory[1]:.1f} MB "
         f"({growth:+.2f} %), threads {first[-1].threads} to {last[-1].threads}, descriptors "
         f"{first[-1].descriptors} to {last[-1].descriptors}, age p99 {ages[0]:.0f} to {ages[1]:.0f} ms"

@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no part is begun")
     parser.add_argument("--output", type=Path, help="page to write, .md; the numbers beside it, .json")
     arguments = parser.parse_args()
-    with open_bundle(arguments.bundle) as base:
+    with open_bundle(arguments.bundle) as base, Recognizer(arguments.judge) as recognizer:
         clips = arguments.clips
         if not (clips or arguments.stills or arguments.renders):
             clips = [base.path / base.manifest.files["clip"].file]
@@ -64,7 +64,7 @@ def main() -> None:
         settings = Settings(
             base=arguments.bundle,
             steps=arguments.steps,
-            recognizer=Recognizer(arguments.judge),
+            recognizer=recognizer,
             results=Results(arguments.work),
             sheets=arguments.sheets,
             clips=tuple(arguments.drivers or clips),

@@ -33,12 +33,17 @@ class Judge:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the program; another picture would start it again."""
         if self._process is not None:
             assert self._process.stdin is not None
             assert self._process.stdout is not None
             self._process.stdin.close()
             self._process.wait(10)
             self._process.stdout.close()
+            self._process = None
 
     def ask(self, picture: np.ndarray) -> dict[str, Any]:
         """What it says of RGB uint8 [h,w,3]. SystemExit if it gives up."""

@@ -24,7 +24,7 @@ class Recognizer:
 
     def __exit__(self, *_: object) -> None:
         if self._judge is not None:
-            self._judge.__exit__()
+            self._judge.close()
 
     def describe(self, picture: Image) -> Descriptor | None:
         """[128] of the face in BGR uint8 [H,W,3]; None where none is found."""

@@ -41,7 +41,7 @@ WHOLE: Final = (0.6, 0.8)  # of the face, what an edit changes: a tone of skin, 
 DARKEST: Final = 0.05  # 0..2: a tenth of less light is not told from none
 MOST: Final = 1.2  # of a change, where the person is brighter than the reconstruction
 SHEER: Final = 0.65  # of black on skin: so much of the skin is seen through it
-BLACK: Final = (0.6, 0.7)  # 0..1, hidden at most: an edit in brown is as dense as drawn, one in black sheer
+BLACK: Final = (0.6, 0.7)  # 0..1, hidden at most: light brown edits are as dense as drawn, black ones sheer
 
 
 def cells_of(size: int) -> int:

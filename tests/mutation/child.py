@@ -274,11 +274,17 @@ def forget() -> None:
 
 def _other_closures(mutant: Mutant) -> bool:
     """Whether a function lacks a variable of its surroundings, e.g. ``__class__`` without its ``super()``."""
-    whole = compile((ROOT / mutant.file).read_text(encoding="utf-8"), mutant.file, "exec")
-    free = {(code.co_name, code.co_firstlineno): len(code.co_freevars) for code in _codes(whole)}
-    return any(
-        free[code.co_name, code.co_firstlineno] != len(code.co_freevars) for code in _codes(mutant.code)
-    )
+    return _free_variables(mutant.code) != _unbroken(mutant.file)
+
+
+def _free_variables(code: CodeType) -> dict[tuple[str, int], int]:
+    """How many each function has, by its name and first line."""
+    return {(one.co_name, one.co_firstlineno): len(one.co_freevars) for one in _codes(code)}
+
+
+@functools.cache
+def _unbroken(file: str) -> dict[tuple[str, int], int]:
+    return _free_variables(compile((ROOT / file).read_text(encoding="utf-8"), file, "exec"))
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

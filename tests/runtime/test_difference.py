@@ -354,14 +354,18 @@ def test_movement_far_below_the_largest_is_none() -> None:
     assert flow_of(points, shift, SIZE, 32, leaks=True)[0, 12, 16] > 0.2
 
 
-def test_hair_goes_along_with_the_head_and_stays_when_brows_rise() -> None:
+def round_face(filled: float) -> tuple[np.ndarray, np.ndarray]:
+    """[468,2] px each: points over ``filled`` of the oval's disc; a head that goes up."""
     rng = np.random.default_rng(0)
-    angle, reach = rng.uniform(0, 2 * np.pi, N_POINTS), 32 * np.sqrt(rng.uniform(0, 0.8, N_POINTS))
+    angle, reach = rng.uniform(0, 2 * np.pi, N_POINTS), 32 * np.sqrt(rng.uniform(0, filled, N_POINTS))
     oval = list(FACE_OVAL)
     angle[oval], reach[oval] = np.linspace(0, 2 * np.pi, len(oval), endpoint=False), 32
     points = 64 + np.stack([reach * np.sin(angle), -reach * np.cos(angle)], 1)
-    head = np.zeros((N_POINTS, 2))
-    head[:, 1] = -2.0
+    return points, np.tile([0.0, -2.0], (N_POINTS, 1))
+
+
+def test_hair_goes_along_with_the_head_and_stays_when_brows_rise() -> None:
+    points, head = round_face(0.8)
     brows = head * (points[:, 1:] < 50)
     forehead, hair = (10, 16), (4, 16)  # cells; the oval's upper end is at 8
     for shift, follows in ((brows, False), (head, True), (0.1 * head, True)):
@@ -371,13 +375,7 @@ def test_hair_goes_along_with_the_head_and_stays_when_brows_rise() -> None:
 
 
 def test_a_hand_stays_where_it_is_unless_the_whole_head_moves() -> None:
-    rng = np.random.default_rng(0)
-    angle, reach = rng.uniform(0, 2 * np.pi, N_POINTS), 32 * np.sqrt(rng.uniform(0, 1, N_POINTS))
-    oval = list(FACE_OVAL)
-    angle[oval], reach[oval] = np.linspace(0, 2 * np.pi, len(oval), endpoint=False), 32
-    points = 64 + np.stack([reach * np.sin(angle), -reach * np.cos(angle)], 1)
-    head = np.zeros((N_POINTS, 2))
-    head[:, 1] = -2.0
+    points, head = round_face(1.0)
     mouth = head * ((points[:, 1:] > 76) & (np.abs(points[:, :1] - 64) < 16))
     agreement = np.ones((32, 32), np.float32)
     agreement[:, 16:] = 0  # a hand before the right half
