@@ -18,6 +18,8 @@ from doppelgan.runtime.types import Floats, Image
 
 from benchmarks.judge.recognizer import Recognizer
 
+from .meaning import Reader, effect, moved
+
 JUDGED = 24  # frames, at most, of a driver
 FOLLOWED = 90  # frames of a driver, as in the model card
 SPEED_FRAMES = 40
@@ -113,31 +115,33 @@ def ms_ssim(a: Floats, b: Floats, mask: Floats) -> float:
     return result
 
 
-def edits(base: Bundle, me: Bundle, recognizer: Recognizer) -> dict[str, tuple[float, float | None]]:
-    """Of each edit at its upper end: effect relative to the base's, and what it does to the identity.
+def edits(
+    base: Bundle, me: Bundle, recognizer: Recognizer, reader: Reader
+) -> dict[str, tuple[float | None, float | None]]:
+    """Of each edit at the person's code: effect relative to the base's, and what it does to the identity.
 
-    Effect: projection of its change of the picture on the base's change, at the person's code. Identity:
-    distance from the unedited to the edited picture, beyond the same distance of the base.
+    Effect: how far it moves what it means (see `meaning`), from its low end to its high one. Pixels would
+    not do: a person's mouth is not where the base's is. Identity: distance from the unedited picture to
+    that at the upper end, beyond the same distance of the base.
     """
     pivot = me.latent["pivot"][None]
     editor = Editor(base.directions, base.latent_avg)
-    plain = [np.clip(bundle.synthesize(pivot)[0], -1, 1) for bundle in (base, me)]
-    people = [recognizer.person([to_image(picture)]) for picture in plain]
-    effects, edited = [], []
+
+    def drawn(bundle: Bundle, **strengths: float) -> Floats:
+        return np.clip(bundle.synthesize(editor.apply(pivot, strengths))[0], -1, 1)
+
+    people = [recognizer.person([to_image(drawn(bundle))]) for bundle in (base, me)]
+    found = {}
     for name, direction in base.directions.items():
-        code = editor.apply(pivot, {name: direction.range[1]})
-        both = [np.clip(bundle.synthesize(code)[0], -1, 1) for bundle in (base, me)]
-        old, new = (after - before for after, before in zip(both, plain, strict=True))
-        effects.append(float((old * new).sum() / max(float(np.square(old).sum()), 1e-9)))
-        edited.append(both)
-    unknown: list[float | None] = [None] * len(edited)
-    away = [
-        recognizer.distances([to_image(both[k]) for both in edited], people[k]) or unknown for k in (0, 1)
-    ]
-    return {
-        name: (effect, None if before is None or after is None else after - before)
-        for name, effect, before, after in zip(base.directions, effects, *away, strict=True)
-    }
+        low, high = ([drawn(bundle, **{name: end}) for bundle in (base, me)] for end in direction.range)
+        old, new = (moved(name, a, b, base, reader) for a, b in zip(low, high, strict=True))
+        away = [
+            recognizer.distance([to_image(picture)], person)
+            for picture, person in zip(high, people, strict=True)
+        ]
+        identity = None if away[0] is None or away[1] is None else away[1] - away[0]
+        found[name] = effect(name, old, new), identity
+    return found
 
 
 def following(bundle: Bundle, driver: Path) -> dict[str, float]:

@@ -23,9 +23,11 @@ Likeness is judged on pictures that enrollment never saw: the last 30 % of a cli
 render, all within the face's hull; a still has no others, and its distance is that of the avatar while two
 other people drive it. Distance: of a recognizer that takes no part in training, median of frames. Frame
 time: relative to the base's, in turns. Following: correlation of the driver's face and the avatar's, both
-as the tracker sees them, for motions that happen in the clip; brows have no target. Edits, at their upper
-end: the projection of the picture's change on the base's change (1: as much as the base), and how much
-further than the base's the edited picture is from the unedited one for the recognizer."""
+as the tracker sees them, for motions that happen in the clip; brows have no target. Edits: how far
+they move what they mean from their low end to their high one, relative to the base's at the same code (1: as
+far; not counted where the base itself hardly moves, as toward the long hair of who has it): pose, lids, brows
+and mouth as the tracker sees them, looks and gaze as a regressor reads them that saw renders alone; and how
+much further than the base's the picture at the upper end is from the unedited one for the recognizer."""
 
 
 def page(results: Sequence[Result], header: str) -> str:
@@ -76,18 +78,20 @@ def _edits(results: Sequence[Result]) -> str:
     rows = []
     for name in names:
         effects, changes = zip(*(r.edits[name] for r in enrolled if name in r.edits), strict=True)
-        rows.append((name, *(f"{value:.2f}" for value in (median(effects), min(effects))), *_spread(changes)))
+        rows.append((name, *_spread(effects, "", min), *_spread(changes, "+", max)))
     if not rows:
         return ""
     effects, changes = zip(*(value for r in enrolled for value in r.edits.values()), strict=True)
-    rows.append(("**all**", f"{median(effects):.2f}", f"{min(effects):.2f}", *_spread(changes)))
+    rows.append(("**all**", *_spread(effects, "", min), *_spread(changes, "+", max)))
     heads = ("edit", "effect, median", "least", "identity change, median", "most")
     return f"{len(enrolled)} enrollments.\n\n{_table(heads, rows, left=1)}"
 
 
-def _spread(values: Sequence[float | None]) -> tuple[str, str]:
+def _spread(
+    values: Sequence[float | None], sign: str, worst: Callable[[Sequence[float]], float]
+) -> tuple[str, str]:
     known = [value for value in values if value is not None]
-    return (f"{median(known):+.2f}", f"{max(known):+.2f}") if known else ("-", "-")
+    return (f"{median(known):{sign}.2f}", f"{worst(known):{sign}.2f}") if known else ("-", "-")
 
 
 def _median(values: Sequence[float | None]) -> float | None:

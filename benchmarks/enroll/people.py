@@ -21,6 +21,7 @@ from doppelgan.runtime.types import Image
 
 from benchmarks.judge.recognizer import Recognizer
 
+from .meaning import attribute_reader
 from .measures import drive, edits, following, speed
 from .results import CLIP, ONE, PLAIN, Result, Results
 from .sheet import write_sheet
@@ -107,7 +108,7 @@ def _measure(part: Part, base: Bundle, me: Bundle, settings: Settings, result: R
     result.following = {clip.stem: following(me, clip) for clip in watched}
     if part.how == PLAIN:
         return
-    result.edits = edits(base, me, recognizer)
+    result.edits = edits(base, me, recognizer, attribute_reader())
     if part.kind == "clip":
         result.speed = speed(base, me, frames)
     if settings.sheets is not None:

@@ -21,7 +21,7 @@ class Result(msgspec.Struct):
     toon_db: float | None = None  # renders alone have a true toon
     distance: float | None = None  # to the person, median over frames
     following: dict[str, dict[str, float]] = {}  # driver -> motion -> correlation
-    edits: dict[str, tuple[float, float | None]] = {}  # effect, identity change
+    edits: dict[str, tuple[float | None, float | None]] = {}  # effect, identity change
     speed: float | None = None  # time of a live frame relative to the base's, both in turns
     wall_s: float | None = None  # of the command
     cpu_s: float | None = None

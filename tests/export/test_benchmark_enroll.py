@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from doppelgan.runtime.bundle import open_bundle
-from doppelgan.runtime.types import Image
+from doppelgan.runtime.edit.editor import Editor
+from doppelgan.runtime.types import Floats, Image
 
 import benchmarks.enroll.__main__ as program
 from benchmarks.enroll import people
+from benchmarks.enroll.meaning import effect, moved
 from benchmarks.enroll.measures import Driven, edits, ms_ssim, psnr
 from benchmarks.enroll.page import page
 from benchmarks.enroll.people import Part, Settings, parts
@@ -72,15 +74,58 @@ def test_likeness_looks_at_the_face_alone() -> None:
     )
 
 
-def test_an_edit_is_compared_with_that_of_the_base(tmp_path: Path, recognizer: Recognizer) -> None:
+def test_an_edit_is_judged_by_what_it_means_not_where(tmp_path: Path, recognizer: Recognizer) -> None:
     tiny.write_bundle(tmp_path / "base")
+
+    def read(picture: Floats) -> dict[str, float]:
+        """Knows red alone, wherever it is."""
+        return {"red": float(picture[0].mean())}
+
+    class Me:
+        """As red as the base in one half of the picture, which makes half of it; not green at all."""
+
+        def __init__(self) -> None:
+            self.latent = {"pivot": np.zeros((tiny.STYLES, tiny.W_DIM), np.float32)}
+
+        def synthesize(self, codes: Floats) -> Floats:
+            pictures = base.synthesize(codes).copy()
+            pictures[..., : tiny.SIZE // 2] = 0
+            pictures[:, 1:] = 0
+            return pictures
+
     with open_bundle(tmp_path / "base") as base:
-        base.latent["pivot"] = base.latent_avg
-        found = edits(base, base, recognizer)
-        assert set(found) == set(base.directions)
-        assert all(effect == pytest.approx(1) or effect == 0 for effect, _ in found.values())
-        assert any(effect == pytest.approx(1) for effect, _ in found.values())
-        assert {change for _, change in found.values()} == {0.0}
+        found = edits(base, Me(), recognizer, read)  # type: ignore[arg-type]
+    assert set(found) == {"red", "green"}
+    assert found["red"][0] == pytest.approx(0.5)
+    assert found["green"][0] is None  # nobody reads it
+    # Half of -1..1 is a quarter of the colors: the base changes by all of it, this person by half.
+    assert found["red"][1] == pytest.approx(-0.125, abs=0.01)
+
+
+def test_an_edit_that_the_base_hardly_makes_has_no_effect_to_compare() -> None:
+    assert effect("hair_length", 0.05, 0.5) is None
+    assert effect("hair_length", 0.5, 0.1) == pytest.approx(0.2)
+    assert effect("hair_length", 0.5, -0.1) == pytest.approx(-0.2)
+    assert effect("yaw", 0.05, 0.5) is None
+    assert effect("eye_open", 0.05, 0.04) == pytest.approx(0.8)
+    assert effect("eye_contact_x", None, None) is None
+
+
+def test_motions_are_seen_by_the_tracker() -> None:
+    def refuse(_: Floats) -> dict[str, float]:
+        raise AssertionError("a reader of looks was asked")
+
+    with open_bundle("demo") as demo:
+        editor, code = Editor(demo.directions, demo.latent_avg), demo.latent_avg[None]
+        plain = np.clip(demo.synthesize(code)[0], -1, 1)
+        turned = np.clip(demo.synthesize(editor.apply(code, {"yaw": 1.0}))[0], -1, 1)
+        there, back = moved("yaw", plain, turned, demo, refuse), moved("yaw", turned, plain, demo, refuse)
+        still = moved("yaw", plain, plain, demo, refuse)
+    assert there is not None
+    assert back is not None
+    assert abs(there) > 0.2
+    assert back == pytest.approx(-there)
+    assert still == 0
 
 
 def test_a_run_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +180,7 @@ def test_the_page_has_people_motions_edits_and_refusals() -> None:
             result(
                 "a", ONE, 0.4, following={"a": {"yaw": 0.9}, "b": {"smile": 0.8}}, edits={"age": (0.9, 0.1)}
             ),
-            result("b", ONE, 0.5, edits={"age": (0.7, None)}),
+            result("b", ONE, 0.5, edits={"age": (0.7, None), "grey": (None, None)}),
             Result("c", ONE, "still", refused="c.jpg: two faces", done=True),
             Result("d", ONE, "still"),  # not yet
         ],
@@ -149,5 +194,6 @@ def test_the_page_has_people_motions_edits_and_refusals() -> None:
     assert ["a", ONE, "self", "0.90", "-"] in rows
     assert ["a", ONE, "b", "-", "0.80"] in rows
     assert ["age", "0.80", "0.70", "+0.10", "+0.10"] in rows
+    assert ["grey", "-", "-", "-", "-"] in rows
     assert "- c: c.jpg: two faces" in text
     assert not [row for row in rows if row[0] == "d"]
