@@ -35,6 +35,8 @@ from .page import page
 from .people import Part, Settings, judge, parts
 from .results import CLIP, ONE, Results
 
+BORDER = 0.5  # of an aligned picture's side, which its face fills: what the judge is shown around it
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.enroll", description=__doc__.splitlines()[0])
@@ -55,7 +57,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no part is begun")
     parser.add_argument("--output", type=Path, help="page to write, .md; the numbers beside it, .json")
     arguments = parser.parse_args()
-    with open_bundle(arguments.bundle) as base, Recognizer(arguments.judge) as recognizer:
+    with open_bundle(arguments.bundle) as base, Recognizer(arguments.judge, BORDER) as recognizer:
         clips = arguments.clips
         if not (clips or arguments.stills or arguments.renders):
             clips = [base.path / base.manifest.files["clip"].file]

@@ -14,10 +14,15 @@ Descriptor = NDArray[np.float64]
 
 
 class Recognizer:
-    """Describes faces by vectors, whose distances tell people apart; without a command, not at all."""
+    """Describes faces by vectors, whose distances tell people apart; without a command, not at all.
 
-    def __init__(self, command: str | None) -> None:
+    ``border``: of a picture's side, added as gray all around before it is judged. Detectors overlook faces
+    that fill a picture: half of a real person's frames, and an avatar at once, where ``border`` is 0.
+    """
+
+    def __init__(self, command: str | None, border: float = 0.0) -> None:
         self._judge = None if command is None else Judge(command)
+        self._border = border
 
     def __enter__(self) -> Recognizer:
         return self
@@ -30,7 +35,9 @@ class Recognizer:
         """[128] of the face in BGR uint8 [H,W,3]; None where none is found."""
         if self._judge is None:
             return None
-        found = self._judge.ask(picture[..., ::-1])["descriptor"]
+        around = round(self._border * max(picture.shape[:2]))
+        framed = np.pad(picture, ((around, around), (around, around), (0, 0)), constant_values=128)
+        found = self._judge.ask(framed[..., ::-1])["descriptor"]
         return None if found is None else np.array(found)
 
     def person(self, pictures: Sequence[Image]) -> Descriptor | None:

@@ -59,6 +59,13 @@ def test_a_recognizer_is_any_program(recognizer: Recognizer) -> None:
     assert silent.distance([white], silent.person([white])) is None
 
 
+def test_a_recognizer_sees_a_picture_in_a_gray_frame(tmp_path: Path, recognizer: Recognizer) -> None:
+    with Recognizer(shlex.join([sys.executable, str(tmp_path / "faces.py")]), border=0.5) as framed:
+        seen = framed.describe(flat_image(255, 0, 128))
+    np.testing.assert_allclose(seen, (np.array([255, 0, 128]) + 3 * 128) / 4 / 255)
+    np.testing.assert_allclose(recognizer.describe(flat_image(255, 0, 128)), np.array([255, 0, 128]) / 255)
+
+
 def test_likeness_looks_at_the_face_alone() -> None:
     random = np.random.default_rng(0)
     real = random.uniform(-1, 1, (3, 64, 64)).astype(np.float32)
