@@ -17,7 +17,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import native
 from ..types import Floats
 
 CELLS: Final = 64  # along a side; fewer for smaller pictures
@@ -56,31 +55,27 @@ def means(planes: Floats, cells: int) -> Floats:
         index = ((np.arange(cells) + 0.5) * (size / cells)).astype(np.intp)
         return np.ascontiguousarray(planes[:, index[:, None], index])
     block = size // cells
-    rows = planes.reshape(len(planes), cells, block, size).sum(axis=2)
-    total = np.array(rows[..., ::block], np.float32)
-    for i in range(1, block):
-        total += rows[..., i::block]
-    total *= np.float32(1 / block**2)
-    return total
+    share = np.full(block, 1 / block, np.float32)
+    rows = share[None] @ planes.reshape(-1, block, size)  # products are NumPy's fastest sums
+    return (rows.reshape(-1, block) @ share).reshape(-1, cells, cells)
 
 
 def blurred(maps: Floats, sigma: float) -> Floats:
     """[...,n,n], by a Gaussian of ``sigma`` cells of 64; borders count what lies inside."""
-    taps, missing = _gaussian(maps.shape[-1], sigma)
-    result = np.empty(maps.shape, np.float32)
-    planes = np.ascontiguousarray(maps, np.float32).reshape(-1, *maps.shape[-2:])
-    native.smooth(result.reshape(planes.shape), planes, taps, missing)
-    return result
+    down, across = _gaussian(maps.shape[-1], sigma)
+    return down @ np.asarray(maps, np.float32) @ across
 
 
 @lru_cache(maxsize=32)
 def _gaussian(cells: int, sigma: float) -> tuple[Floats, Floats]:
-    """Its taps, and [cells,cells] what makes up for those beyond the borders."""
+    """[cells,cells] each: what a cell takes of those above and below it, and of those beside it."""
     spread = sigma * cells / CELLS
-    reach = min(math.ceil(4 * spread), cells - 1)
-    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / spread) ** 2)
-    within = [taps[max(reach - i, 0) : reach + cells - i].sum() for i in range(cells)]
-    return np.asarray(taps, np.float32), np.asarray(1 / np.outer(within, within), np.float32)
+    apart = np.arange(cells) - np.arange(cells)[:, None]
+    weights = np.exp(-0.5 * (apart / spread) ** 2)
+    weights[np.abs(apart) > math.ceil(4 * spread)] = 0
+    weights /= weights.sum(axis=1, keepdims=True)
+    down = np.asarray(weights, np.float32)
+    return down, np.ascontiguousarray(down.T)
 
 
 def ramp(value: Any) -> Floats:
@@ -193,11 +188,11 @@ class Agreement:
         return agreement
 
 
-def strength(amplitude: Floats) -> Floats:
-    """[n,n] 0..1 from the largest change in each cell, [n,n] 0..2."""
+def strength(amplitude: Floats, sure: float = 1.0) -> Floats:
+    """[n,n] 0..1 from the largest change in each cell, [n,n] 0..2; sure: of a leak, what may be none."""
     near = blurred(amplitude, 0.7)
     least, share = LEAK
-    leak = max(least, share * float(ranked(near.ravel(), 0.98)))
+    leak = sure * max(least, share * float(ranked(near.ravel(), 0.98)))
     return ramp((near - leak) / leak)
 
 

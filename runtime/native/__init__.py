@@ -34,7 +34,6 @@ __all__ = [
     "encoder",
     "find_face",
     "paste",
-    "smooth",
     "soft_region",
     "stretch",
     "synthesis",
@@ -277,32 +276,6 @@ def add_tile(
         raise
 
 
-def smooth(
-    out: NDArray[np.float32],
-    maps: NDArray[np.float32],
-    taps: NDArray[np.float32],
-    missing: NDArray[np.float32],
-) -> None:
-    """Filter small maps down and across; outside of a map is nothing.
-
-    out      float32 [C,n,n], written
-    maps     float32 [C,n,n]
-    taps     float32 [2r+1]
-    missing  float32 [n,n], factors of what comes out: they make up for what lies beyond the borders
-
-    Raises as `warp_crop`; one thread.
-    """
-    if _kernels is None:
-        _check_smooth(out, maps, taps, missing)
-        reference.smooth(out, maps, taps, missing)
-        return
-    try:
-        _kernels.smooth(out, maps, taps, missing)
-    except TypeError:
-        _check_smooth(out, maps, taps, missing)
-        raise
-
-
 def find_face(
     picture: NDArray[np.float32],
     places: NDArray[np.float32],
@@ -331,12 +304,6 @@ def find_face(
         _check_face(picture, places, known, slopes, weight)
         raise
     return None if found is None else (complex(*found[:2]), complex(*found[2:]))
-
-
-def _check_smooth(out: object, maps: object, taps: object, missing: object) -> None:
-    _check(("out", out, "f4", (None, None, None)), ("maps", maps, "f4", (None, None, None)))
-    _check(("taps", taps, "f4", (None,)), ("missing", missing, "f4", (None, None)))
-    _check_writable("out", out)
 
 
 def _check_face(picture: object, places: object, known: object, slopes: object, weight: object) -> None:

@@ -1,6 +1,6 @@
 """Pixel kernels in C++; doppelgan.runtime.native explains them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import numpy
@@ -86,16 +86,6 @@ def add_difference(
     matrix: Annotated[NDArray[numpy.float64], dict(shape=(2, 3), order="C", device="cpu", writable=False)],
     threads: int = 1,
 ) -> None: ...
-def smooth(
-    out: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu")],
-    maps: Annotated[
-        NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu", writable=False)
-    ],
-    taps: Annotated[NDArray[numpy.float32], dict(shape=(None,), order="C", device="cpu", writable=False)],
-    missing: Annotated[
-        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
-    ],
-) -> None: ...
 def find_face(
     picture: Annotated[
         NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
@@ -142,12 +132,18 @@ class Synthesis:
             Annotated[NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu")]
         ],
         threads: int = 1,
+        rows: Callable[
+            [Sequence[Annotated[NDArray[numpy.float32], dict(shape=(3, None, None), order="C")]]],
+            tuple[int, int],
+        ]
+        | None = None,
     ) -> None: ...
     @property
     def size(self) -> int: ...
     @property
     def bytes(self) -> int: ...
 
+def _use_avx512(arg: bool, /) -> bool: ...
 def networks_available() -> bool: ...
 
 class Encoder:

@@ -291,26 +291,6 @@ def add_tile(
     frame[:] = np.clip(frame + added[..., None], 0, 255).astype(np.uint8)
 
 
-def smooth(
-    out: NDArray[np.float32],  # [C,n,n], written
-    maps: NDArray[np.float32],  # [C,n,n]
-    taps: NDArray[np.float32],  # [2r+1]
-    missing: NDArray[np.float32],  # [n,n]: factors that make up for what lies beyond the borders
-) -> None:
-    """Each map through `taps`, down and across; outside of a map is nothing."""
-    size = _side(out.shape[1:], "out")
-    if maps.shape != out.shape:
-        raise ValueError("maps must have the shape of out")
-    if missing.shape != (size, size):
-        raise ValueError("missing must have the size of out")
-    if len(taps) % 2 == 0:
-        raise ValueError("taps must be of an odd number")
-    apart = np.arange(size) - np.arange(size)[:, None] + len(taps) // 2  # which tap a place is seen through
-    within = (apart >= 0) & (apart < len(taps))
-    weights = np.where(within, taps[np.clip(apart, 0, len(taps) - 1)], 0).astype(np.float32)
-    out[:] = weights @ maps @ weights.T * missing
-
-
 def find_face(
     picture: NDArray[np.float32],  # [n,n]
     places: NDArray[np.float32],  # [2,k] x, y of its cells before, in shares of the side from the middle

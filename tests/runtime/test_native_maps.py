@@ -1,4 +1,4 @@
-"""Smoothed maps and faces found again: the C++ against its NumPy twin, both against closed forms."""
+"""Faces found again: the C++ against its NumPy twin, both against closed forms."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ from numpy.typing import NDArray
 from .kernels import IMPLEMENTATIONS, kernel, needs_native
 
 SIZE = 64
-
-
-def taps(reach: int, spread: float) -> NDArray[np.float32]:
-    return np.exp(-0.5 * (np.arange(-reach, reach + 1) / spread) ** 2).astype(np.float32)
 
 
 def hills(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -45,17 +41,6 @@ def face(turn: complex = 1, shift: complex = 0, gain: float = 1, haze: float = 0
 @needs_native
 @pytest.mark.usefixtures("instructions")
 class TestAgainstTheTwin:
-    @pytest.mark.parametrize("size", [1, 2, 7, 16, 64, 65])
-    @pytest.mark.parametrize("reach", [0, 3, 40, 90])
-    def test_smoothed_maps_agree(self, size: int, reach: int) -> None:
-        rng = np.random.default_rng(1)
-        maps, missing = rng.standard_normal((3, size, size), np.float32), rng.random((size, size), np.float32)
-        chosen = rng.random(2 * reach + 1, np.float32)  # not the same to the left and to the right
-        expected, got = np.full((2, 3, size, size), np.nan, np.float32)
-        reference.smooth(expected, maps, chosen, missing)
-        native.smooth(got, maps, chosen, missing)
-        np.testing.assert_allclose(got, expected, atol=1e-4 * (1 + np.abs(expected).max()))
-
     @pytest.mark.parametrize("cells", [1, 7, 8, 700, 1301])
     def test_faces_are_found_in_the_same_place(self, cells: int) -> None:
         rng = np.random.default_rng(2)
@@ -69,35 +54,6 @@ class TestAgainstTheTwin:
             assert wanted is not None
             assert got is not None
             np.testing.assert_allclose(got, wanted, atol=1e-5)
-
-
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-class TestSmooth:
-    def test_an_impulse_becomes_the_taps_and_borders_have_nothing_beyond(self, implementation: str) -> None:
-        maps, out = np.zeros((2, 9, 9), np.float32), np.empty((2, 9, 9), np.float32)
-        maps[0, 4, 4] = maps[1, 0, 8] = 1
-        chosen = np.array([1, 2, 3, 5, 7], np.float32)
-        kernel(implementation, "smooth")(out, maps, chosen, np.ones((9, 9), np.float32))
-        np.testing.assert_array_equal(out[0, 2:7, 2:7], np.outer(chosen[::-1], chosen[::-1]))
-        assert out[0].sum() == chosen.sum() ** 2
-        np.testing.assert_array_equal(out[1, :3, 6:], np.outer([3, 2, 1], [7, 5, 3]))
-
-    def test_what_is_missing_is_made_up_for(self, implementation: str) -> None:
-        ones = np.ones((1, 6, 6), np.float32)
-        out, again = np.empty_like(ones), np.empty_like(ones)
-        smooth = kernel(implementation, "smooth")
-        smooth(out, ones, taps(4, 2), ones[0])
-        smooth(again, ones, taps(4, 2), 1 / out[0])
-        np.testing.assert_allclose(again, 1, rtol=1e-5)
-
-    def test_refuses_what_does_not_fit(self, implementation: str) -> None:
-        smooth, maps = kernel(implementation, "smooth"), np.zeros((2, 5, 5), np.float32)
-        with pytest.raises(ValueError, match="maps must have the shape of out"):
-            smooth(maps[:1], maps, taps(1, 1), maps[0])
-        with pytest.raises(ValueError, match="missing must have the size of out"):
-            smooth(maps, maps.copy(), taps(1, 1), np.ones((4, 4), np.float32))
-        with pytest.raises(ValueError, match="odd number"):
-            smooth(maps, maps.copy(), np.ones(4, np.float32), maps[0])
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)

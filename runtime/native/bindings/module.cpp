@@ -31,7 +31,6 @@ using Tile = nb::ndarray<const int8_t, nb::shape<-1, -1>, nb::c_contig, nb::devi
 using Strengths = nb::ndarray<const uint8_t, nb::shape<256>, nb::c_contig, nb::device::cpu>;
 using Flow = nb::ndarray<const float, nb::shape<2, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Maps = nb::ndarray<const float, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
-using WritableMaps = nb::ndarray<float, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Places = nb::ndarray<const float, nb::shape<2, -1>, nb::c_contig, nb::device::cpu>;
 using Slopes = nb::ndarray<const float, nb::shape<6, -1>, nb::c_contig, nb::device::cpu>;
 using Color = nb::ndarray<const float, nb::shape<3>, nb::c_contig, nb::device::cpu>;
@@ -173,22 +172,6 @@ NB_MODULE(_native, m) {
         },
         nb::arg("frame").noconvert(), nb::arg("change").noconvert(), nb::arg("gain").noconvert(),
         nb::arg("flow").noconvert().none(), nb::arg("matrix").noconvert(), nb::arg("threads") = 1);
-
-    m.def(
-        "smooth",
-        [](const WritableMaps &out, const Maps &maps, const Row &taps, const Mask &missing) {
-            const int64_t size = side(out.shape(1), out.shape(2), "out");
-            if (maps.shape(0) != out.shape(0) || maps.shape(1) != out.shape(1) || maps.shape(2) != out.shape(2))
-                throw nb::value_error("maps must have the shape of out");
-            if (missing.shape(0) != out.shape(1) || missing.shape(1) != out.shape(1))
-                throw nb::value_error("missing must have the size of out");
-            if (taps.shape(0) % 2 == 0) throw nb::value_error("taps must be of an odd number");
-            nb::gil_scoped_release release;
-            doppelgan::smooth(out.data(), maps.data(), static_cast<int64_t>(out.shape(0)), size, taps.data(),
-                              static_cast<int64_t>(taps.shape(0) / 2), missing.data());
-        },
-        nb::arg("out").noconvert(), nb::arg("maps").noconvert(), nb::arg("taps").noconvert(),
-        nb::arg("missing").noconvert());
 
     m.def(
         "find_face",

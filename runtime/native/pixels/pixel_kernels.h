@@ -77,14 +77,6 @@ void add_tile(uint8_t *frame,  // [height,width,3], changed
               const uint8_t *strengths,  // [256], 64ths, up to 240: by activity, in quarters of a level
               int threads);
 
-// Small maps through a separable filter; `missing` makes up for what lies beyond the borders.
-void smooth(float *out,         // [count,size,size], written
-            const float *maps,  // [count,size,size]
-            int64_t count, int64_t size,
-            const float *taps,  // [2 * reach + 1]
-            int64_t reach,
-            const float *missing);  // [size,size]
-
 // A face as one picture shows it, ready to be found in the next.
 struct KnownFace {
     const float *x, *y;    // [count] cells, in shares of the picture's side from its middle
