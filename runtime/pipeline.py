@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from .align import align
 from .bundle.reader import Bundle
 from .composite import MODES, Compositor, Difference, Mode
+from .composite.difference import parts_of
 from .composite.gaze import move_irises
 from .edit.editor import Editor, truncate
 from .edit.effect import ALL_SIZES
@@ -52,7 +54,8 @@ class Person:
     own_codes: Floats | None = None  # the person's own code, [1, n_styles, w_dim]
     codes: Floats | None = None  # after editing; where the difference is added, without edits of the gaze
     picture: Floats | None = (
-        None  # of `codes`, RGB float32 [3,R,R], None: not drawn; the next frame overwrites it
+        None  # of `codes`, RGB float32 [3,R,R], None: not drawn; the next frame overwrites it. Where the
+        # difference is added, only as fine as that needs
     )
 
 
@@ -233,17 +236,18 @@ class Pipeline:
         with self.clock.stage("synthesize"):
             effects = {name: self.bundle.effect(name) for name in self._editor.active(edits)}
             motion = {name: edits[name] for name, effect in effects.items() if effect.moves}
+            shift = self._editor.shift(own, motion, effects) if motion else None
             needed = max((effect.size for effect in effects.values()), default=ALL_SIZES)
             size = person.difference.size_for(person.crop, self._synthesize.size, needed)
+            all_codes = [own, codes]
             if motion and (len(motion) < len(effects) or self.truncation != 1):
                 # Looks are compared where things have moved to.
-                all_codes = own, self._mover.apply(own, motion), codes
-                plain, moved, person.picture = self._synthesize.together(all_codes, size)
-            else:
-                plain, person.picture = self._synthesize.pair(own, codes, size)
-                moved = person.picture if motion else plain
+                all_codes.insert(1, self._mover.apply(own, motion))
+            rows = partial(person.difference.rows, crop=person.crop, shift=shift)
+            plain, moved, person.picture = parts_of(
+                self._synthesize.together(all_codes, size, rows), bool(motion)
+            )
         with self.clock.stage("composite"):
-            shift = self._editor.shift(own, motion, effects) if motion else None
             person.difference.apply(out, plain, moved, person.picture, person.crop, shift, self._time_s)
 
     def _move_eyes(self, out: Image, person: Person, gaze: Mapping[str, float]) -> None:

@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from .backends import GeneratorSession, Session
+from .backends import ChooseRows, GeneratorSession, Session
 from .types import Floats
 
 
@@ -39,12 +39,15 @@ class Synthesizer:
         plain, edited = self.together((codes, edited_codes), size)
         return plain, edited
 
-    def together(self, codes: Sequence[Floats], size: int | None = None) -> list[Floats]:
+    def together(
+        self, codes: Sequence[Floats], size: int | None = None, rows: ChooseRows | None = None
+    ) -> list[Floats]:
         """Pictures of several codes, as calls of their own would draw them; RGB float32 [3,size,size] each.
 
         With a smaller ``size``, R / 2^n, they are no finer than that: a native generator then stops at its
         RGB sum of that size; others draw all of it, and what falls into one pixel is averaged. Where the
-        session can, up to three are drawn in one pass. Raises ValueError for another size.
+        session can, up to three are drawn in one pass; it may then ask ``rows``, with pictures of a coarser
+        size, which of their rows to draw finer, and leave the others so. Raises ValueError for another size.
         """
         size = self.size if size is None else size
         if not 4 <= size <= self.size or self.size % size or (self.size // size).bit_count() != 1:
@@ -57,9 +60,11 @@ class Synthesizer:
         generator = self._generator
         if generator is not None and size in generator.sizes:
             whole = [np.ascontiguousarray(one, np.float32) for one in codes]
+            if len(codes) > generator.most_pictures:
+                rows = None  # it would see some of them only
             for first in range(0, len(codes), generator.most_pictures):
                 part = slice(first, first + generator.most_pictures)
-                generator.run_together(whole[part], pictures[part])
+                generator.run_together(whole[part], pictures[part], rows)
         else:
             for one, picture in zip(codes, pictures, strict=True):
                 parts = self(one).reshape(3, size, self.size // size, size, self.size // size)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import BackendError
-from .base import GeneratorSession, Session, TensorSpec
+from .base import ChooseRows, GeneratorSession, Session, TensorSpec
 
 __all__ = [
     "BACKENDS",
     "Backend",
+    "ChooseRows",
     "GeneratorSession",
     "Session",
     "TensorSpec",

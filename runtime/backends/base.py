@@ -11,7 +11,7 @@ Sessions are used from one thread at a time. They keep no reference to arrays af
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from ..errors import BackendError
 
 Array = NDArray[Any]
+# Pictures [3,s,s] of a coarser size -> which of their rows are worth drawing finer: first, end.
+ChooseRows = Callable[[Sequence[Array]], tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,13 @@ class GeneratorSession(Session, Protocol):
         """The sides in pixels that can be asked for, ascending; the last is the network's own."""
         ...
 
-    def run_together(self, codes: Sequence[Array], pictures: Sequence[Array]) -> None:
-        """Codes [1,n_styles,w_dim] -> as many pictures [1,3,S,S], written; S is one of ``sizes``."""
+    def run_together(
+        self, codes: Sequence[Array], pictures: Sequence[Array], rows: ChooseRows | None = None
+    ) -> None:
+        """Codes [1,n_styles,w_dim] -> as many pictures [1,3,S,S], written; S is one of ``sizes``.
+
+        rows: may be asked on the way; other rows than it chooses may be left as coarse as what it was shown.
+        """
         ...
 
 

@@ -13,6 +13,8 @@ place      an edit is held on the face while the square, which is built from eye
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -22,8 +24,18 @@ from .. import native
 from ..face_mesh import FACE_OVAL
 from ..types import Crop, Floats, Image, Matrix
 from .anchor import Anchor, Similarity
-from .masks import Agreement, Light, belonging, cells_of, covered, means, ramp, reachable, strength
-from .movement import FAR, flow_of, parting, remains
+from .masks import (
+    Agreement,
+    Light,
+    belonging,
+    cells_of,
+    covered,
+    means,
+    ramp,
+    reachable,
+    strength,
+)
+from .movement import FAR, flow_of, parting, parting_rows, remains
 from .regions import DIRECTIONS, draw_region, fade_of, reach_of, rescaled
 
 EDGE: Final = 0.11  # of the side, over which the difference fades to nothing
@@ -31,6 +43,8 @@ PAUSE_S: Final = 1.0  # after a longer one nothing is left to be steady with
 FINEST: Final = 0.8  # pixels of the picture per pixel of the frame that are worth drawing
 COARSEST_PX: Final = 64
 ON_FACE: Final = (0.98, 0.2)  # of the oval's reach: where an edit of the face may be; so much more downward
+BELOW: Final = 0.85  # of a change: so much of a fine picture's is in a coarse one's, at least
+SEEN: Final = 0.02  # 0..2: two levels and a half; less is not seen
 _OVAL: Final = list(FACE_OVAL)
 
 
@@ -63,6 +77,39 @@ class Difference:
         self._size = size
         return size
 
+    def rows(
+        self,
+        pictures: Sequence[Floats],  # RGB float32 [3,n,n]: coarse ones, two or three as of :func:`parts_of`
+        crop: Crop,
+        shift: Floats | None,  # as for :meth:`apply`
+    ) -> tuple[int, int]:
+        """First and end of the rows in which an edit adds anything; the others need no finer pictures."""
+        plain, moved, edited = (np.clip(one, -1, 1) for one in parts_of(pictures, shift is not None))
+        cells = plain.shape[-1]
+        points = _points(crop, cells)
+        face, near = _face_and_near(points, cells)
+        change = np.abs(edited - moved).max(axis=0)
+        wanted = np.zeros(cells, bool)
+        if shift is not None:
+            by = shift.astype(np.float64) * cells
+            left = remains(by, cells)
+            if left > SEEN:
+                left_over = np.float32(left) * face * np.abs(moved - plain).max(axis=0)
+                change = np.maximum(change, left_over)
+            for first, end in parting_rows(points + by, by, cells):
+                wanted[max(math.floor(first), 0) : max(math.ceil(end) + 1, 0)] = True
+        if change.max() > SEEN:
+            strong = strength(change, BELOW)
+            added = change * strong * belonging(strong, change, face, near)
+            wanted |= (added * fade_of(EDGE, cells) > SEEN).any(axis=1)
+        chosen = np.flatnonzero(wanted)
+        if not len(chosen):
+            return 0, 0
+        # In larger steps, so that a face that hardly moves has the same rows in every frame.
+        step = max(cells // 32, 1)
+        first, end = int(chosen[0]) - 1, int(chosen[-1]) + 2
+        return max(first // step * step, 0), min(-(-end // step) * step, cells)
+
     def apply(
         self,
         frame: Image,  # BGR uint8 [H,W,3]; changed in place
@@ -87,10 +134,7 @@ class Difference:
         place = self._anchor(seen, drawn, _points(crop, cells), step_s)
         crop = _anchored(crop, place)
         seen = place.read(seen)
-        points = _points(crop, cells)
-        middle = points[_OVAL].mean(axis=0)
-        reach = reach_of(points[_OVAL] - middle)
-        face = draw_region(cells, middle, reach, 0.03 * cells, fade_of(0.0, cells))
+        face, near = _face_and_near(_points(crop, cells), cells)
         now, gain = self._light(seen, drawn, face, step_s)
         agreement = self._agreement(seen - now * drawn, face, step_s)
 
@@ -107,9 +151,6 @@ class Difference:
 
         target = now * np.clip(means(edited, cells) + 1, 0, 2)
         added = now * means(change, cells)
-        around, down = ON_FACE
-        larger = around + down * np.maximum(DIRECTIONS[1], 0) ** 2  # beards reach below the chin
-        near = draw_region(cells, middle, larger * reach, 0.03 * cells, fade_of(0.0, cells))
         limit = reachable(added, target - seen, covered(added, now * drawn), near)
         if flow is not None and inside is not None:
             # Between lids and lips nothing of the person's is to be reached; elsewhere the cells have moved.
@@ -133,6 +174,18 @@ class Difference:
         return step_s
 
 
+def parts_of(pictures: Sequence[Floats], moves: bool) -> tuple[Floats, Floats, Floats]:
+    """Plain, moved, edited, of a person's own picture, that of the edits that move things, that of all.
+
+    Of two, the second is that of all edits, which either all move things or all do not.
+    """
+    if len(pictures) == 3:
+        plain, moved, edited = pictures
+        return plain, moved, edited
+    plain, edited = pictures
+    return plain, edited if moves else plain, edited
+
+
 def _anchored(crop: Crop, place: Similarity) -> Crop:
     """The square where the pictures lie; its pixels stay as they are."""
     matrix, back = place.matrix(crop.size), place.inverse().matrix(crop.size)
@@ -141,6 +194,17 @@ def _anchored(crop: Crop, place: Similarity) -> Crop:
     to_frame = crop.matrix[:, :2] @ matrix
     to_frame[:, 2] += crop.matrix[:, 2]
     return replace(crop, matrix=to_frame, landmarks=landmarks)
+
+
+def _face_and_near(points: Matrix, cells: int) -> tuple[Floats, Floats]:
+    """[cells,cells] 0..1, two of them: inside the face's oval, and where what is on a face may reach."""
+    middle = points[_OVAL].mean(axis=0)
+    reach = reach_of(points[_OVAL] - middle)
+    around, down = ON_FACE
+    larger = around + down * np.maximum(DIRECTIONS[1], 0) ** 2  # beards reach below the chin
+    width, fade = 0.03 * cells, fade_of(0.0, cells)
+    face, near = (draw_region(cells, middle, by * reach, width, fade) for by in (1.0, larger))
+    return face, near
 
 
 def _points(crop: Crop, size: int) -> Matrix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from ..face_mesh import FACE_OVAL, LEFT_EYE, LIPS, RIGHT_EYE
 from ..types import Floats, Matrix
 from .masks import blurred, ramp
-from .regions import draw_region, fade_of, reach_of
+from .regions import DOWN, UP, draw_region, fade_of, reach_of
 
 BORDER: Final = 0.2  # of the side, over which movement fades to none
 PARTS: Final = (
@@ -27,6 +28,7 @@ FULL: Final = 0.25  # of the largest movement, beyond a leak: all of it is there
 LOCAL: Final = (0.15, 0.25)  # of the largest movement, that of the oval: what is outside stays, follows
 OUTSIDE: Final = (1.05, 0.03)  # of the oval's reach, and of the side: where staying begins, half of its edge
 FAR: Final = 0.006  # of the side: with more movement, what it leaves outside of the parts is ghosts
+_SOFT: Final = 0.02  # of the side: half of the edge of lids and lips
 _SPREADS: Final = ((1.2, 1.0), (3.0, 0.05), (8.0, 0.004), (20.0, 0.0004))  # cells; weight of what lies so far
 
 
@@ -98,16 +100,32 @@ def parting(
     """float32 [cells,cells] 0..1: eyes and mouth, as far as their own points move apart."""
     inside = np.zeros((cells, cells), np.float32)
     least, most = SETTLED
+    for middle, reach, apart in _moving_apart(points, shift, size, cells):
+        hull = draw_region(cells, middle, reach, _SOFT * cells, fade_of(0.0, cells))
+        inside = np.maximum(inside, hull * ramp((apart - least) / (most - least)))
+    return inside
+
+
+def parting_rows(points: Matrix, shift: Matrix, size: int) -> list[tuple[float, float]]:
+    """Of each region of :func:`parting`, between which rows of the picture it lies."""
+    soft = 2 * _SOFT * size
+    return [
+        (middle[1] - reach[UP] - soft, middle[1] + reach[DOWN] + soft)
+        for middle, reach, _ in _moving_apart(points, shift, size, size)
+    ]
+
+
+def _moving_apart(
+    points: Matrix, shift: Matrix, size: int, cells: int
+) -> Iterator[tuple[Matrix, Matrix, float]]:
+    """Of eyes and mouth, where their own points move apart: middle and reach in cells, how far apart."""
     for contour, larger in PARTS:
         own = shift[list(contour)]
         apart = float(np.abs(own - own.mean(axis=0)).max()) / size
-        if apart > least:
+        if apart > SETTLED[0]:
             place = (points[list(contour)] + 0.5) * (cells / size) - 0.5
             middle = place.mean(axis=0)
-            reach = larger * reach_of(place - middle)
-            hull = draw_region(cells, middle, reach, 0.02 * cells, fade_of(0.0, cells))
-            inside = np.maximum(inside, hull * ramp((apart - least) / (most - least)))
-    return inside
+            yield middle, larger * reach_of(place - middle), apart
 
 
 def remains(shift: Matrix, size: int) -> float:

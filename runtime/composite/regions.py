@@ -13,6 +13,7 @@ from ..types import Floats, Matrix
 
 _ANGLES: Final = np.arange(32) * (2 * math.pi / 32)
 DIRECTIONS: Final = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)])  # [2,32]
+DOWN, UP = 8, 24  # of DIRECTIONS; y grows downward
 
 
 def reach_of(points: Matrix) -> Matrix:

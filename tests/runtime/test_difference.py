@@ -340,6 +340,58 @@ def test_a_face_at_the_limit_between_two_sizes_keeps_its_own() -> None:
     assert len(set(sizes[1:4])) == 1
 
 
+def coarse(picture: Floats) -> Floats:
+    return picture.reshape(3, SIZE // 2, 2, SIZE // 2, 2).mean(axis=(2, 4))
+
+
+def rows(*pictures: Floats, shift: Floats | None = None, crop: Crop | None = None) -> tuple[int, int]:
+    """Those that an edit needs, of pictures with half the side."""
+    crop = square(photo()) if crop is None else crop
+    return Difference().rows([coarse(one) for one in pictures], crop, shift)
+
+
+def test_only_the_rows_of_an_edit_are_worth_finer_pictures() -> None:
+    first, end = rows(picture(), bearded(rows=slice(70, 100)))
+    assert 28 <= first <= 34
+    assert 51 <= end <= 57
+    weak = picture().copy()
+    weak[:, 20:30] += 0.02  # a leak
+    assert rows(picture(), picture()) == (0, 0)
+    assert rows(picture(), weak) == (0, 0)
+    hair = picture().copy()
+    hair[:, :40] -= 0.8
+    first, end = rows(picture(), hair)
+    assert first <= 1
+    assert 20 <= end <= 26
+
+
+def test_looks_are_told_from_what_has_moved() -> None:
+    moved, far = bearded(rows=slice(70, 100)), shift_of(tuple(range(N_POINTS)), (0.05, 0.0))
+    assert rows(picture(), moved, shift=far) == (0, 0)  # two pictures: all of it is movement
+    assert rows(picture(), moved)[1] > 50  # all of it is looks
+    both = moved.copy()
+    both[:, 34:50, 48:80] -= 0.5
+    first, end = rows(picture(), moved, both, shift=far)
+    assert 12 <= first <= 16
+    assert 25 <= end <= 30
+    first, end = rows(picture(), moved, shift=0.02 * far)  # next to nothing moves: what is left may be added
+    assert 28 <= first <= 34
+    assert 51 <= end <= 57
+
+
+def test_rows_of_a_mouth_that_opens_are_worth_finer_pictures() -> None:
+    crop = square(photo())
+    landmarks = crop.landmarks.copy()
+    turn = np.linspace(np.pi, -np.pi, len(LIPS))
+    landmarks[list(LIPS), :2] = np.array([64.0, 82.0]) + 14 * np.stack([np.cos(turn), 0.5 * np.sin(turn)], 1)
+    with_mouth = Crop(pixels=crop.pixels, matrix=crop.matrix, landmarks=landmarks)
+    lower = tuple(p for p in LIPS if p in (146, 91, 181, 84, 17, 314, 405, 321, 375))
+    first, end = rows(picture(), picture(), shift=shift_of(lower, (0.0, 0.03)), crop=with_mouth)
+    assert 30 <= first <= 37
+    assert 45 <= end <= 54
+    assert rows(picture(), picture(), shift=shift_of(lower, (0.0, 0.001)), crop=with_mouth) == (0, 0)
+
+
 def test_movement_far_below_the_largest_is_none() -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(30, 98, (N_POINTS, 2))

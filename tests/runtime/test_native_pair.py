@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from doppelgan.runtime import native
 from doppelgan.runtime.backends import GeneratorSession, Session, installed, open_session
 from doppelgan.runtime.errors import BackendError
 from doppelgan.runtime.synthesize import Synthesizer
@@ -251,3 +252,131 @@ def test_the_demo_draws_pairs(tmp_path: Path) -> None:
     codes, edited = (0.5 * one for one in codes_for(session, 6))
     want = [session.run({"codes": one})["image"][0] for one in (codes, edited)]
     np.testing.assert_array_equal(drawn(session, codes, edited, 256), want)
+
+
+def doubled(pictures: np.ndarray) -> np.ndarray:
+    """[n,3,s,s] -> [n,3,2s,2s] as StyleGAN2's FIR doubles RGB: bilinear, nothing beyond the borders."""
+    for axis in (2, 3):
+        own = np.moveaxis(pictures, axis, 0)
+        before, after = np.zeros_like(own), np.zeros_like(own)
+        before[1:], after[:-1] = own[:-1], own[1:]
+        pixels = np.stack([0.75 * own + 0.25 * before, 0.75 * own + 0.25 * after], axis=1)
+        pictures = np.moveaxis(pixels.reshape(-1, *own.shape[1:]), 0, axis)
+    return pictures
+
+
+def with_rows(
+    session: GeneratorSession, codes: list[np.ndarray], size: int, rows: tuple[int, int]
+) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
+    """The pictures, and what was asked about."""
+    asked: list[list[np.ndarray]] = []
+    pictures = [np.full((1, 3, size, size), np.nan, np.float32) for _ in codes]
+
+    def choose(coarse: list[np.ndarray]) -> tuple[int, int]:
+        asked.append(coarse)
+        return rows
+
+    session.run_together(codes, pictures, choose)
+    return [picture[0] for picture in pictures], asked
+
+
+class TestRows:
+    """Some rows of pictures as fine as they get, the others as they are at a coarser size."""
+
+    @pytest.mark.parametrize("precision", ["float32", "int16"])
+    @pytest.mark.parametrize("channels", ["bands", "wide"])
+    def test_chosen_rows_are_those_of_whole_pictures_to_the_last_bit(
+        self, channels: str, precision: str, opened: Opened
+    ) -> None:
+        session = opened(of_channels(channels), threads=1, precision=precision)
+        others = codes_for(session, 2)[::-1]
+        codes, edited = codes_for(session, 0)
+        for size in (256, 128):
+            whole = drawn(session, codes, edited, size)
+            scale = size // 64
+            for first, end in ((20, 33), (0, 1), (31, 64)):
+                drawn(session, *others, 256)  # what this leaves behind is not to be seen
+                for threads in (1, 3):
+                    narrow = session.with_threads(threads)
+                    pictures, _ = with_rows(narrow, [codes, edited], size, (first, end))
+                    part = np.s_[:, scale * first : scale * end]
+                    for got, want in zip(pictures, whole, strict=True):
+                        np.testing.assert_array_equal(got[part], want[part], str((size, first, end, threads)))
+
+    def test_other_rows_are_the_coarse_picture_doubled(self, opened: Opened) -> None:
+        session = opened(of_channels("bands"))
+        codes, edited = codes_for(session, 0)
+        coarse = drawn(session, codes, edited, 64)
+        for size, times in ((128, 1), (256, 2)):
+            expected = coarse
+            for _ in range(times):
+                expected = doubled(expected)
+            pictures, asked = with_rows(session, [codes, edited], size, (9, 9))
+            np.testing.assert_array_equal(asked[0], coarse)
+            np.testing.assert_allclose(pictures, expected, atol=1e-4 * np.abs(expected).max())
+            some, _ = with_rows(session, [codes, edited], size, (30, 34))
+            beyond = (
+                size // 64 * np.array([25, 39])
+            )  # the rows that the chosen ones need reach a little further
+            for got, want in zip(some, expected, strict=True):
+                np.testing.assert_allclose(
+                    np.delete(got, np.s_[beyond[0] : beyond[1]], axis=1),
+                    np.delete(want, np.s_[beyond[0] : beyond[1]], axis=1),
+                    atol=1e-4 * np.abs(want).max(),
+                )
+
+    def test_three_pictures_and_those_that_are_the_first_are_asked_about(self, opened: Opened) -> None:
+        session = opened(of_channels("wide"))
+        codes, edited = codes_for(session, 6)  # the 64-px picture of both is the same up to row 6
+        whole = drawn(session, codes, edited, 256)
+        pictures, asked = with_rows(session, [codes, codes, edited], 256, (10, 20))
+        ((plain, again, other),) = asked
+        np.testing.assert_array_equal(plain, again)
+        assert not np.array_equal(plain, other)
+        for got, want in zip(pictures, (whole[0], whole[0], whole[1]), strict=True):
+            np.testing.assert_array_equal(got[:, 40:80], want[:, 40:80])
+        late = codes.copy()
+        late[:, -1] += 1  # of the last RGB layer alone
+        pictures, ((plain, other),) = with_rows(session, [codes, late], 256, (10, 20))
+        np.testing.assert_array_equal(plain, other)
+        np.testing.assert_array_equal(pictures[1][:, 40:80], drawn(session, codes, late, 256)[1][:, 40:80])
+
+    @pytest.mark.parametrize("size", [64, 32, 4])
+    def test_nothing_is_asked_where_all_rows_are_coarse(self, size: int, opened: Opened) -> None:
+        session = opened(of_channels("bands"))
+        codes, edited = codes_for(session, 0)
+        pictures, asked = with_rows(session, [codes, edited], size, (0, 1))
+        assert asked == []
+        np.testing.assert_array_equal(pictures, drawn(session, codes, edited, size))
+
+    @pytest.mark.parametrize("rows", [(-1, 5), (7, 6), (0, 65)])
+    def test_rows_must_lie_in_the_picture(self, rows: tuple[int, int], opened: Opened) -> None:
+        session = opened(of_channels("bands"))
+        codes, edited = codes_for(session, 0)
+        with pytest.raises(ValueError, match=r"rows: expected 0 <= first <= end <= 64, got -?\d+ and \d+"):
+            with_rows(session, [codes, edited], 256, rows)
+
+    def test_an_error_while_choosing_is_the_caller_s_and_the_next_run_is_whole(self, opened: Opened) -> None:
+        session = opened(of_channels("bands"))
+        codes, edited = codes_for(session, 0)
+        whole = drawn(session, codes, edited, 256)
+        pictures = [np.empty((1, 3, 256, 256), np.float32) for _ in range(2)]
+        with pytest.raises(KeyError, match="chosen"):
+            session.run_together([codes, edited], pictures, lambda _: {}["chosen"])
+        np.testing.assert_array_equal(drawn(session, codes, edited, 256), whole)
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_products_of_sixteen_lanes_are_those_of_eight_to_the_last_bit(channels: str, opened: Opened) -> None:
+    use_avx512 = native._kernels._use_avx512
+    if not use_avx512(True):
+        pytest.skip("this processor has no AVX-512")
+    session = opened(of_channels(channels), threads=2)
+    codes, edited = codes_for(session, 0)
+    size = session.outputs[0].shape[-1]
+    wide = drawn(session, codes, edited, size)
+    try:
+        assert not use_avx512(False)
+        np.testing.assert_array_equal(drawn(session, codes, edited, size), wide)
+    finally:
+        use_avx512(True)

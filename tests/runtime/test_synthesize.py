@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
-from doppelgan.runtime.backends.base import TensorSpec
+from doppelgan.runtime.backends.base import ChooseRows, TensorSpec
 from doppelgan.runtime.synthesize import Synthesizer
 
 from ..fake_session import FakeSession
@@ -44,8 +44,12 @@ class Together(Plain):
     def __init__(self) -> None:
         super().__init__()
         self.passes: list[list[float]] = []
+        self.rows: list[ChooseRows | None] = []
 
-    def run_together(self, given: Sequence[np.ndarray], pictures: Sequence[np.ndarray]) -> None:
+    def run_together(
+        self, given: Sequence[np.ndarray], pictures: Sequence[np.ndarray], rows: ChooseRows | None = None
+    ) -> None:
+        self.rows.append(rows)
         assert len(given) == len(pictures) <= self.most_pictures
         assert all(one.dtype == np.float32 and one.flags.c_contiguous for one in given)
         self.passes.append([float(one[0, 0, 0]) for one in given])
@@ -95,6 +99,19 @@ def test_what_can_be_drawn_together_is_up_to_three_a_pass() -> None:
     assert [float(picture.mean()) for picture in pictures] == list(range(7))
     synthesizer.together([codes(9)])
     assert session.passes[3:] == [[9]]
+
+
+def test_a_session_that_draws_all_codes_at_once_may_ask_for_rows() -> None:
+    session = Together()
+
+    def choose(_: Sequence[np.ndarray]) -> tuple[int, int]:
+        return 0, 0
+
+    synthesizer = Synthesizer(session)
+    synthesizer.together([codes(1), codes(2), codes(3)], 8, choose)
+    synthesizer.together([codes(k) for k in range(4)], 8, choose)  # no pass sees all of them
+    assert session.rows == [choose, None, None]
+    Synthesizer(Plain()).together([codes(1)], 8, choose)  # draws all rows
 
 
 def test_a_size_that_the_session_does_not_stop_at_is_averaged() -> None:

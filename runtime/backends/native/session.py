@@ -23,7 +23,7 @@ import numpy as np
 from ... import native
 from ...errors import BackendError
 from ...host.machine import this_machine
-from ..base import Array, TensorSpec, check_feeds, check_outputs
+from ..base import Array, ChooseRows, TensorSpec, check_feeds, check_outputs
 from . import encoder_graph, synthesis_graph
 from .encoder_graph import Convolution, Doubling, EncoderNetwork
 from .onnx_file import read_graph
@@ -103,12 +103,17 @@ class NativeGenerator(NativeSession):
         whole = self.outputs[0].shape[-1]
         return tuple(4 << level for level in range((whole // 4).bit_length()))
 
-    def run_together(self, codes: Sequence[Array], pictures: Sequence[Array]) -> None:
+    def run_together(
+        self, codes: Sequence[Array], pictures: Sequence[Array], rows: ChooseRows | None = None
+    ) -> None:
         """Draw each of up to three codes into its picture, as runs of their own would.
 
         codes     float32 [1,n_styles,w_dim] each
         pictures  float32 [1,3,S,S] each, C-contiguous, written; S is one of ``sizes``. A smaller one gets the
                   network's RGB sum of that resolution, at the price of the layers to it
+        rows      asked on the way, with the pictures at a quarter of S or 64 px, whichever is more; the rows
+                  that it chooses are drawn as without it, and the others are those coarser pictures doubled.
+                  Not asked where S is 64 or less
 
         Weights are read once for all; layers before the first row of codes that differs are computed once.
         Raises BackendError for other arrays.
@@ -132,7 +137,7 @@ class NativeGenerator(NativeSession):
             if any(np.shares_memory(picture, other) for other in pictures[:k]):
                 raise BackendError(f"{self._name}: expected a picture for each code, got one array twice")
         checked = [check_feeds(self.inputs, {feed.name: one}, self._name)[feed.name][0] for one in codes]
-        self._compiled.run_together(checked, [picture[0] for picture in pictures], self._threads)
+        self._compiled.run_together(checked, [picture[0] for picture in pictures], self._threads, rows)
 
 
 def open(  # noqa: A001 - the backends' common verb

@@ -3,12 +3,16 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "networks/synthesis.h"
 
@@ -17,6 +21,8 @@ namespace nb = nanobind;
 using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Codes = nb::ndarray<const float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using Picture = nb::ndarray<float, nb::shape<3, -1, -1>, nb::c_contig, nb::device::cpu>;
+using Coarse = nb::ndarray<nb::numpy, float, nb::shape<3, -1, -1>, nb::c_contig>;
+using ChooseRows = nb::typed<nb::callable, std::pair<int64_t, int64_t>(std::vector<Coarse>)>;
 
 namespace {
 
@@ -112,8 +118,28 @@ void run(doppelgan::Synthesis &synthesis, const Codes &codes, const Picture &pic
     synthesis.run(all_codes, pictures, 1, size, threads);
 }
 
+// Asks Python which rows to draw; it is given copies, since the network goes on in its own pictures.
+doppelgan::Rows ask(const ChooseRows &choose, const float *const *pictures, int64_t count, int64_t size) {
+    const nb::gil_scoped_acquire acquire;
+    const size_t side = static_cast<size_t>(size), values = 3 * side * side;
+    std::vector<Coarse> coarse;
+    for (int64_t n = 0; n < count; ++n) {
+        const float *from = pictures[pictures[n] == nullptr ? 0 : n];
+        float *copy = new float[values];
+        const nb::capsule owner(copy, [](void *p) noexcept { delete[] static_cast<float *>(p); });
+        std::copy_n(from, values, copy);
+        coarse.push_back(Coarse(copy, {3, side, side}, owner));
+    }
+    const auto [first, end] = nb::cast<std::pair<int64_t, int64_t>>(choose(coarse));
+    if (first < 0 || first > end || end > size)
+        throw nb::value_error(("rows: expected 0 <= first <= end <= " + std::to_string(size) + ", got " +
+                               std::to_string(first) + " and " + std::to_string(end))
+                                  .c_str());
+    return {first, end};
+}
+
 void run_together(doppelgan::Synthesis &synthesis, const std::vector<Codes> &codes,
-                  const std::vector<Picture> &pictures, int threads) {
+                  const std::vector<Picture> &pictures, int threads, const std::optional<ChooseRows> &rows) {
     const size_t count = codes.size();
     if (count != pictures.size() || count < 1 || count > doppelgan::MOST_PICTURES)
         throw nb::value_error("expected one to three codes, and a picture for each");
@@ -130,7 +156,10 @@ void run_together(doppelgan::Synthesis &synthesis, const std::vector<Codes> &cod
     }
     const int64_t size = static_cast<int64_t>(pictures[0].shape(1));
     nb::gil_scoped_release release;
-    synthesis.run(all_codes, all_pictures, static_cast<int64_t>(count), size, threads);
+    const auto total = static_cast<int64_t>(count);
+    if (!rows) return synthesis.run(all_codes, all_pictures, total, size, threads);
+    synthesis.run(all_codes, all_pictures, total, size, threads,
+                  [&](const float *const *coarse, int64_t side) { return ask(*rows, coarse, total, side); });
 }
 
 }  // namespace
@@ -142,9 +171,20 @@ void bind_synthesis(nb::module_ &m) {
         .def("run", &run, nb::arg("codes").noconvert(), nb::arg("picture").noconvert(),
              nb::arg("threads") = 1)
         .def("run_together", &run_together, nb::arg("codes").noconvert(), nb::arg("pictures").noconvert(),
-             nb::arg("threads") = 1)
+             nb::arg("threads") = 1, nb::arg("rows") = nb::none())
         .def_prop_ro("size", &doppelgan::Synthesis::size)
         .def_prop_ro("bytes", &doppelgan::Synthesis::bytes);
+#if defined(__x86_64__)
+    doppelgan::wide_products = __builtin_cpu_supports("avx512f");
+#endif
+    // Tests compare both ways; returns the one in use, which is the narrow one where there is no other.
+    m.def("_use_avx512", [](bool wanted) {
+#if defined(__x86_64__)
+        doppelgan::wide_products = wanted && __builtin_cpu_supports("avx512f");
+#endif
+        (void)wanted;
+        return doppelgan::wide_products;
+    });
     m.def("networks_available", [] {
 #if defined(__x86_64__)
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");

@@ -45,6 +45,8 @@ void round_matrix(const float *floats, int64_t inputs, int64_t outputs, double l
 
 }  // namespace
 
+bool wide_products = false;
+
 Weights pack_matrices(int64_t count, int64_t inputs, int64_t outputs, Arithmetic arithmetic,
                       const Fill &fill) {
     Weights packed{padded(inputs), padded(outputs), {}, {}, {}, 0.0f};

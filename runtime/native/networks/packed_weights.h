@@ -18,6 +18,9 @@ constexpr int64_t padded(int64_t channels) { return (channels + LANES - 1) / LAN
 // they come, each row to a scale of its own; sums are exact (32 bits, scaled so that they cannot overflow).
 enum class Arithmetic { float32, int16 };
 
+// Whether products of floats are computed sixteen lanes wide: set when the module is loaded, and by tests.
+extern bool wide_products;
+
 // What a kernel reads.
 struct PackedWeights {
     int64_t inputs, outputs;  // padded

@@ -2,6 +2,9 @@
 //
 // A product's right side is packed in panels of 16 output channels (8 in the last panel where 8 remain), see
 // packed_weights.h. Like vectors.h, all of this is local to the file that includes it.
+//
+// Products of floats also come sixteen lanes wide, for processors with AVX-512: everything else is compiled for
+// AVX2. Each sum adds the same products in the same order, so that results are the same to the bit.
 #pragma once
 
 #include "packed_weights.h"
@@ -63,14 +66,73 @@ void multiply_rows(const float *const *taps, int tap_count, int64_t row_stride, 
     });
 }
 
-// A product with one panel of output channels: two vectors of them, or one at the end.
-inline void multiply_panel(bool whole, const float *const *taps, int tap_count, int64_t row_stride,
-                           int64_t rows, int64_t depth, const float *weights, float *out,
-                           int64_t out_stride) {
-    if (whole)
+#if defined(__AVX2__)
+#define WIDE __attribute__((target("avx512f")))
+
+// The same for one or two whole panels, the second's weights `panel_floats` behind the first's. 6 x 2 sums, 2
+// weights and a factor of 32 registers; more rows would not be faster, since addresses run out.
+template <int COUNT, int PANELS>
+WIDE inline void multiply_wide(const float *const *taps, int tap_count, int64_t start, int64_t row_stride,
+                               int64_t depth, const float *weights, int64_t panel_floats, float *out,
+                               int64_t out_stride) {
+    __m512 sums[COUNT][PANELS];
+#pragma GCC unroll 6
+    for (int r = 0; r < COUNT; ++r)
+#pragma GCC unroll 2
+        for (int p = 0; p < PANELS; ++p) sums[r][p] = _mm512_setzero_ps();
+    for (int t = 0; t < tap_count; ++t) {
+        const float *rows = taps[t] + start;
+        for (int64_t k = 0; k < depth; ++k, weights += PANEL) {
+            __m512 w[PANELS];
+#pragma GCC unroll 2
+            for (int p = 0; p < PANELS; ++p) w[p] = _mm512_loadu_ps(weights + p * panel_floats);
+#pragma GCC unroll 6
+            for (int r = 0; r < COUNT; ++r) {
+                const __m512 factor = _mm512_set1_ps(rows[r * row_stride + k]);
+#pragma GCC unroll 2
+                for (int p = 0; p < PANELS; ++p) sums[r][p] = _mm512_fmadd_ps(factor, w[p], sums[r][p]);
+            }
+        }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < COUNT; ++r)
+#pragma GCC unroll 2
+        for (int p = 0; p < PANELS; ++p) _mm512_storeu_ps(out + r * out_stride + PANEL * p, sums[r][p]);
+}
+
+template <int PANELS>
+void multiply_rows_wide(const float *const *taps, int tap_count, int64_t row_stride, int64_t rows,
+                        int64_t depth, const float *weights, int64_t panel_floats, float *out,
+                        int64_t out_stride) {
+    in_blocks(rows, [&](auto count, int64_t row) {
+        multiply_wide<count(), PANELS>(taps, tap_count, row * row_stride, row_stride, depth, weights,
+                                       panel_floats, out + row * out_stride, out_stride);
+    });
+}
+#endif
+
+// A product with the next of `channels` output channels, `weights` being those of their first panel and the next
+// panel's lying `panel_floats` behind; how many channels that were.
+inline int64_t multiply_panels(int64_t channels, const float *const *taps, int tap_count, int64_t row_stride,
+                               int64_t rows, int64_t depth, const float *weights, int64_t panel_floats,
+                               float *out, int64_t out_stride) {
+#if defined(__AVX2__)
+    if (wide_products && channels >= 2 * PANEL) {
+        multiply_rows_wide<2>(taps, tap_count, row_stride, rows, depth, weights, panel_floats, out, out_stride);
+        return 2 * PANEL;
+    }
+    if (wide_products && channels >= PANEL) {
+        multiply_rows_wide<1>(taps, tap_count, row_stride, rows, depth, weights, panel_floats, out, out_stride);
+        return PANEL;
+    }
+#endif
+    (void)panel_floats;
+    if (channels >= PANEL) {
         multiply_rows<2>(taps, tap_count, row_stride, rows, depth, weights, out, out_stride);
-    else
-        multiply_rows<1>(taps, tap_count, row_stride, rows, depth, weights, out, out_stride);
+        return PANEL;
+    }
+    multiply_rows<1>(taps, tap_count, row_stride, rows, depth, weights, out, out_stride);
+    return LANES;
 }
 
 // -- 16-bit integers
@@ -214,15 +276,15 @@ struct Factors {
 inline void multiply_matrix(const PackedWeights &weights, int64_t matrix, const Rows &rows, int64_t count,
                             int64_t first, int64_t end, float *out, int64_t out_stride) {
     const int64_t depth = weights.inputs;
-    for (int64_t channel = first; channel < end; channel += PANEL) {
+    const float *const taps[] = {rows.floats};
+    int64_t channel = first;
+    while (weights.integers == nullptr && channel < end)
+        channel += multiply_panels(end - channel, taps, 1, depth, count, depth,
+                                   weights.floats + (matrix * weights.outputs + channel) * depth, PANEL * depth,
+                                   out + channel, out_stride);
+    for (; channel < end; channel += PANEL) {
         const bool whole = weights.outputs - channel >= PANEL;
         const int64_t at = (matrix * weights.outputs + channel) * depth;
-        if (weights.integers == nullptr) {
-            const float *taps[] = {rows.floats};
-            multiply_panel(whole, taps, 1, depth, count, depth, weights.floats + at, out + channel,
-                           out_stride);
-            continue;
-        }
         const float *scales = weights.scales + matrix * weights.outputs + channel;
         if (whole)
             multiply_rows<2>(rows.integers, rows.scales, count, depth, weights.integers + at, scales,

@@ -18,6 +18,7 @@ constexpr int64_t FEW_TILES = 24;     // the same where weights are few: what a 
 constexpr int64_t BANDS_FROM = 32;    // pixels; up-sampling of larger maps is divided into bands of rows
 constexpr int64_t ROWS_AT_ONCE = 64;  // most rows in such a band
 constexpr size_t LARGE_MAP = size_t{24} << 20;  // bytes
+constexpr int64_t LEAST_COARSE = 64;  // pixels; coarser pictures differ from the finished one in tone as well
 constexpr int64_t RGB_ROWS = 32;                // rows of the RGB picture that a thread doubles at once
 
 // The matrices' values for one transposed 3x3 kernel, F(4, 2). An even pixel sees tap 2 of the pixel before it and tap 0 of its
@@ -207,8 +208,9 @@ float *Synthesis::picture_of(size_t lane, size_t level) {
 struct Synthesis::Plan {
     struct Step {
         Convolution each[MOST_PICTURES];
-        Pictures pictures() const { return {each, count, maps}; }
+        Pictures pictures() const { return {each, count, maps, rows.first, rows.end}; }
         int64_t count, maps;
+        Rows rows;
     };
     struct Color {
         float *pictures[MOST_PICTURES];      // nullptr: as the first
@@ -223,6 +225,25 @@ struct Synthesis::Plan {
     std::vector<float> codes[MOST_PICTURES];
     int64_t count;  // of pictures
     bool alike;  // all pictures, to the last pixel
+
+    // Of the last resolution only `rows`, and of those before it, down to `level`, what these need.
+    void narrow(Rows rows, size_t level) {
+        const auto whole_tiles = [](Rows wanted, int64_t size) {
+            const int64_t first = std::max<int64_t>(wanted.first, 0), end = std::min(wanted.end, size);
+            return first < end ? Rows{first / TILE * TILE, (end + TILE - 1) / TILE * TILE} : Rows{0, 0};
+        };
+        for (size_t n = steps.size() - 1; n > 2 * level; n -= 2) {
+            Step &plain = steps[n], &up = steps[n - 1];
+            plain.rows = whole_tiles(rows, plain.each[0].size);
+            // A 3x3 convolution sees a row beyond its own.
+            const Rows doubled = {plain.rows.first - 1, plain.rows.end + 1};
+            const int64_t before = up.each[0].in_size;
+            up.rows = plain.rows.end == 0 ? Rows{0, 0}
+                                          : whole_tiles({doubled.first / 2, (doubled.end + 1) / 2}, before);
+            // The FIR sees one row more of x; whole tiles have it at either end.
+            rows = up.rows;
+        }
+    }
 };
 
 Synthesis::Plan Synthesis::plan(const float *const *codes, float *const *pictures, int64_t count,
@@ -263,6 +284,7 @@ Synthesis::Plan Synthesis::plan(const float *const *codes, float *const *picture
         for (size_t p = 0; p < static_cast<size_t>(step.count); ++p) {
             Convolution &c = step.each[p];
             c = layer.common;
+            step.rows = {0, n % 2 == 1 ? c.in_size : c.size};
             const Map &x = before[maps_differ ? p : 0];
             c.x = {x.floats, x.halves};
             c.y = last || (p > 0 && !next_differ) ? Map{} : map_of(p, n);
@@ -292,15 +314,17 @@ Synthesis::Plan Synthesis::plan(const float *const *codes, float *const *picture
     return plan;
 }
 
-Synthesis::Division Synthesis::division(const Layer &layer, int64_t maps, int64_t threads) const {
+Synthesis::Division Synthesis::division(const Layer &layer, const Pictures &pictures, int64_t threads) const {
     const Convolution &c = layer.common;
+    const int64_t maps = pictures.maps, height = pictures.rows();
+    if (height == 0) return {0, 0, 0, 0};
     switch (layer.kind) {
         case Kind::direct: {
             const int64_t items = std::min(threads, maps * c.size);
             return {1, items, 1, direct_scratch(c, parts(maps * c.size, items))};
         }
         case Kind::winograd: {
-            const int64_t tiles = maps * (c.size / TILE) * (c.size / TILE);
+            const int64_t tiles = maps * (height / TILE) * (c.size / TILE);
             const int64_t items =
                 parts(parts(tiles, c.inputs <= 64 ? FEW_TILES : TILES_AT_ONCE), threads) * threads;
             return {1, items, 1, winograd_scratch(c, parts(tiles, items))};
@@ -309,20 +333,21 @@ Synthesis::Division Synthesis::division(const Layer &layer, int64_t maps, int64_
             // A band computes most of a row of tiles twice; small maps are divided by channels.
             const int64_t panels =
                 c.in_size <= UP_PANELS_UNTIL && c.outputs % (threads * PANEL) == 0 ? threads : 1;
-            const int64_t rows = c.in_size / TILE, groups = c.in_size <= UP_TOGETHER_UNTIL ? 1 : maps;
+            const int64_t rows = height / TILE, groups = c.in_size <= UP_TOGETHER_UNTIL ? 1 : maps;
             const int64_t bands =
-                panels > 1 ? 1 : std::min(rows, parts(c.in_size, ROWS_AT_ONCE * threads) * threads);
+                panels > 1 ? 1 : std::min(rows, parts(height, ROWS_AT_ONCE * threads) * threads);
             return {groups, bands, panels,
                     up_winograd_scratch(c, maps / groups, parts(rows, bands) * TILE, c.outputs / panels)};
         }
         case Kind::up: break;
     }
     // A band of rows repeats a row and a half of its neighbor, so small maps are divided by channels.
-    // Several maps go through one panel of weights, which the cache then holds.
-    const int64_t all = parts(c.outputs, PANEL);
+    // Several maps go through two panels of weights, which the cache then holds.
+    const int64_t all = parts(c.outputs, 2 * PANEL);
     const int64_t panels = c.in_size >= BANDS_FROM ? 1 : maps > 1 ? all : std::min(threads, all);
-    const int64_t bands = c.in_size >= BANDS_FROM ? parts(c.in_size, ROWS_AT_ONCE * threads) * threads : 1;
-    return {1, bands, panels, up_scratch(c, std::min(c.outputs, parts(all, panels) * PANEL))};
+    const int64_t bands =
+        c.in_size >= BANDS_FROM ? std::min(height, parts(height, ROWS_AT_ONCE * threads) * threads) : 1;
+    return {1, bands, panels, up_scratch(c, std::min(c.outputs, parts(c.outputs, panels * PANEL) * PANEL))};
 }
 
 void Synthesis::compute(const Layer &layer, const Pictures &all, const Division &division, int64_t item,
@@ -330,7 +355,8 @@ void Synthesis::compute(const Layer &layer, const Pictures &all, const Division 
     const Convolution &c = layer.common;
     const int64_t panel = item % division.panels, band = item / division.panels % division.rows;
     const int64_t group = item / division.panels / division.rows;
-    const Pictures pictures = division.groups == 1 ? all : Pictures{all.each + group, 1, 1};
+    const Pictures pictures =
+        division.groups == 1 ? all : Pictures{all.each + group, 1, 1, all.first_row, all.end_row};
     const auto from = [&](int64_t rows) { return rows * band / division.rows; };
     const auto until = [&](int64_t rows) { return rows * (band + 1) / division.rows; };
     switch (layer.kind) {
@@ -338,20 +364,24 @@ void Synthesis::compute(const Layer &layer, const Pictures &all, const Division 
             convolve_direct(pictures, from(pictures.maps * c.size), until(pictures.maps * c.size), scratch);
             break;
         case Kind::winograd: {
-            const int64_t tiles = pictures.maps * (c.size / TILE) * (c.size / TILE);
+            const int64_t tiles = pictures.maps * (pictures.rows() / TILE) * (c.size / TILE);
             convolve_winograd(pictures, from(tiles), until(tiles), scratch);
             break;
         }
         case Kind::up_winograd: {
-            const int64_t rows = c.in_size / TILE, width = c.outputs / division.panels, first = panel * width;
-            convolve_up_winograd(pictures, {from(rows) * TILE, until(rows) * TILE, first, first + width}, scratch);
+            const int64_t rows = all.rows() / TILE, width = c.outputs / division.panels, first = panel * width;
+            convolve_up_winograd(pictures,
+                                 {all.first_row + from(rows) * TILE, all.first_row + until(rows) * TILE, first,
+                                  first + width},
+                                 scratch);
             break;
         }
         case Kind::up: {
             const int64_t width = parts(c.outputs, division.panels * PANEL) * PANEL, first = panel * width;
             if (first < c.outputs)
                 convolve_up(pictures,
-                            {from(c.in_size), until(c.in_size), first, std::min(first + width, c.outputs)},
+                            {all.first_row + from(all.rows()), all.first_row + until(all.rows()), first,
+                             std::min(first + width, c.outputs)},
                             scratch);
         }
     }
@@ -397,14 +427,16 @@ void Synthesis::apply_style(const Plan &plan, int64_t item) {
             state.scaled[color * stride + c] = rgb.weight[color * channels + c] * state.style[c];
 }
 
-void Synthesis::work(Team &team, const Plan &plan, float *scratch) {
+void Synthesis::work(Team &team, const Plan &plan, size_t first_step, size_t end_step, float *scratch) {
     const int64_t styles = static_cast<int64_t>(plan.styles.size());
-    team.pass(styles, [&](int64_t item) { compute_style(plan, item); });
-    team.pass(styles, [&](int64_t item) { apply_style(plan, item); });
-    for (size_t n = 0; n < plan.steps.size(); ++n) {
+    if (first_step == 0) {
+        team.pass(styles, [&](int64_t item) { compute_style(plan, item); });
+        team.pass(styles, [&](int64_t item) { apply_style(plan, item); });
+    }
+    for (size_t n = first_step; n < end_step; ++n) {
         const Layer &layer = layers_[n];
         const Pictures pictures = plan.steps[n].pictures();
-        const Division divided = division(layer, pictures.maps, team.size());
+        const Division divided = division(layer, pictures, team.size());
         // While a map is doubled, so are the RGB pictures.
         const int64_t size = layer.common.size;
         const size_t level = (n + 1) / 2;
@@ -422,24 +454,36 @@ void Synthesis::work(Team &team, const Plan &plan, float *scratch) {
     }
 }
 
-void Synthesis::run(const float *const *codes, float *const *pictures, int64_t count, int64_t size,
-                    int threads) {
-    threads = std::max(1, threads);
-    const Plan plan = this->plan(codes, pictures, count, size);
-    for (float *picture : plan.colors[0].pictures)
-        if (picture != nullptr) std::fill_n(picture, 3 * 16, 0.0f);
-
+void Synthesis::draw(const Plan &plan, size_t first_step, size_t end_step, int threads) {
     size_t floats = static_cast<size_t>(size_ + 2);
-    for (size_t n = 0; n < plan.steps.size(); ++n)
+    for (size_t n = first_step; n < end_step; ++n)
         floats = std::max(
-            floats, static_cast<size_t>(division(layers_[n], plan.steps[n].maps, threads).scratch));
+            floats, static_cast<size_t>(division(layers_[n], plan.steps[n].pictures(), threads).scratch));
     scratch_.resize(static_cast<size_t>(threads));
     for (Large<float> &scratch : scratch_)
         if (scratch.size() < floats) scratch.resize(floats);
-
     as_team(threads, [&](Team &team, int member) {
-        work(team, plan, scratch_[static_cast<size_t>(member)].data());
+        work(team, plan, first_step, end_step, scratch_[static_cast<size_t>(member)].data());
     });
+}
+
+void Synthesis::run(const float *const *codes, float *const *pictures, int64_t count, int64_t size,
+                    int threads, const ChooseRows &choose) {
+    threads = std::max(1, threads);
+    Plan plan = this->plan(codes, pictures, count, size);
+    for (float *picture : plan.colors[0].pictures)
+        if (picture != nullptr) std::fill_n(picture, 3 * 16, 0.0f);
+
+    size_t first_step = 0;
+    const int64_t coarse = std::max(size / 4, LEAST_COARSE), ratio = size / coarse;
+    if (choose && ratio > 1) {
+        const size_t level = plan.colors.size() - (ratio == 4 ? 3 : 2);
+        first_step = 2 * level + 1;
+        draw(plan, 0, first_step, threads);
+        const Rows rows = choose(plan.colors[level].pictures, coarse);
+        plan.narrow({ratio * rows.first, ratio * rows.end}, level);
+    }
+    draw(plan, first_step, plan.steps.size(), threads);
     for (int64_t n = 1; plan.alike && n < count; ++n) std::copy_n(pictures[0], 3 * size * size, pictures[n]);
 }
 

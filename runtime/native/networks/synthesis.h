@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "synthesis_kernels.h"
@@ -42,6 +43,14 @@ struct RgbLayer {
     float clamp;
 };
 
+// Rows [first, end) of a picture.
+struct Rows {
+    int64_t first, end;
+};
+
+// Which rows are worth drawing in full, judged by the pictures at a coarser size; nullptr: as the first.
+using ChooseRows = std::function<Rows(const float *const *pictures, int64_t size)>;
+
 class Synthesis {
   public:
     // constant [channels][4][4]. All arrays are copied. Layers must alternate as StyleGAN2's do: one
@@ -52,7 +61,11 @@ class Synthesis {
 
     // codes[n] [rows][w_dim] -> pictures[n] [3][size][size], RGB, for up to MOST_PICTURES n; `size` is the
     // network's or a smaller resolution of it, whose RGB sum is then the picture. One run at a time.
-    void run(const float *const *codes, float *const *pictures, int64_t count, int64_t size, int threads);
+    //
+    // With `choose`, it is asked on the way, at a quarter of the size or 64 pixels, whichever is more; from
+    // there on only the chosen rows are drawn, and what those need, and all else is that picture doubled.
+    void run(const float *const *codes, float *const *pictures, int64_t count, int64_t size, int threads,
+             const ChooseRows &choose = nullptr);
 
     int64_t size() const { return size_; }
     int64_t rows() const { return rows_; }
@@ -101,13 +114,14 @@ class Synthesis {
     };
     struct Plan;  // what one run does
 
-    Division division(const Layer &layer, int64_t maps, int64_t threads) const;
+    Division division(const Layer &layer, const Pictures &pictures, int64_t threads) const;
     void compute(const Layer &layer, const Pictures &pictures, const Division &division, int64_t item,
                  float *scratch) const;
     Plan plan(const float *const *codes, float *const *pictures, int64_t count, int64_t size);
     void compute_style(const Plan &plan, int64_t item);
     void apply_style(const Plan &plan, int64_t item);
-    void work(Team &team, const Plan &plan, float *scratch);
+    void draw(const Plan &plan, size_t first_step, size_t end_step, int threads);
+    void work(Team &team, const Plan &plan, size_t first_step, size_t end_step, float *scratch);
     Map map_of(size_t lane, size_t n);
     float *picture_of(size_t lane, size_t level);
 

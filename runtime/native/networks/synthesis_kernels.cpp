@@ -124,12 +124,15 @@ int64_t winograd_scratch(const Convolution &c, int64_t tiles) {
 
 void convolve_winograd(const Pictures &pictures, int64_t first_tile, int64_t end_tile, float *scratch) {
     const Convolution &c = pictures.each[0];  // what all have in common
-    const int64_t tiles = end_tile - first_tile, per_row = c.size / TILE, per_map = per_row * per_row;
+    const int64_t tiles = end_tile - first_tile, per_row = c.size / TILE;
+    const int64_t per_map = per_row * (pictures.rows() / TILE);
     const Layout in{tiles, c.inputs}, single{1, c.inputs}, out{tiles, c.outputs};
     float *kept = scratch, *products = kept + TILE * TILE * c.outputs;
     const Factors factors(c.weights, products + out.floats(), in.floats(), POSITIONS * tiles);
     const auto map_of = [&](int64_t tile) { return (first_tile + tile) / per_map; };
-    const auto row_of = [&](int64_t tile) { return (first_tile + tile) % per_map / per_row * TILE; };
+    const auto row_of = [&](int64_t tile) {
+        return pictures.first_row + (first_tile + tile) % per_map / per_row * TILE;
+    };
     const auto column_of = [&](int64_t tile) { return (first_tile + tile) % per_row * TILE; };
     for (int64_t tile = 0; tile < tiles; ++tile) {
         const ConstMap &x = pictures.each[map_of(tile)].x;
@@ -164,14 +167,14 @@ void convolve_direct(const Pictures &pictures, int64_t first_row, int64_t end_ro
     const Convolution &c = pictures.each[0];  // what all have in common
     const int64_t row_floats = c.size * c.outputs;
     // All rows take their share of a panel of weights while it lies in the cache.
-    for (int64_t channel = 0; channel < c.outputs; channel += PANEL)
+    for (int64_t channel = 0, done = PANEL; channel < c.outputs; channel += done)
         for (int64_t row = first_row; row < end_row; ++row) {
             const float *x = pictures.each[row / c.size].x.floats, *taps[TAPS];
             for (int t = 0; t < TAPS; ++t)
                 taps[t] = x + pixel(c.in_size, c.inputs, row % c.size + t / 3 - 1, t % 3 - 1);
-            multiply_panel(c.outputs - channel >= PANEL, taps, TAPS, c.inputs, c.size, c.inputs,
-                           c.weights.floats + channel * TAPS * c.inputs,
-                           scratch + (row - first_row) * row_floats + channel, c.outputs);
+            done = multiply_panels(c.outputs - channel, taps, TAPS, c.inputs, c.size, c.inputs,
+                                   c.weights.floats + channel * TAPS * c.inputs, PANEL * TAPS * c.inputs,
+                                   scratch + (row - first_row) * row_floats + channel, c.outputs);
         }
     for (int64_t row = first_row; row < end_row; ++row)
         for (int64_t n = pictures.first_of(row / c.size); n < pictures.end_of(row / c.size); ++n)

@@ -62,17 +62,21 @@ struct Pictures {
     const Convolution *each;  // [count]
     int64_t count;
     int64_t maps;  // to be convolved: one per picture, or 1 where all pictures read the same x
+    int64_t first_row, end_row;  // of every map, to be computed; of x where it is doubled, of y elsewhere
+
+    int64_t rows() const { return end_row - first_row; }
 
     // Those that the products of map `m` belong to: first, and how many.
     int64_t first_of(int64_t m) const { return maps == 1 ? 0 : m; }
     int64_t end_of(int64_t m) const { return maps == 1 ? count : m + 1; }
 };
 
-// weights: POSITIONS matrices. Tiles count row by row, map after map; scratch: winograd_scratch() floats.
+// weights: POSITIONS matrices. Tiles count row by row, map after map, over the pictures' rows, which begin and
+// end at whole tiles; scratch: winograd_scratch() floats.
 void convolve_winograd(const Pictures &pictures, int64_t first_tile, int64_t end_tile, float *scratch);
 int64_t winograd_scratch(const Convolution &c, int64_t tiles);
 
-// weights: TAPS packed as taps. Rows count map after map; scratch: direct_scratch() floats.
+// weights: TAPS packed as taps. All rows; they count map after map; scratch: direct_scratch() floats.
 void convolve_direct(const Pictures &pictures, int64_t first_row, int64_t end_row, float *scratch);
 int64_t direct_scratch(const Convolution &c, int64_t rows);
 

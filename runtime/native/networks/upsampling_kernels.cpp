@@ -23,9 +23,9 @@ struct Ring {
 void spread_rows(const Convolution &c, const Part &part, const Ring &ring, int64_t first, int64_t end,
                  int64_t from) {
     const int64_t depth = c.inputs, width = c.in_size;
-    for (int64_t channel = part.first_channel; channel < part.end_channel; channel += PANEL) {
-        const bool whole = c.outputs - channel >= PANEL;
-        const int64_t tap = depth * (whole ? PANEL : LANES);
+    for (int64_t channel = part.first_channel, done = PANEL; channel < part.end_channel; channel += done) {
+        const int64_t left = part.end_channel - channel;
+        const int64_t tap = depth * (left >= PANEL ? PANEL : LANES);
         const float *weights = c.weights.floats + channel * TAPS * depth;
         for (int64_t i = first; i < end; ++i) {
             const float *here = c.x.floats + pixel(width, depth, i, 0);
@@ -36,16 +36,17 @@ void spread_rows(const Convolution &c, const Part &part, const Ring &ring, int64
             const auto into = [&](int64_t row, int64_t column) {
                 return ring.at(row, column) + channel - part.first_channel;
             };
-            const int64_t apart = 2 * ring.channels;
+            const auto multiply_taps = [&](const float *const *taps, int count, int first_tap, int64_t pixels,
+                                           float *to) {
+                done = multiply_panels(left, taps, count, depth, pixels, depth, weights + first_tap * tap,
+                                       TAPS * tap, to, 2 * ring.channels);
+            };
             if (2 * i >= from) {
-                multiply_panel(whole, even_even, 4, depth, width + 1, depth, weights, into(2 * i, 0), apart);
-                multiply_panel(whole, even_odd, 2, depth, width, depth, weights + 4 * tap, into(2 * i, 1),
-                               apart);
+                multiply_taps(even_even, 4, 0, width + 1, into(2 * i, 0));
+                multiply_taps(even_odd, 2, 4, width, into(2 * i, 1));
             }
-            multiply_panel(whole, odd_even, 2, depth, width + 1, depth, weights + 6 * tap, into(2 * i + 1, 0),
-                           apart);
-            multiply_panel(whole, odd_odd, 1, depth, width, depth, weights + 8 * tap, into(2 * i + 1, 1),
-                           apart);
+            multiply_taps(odd_even, 2, 6, width + 1, into(2 * i + 1, 0));
+            multiply_taps(odd_odd, 1, 8, width, into(2 * i + 1, 1));
         }
     }
 }
