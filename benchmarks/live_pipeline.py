@@ -3,10 +3,14 @@
     doppelgan compile demo
     python -m benchmarks.live_pipeline [--bundle demo] [--input clip.mp4] [--frames 200] [--edit beard=1]
                                        [--composite difference] [--output page.md]
+    python -m benchmarks.live_pipeline --each smile=1 hair_color=1 grey=1 glasses=1 beard=1
 
 Both pipelines see the same frames, in turns; the speed-up is the median over frames of the ratio. What
 everything outside the networks takes, what the stages take, and how the rate grows with the threads per
 network, follow.
+
+--each: several edits by themselves instead, as differences and as compiled, in turns with a pasted face and
+with no edit at all.
 """
 
 from __future__ import annotations
@@ -83,6 +87,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--composite", default="difference")
     parser.add_argument("--edit", action="append", default=[], metavar="NAME=STRENGTH")
+    parser.add_argument("--each", nargs="+", default=[], metavar="NAME=STRENGTH")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     edits = parse_edits(options.edit or ["beard=1"])
@@ -90,6 +95,14 @@ def main() -> None:
     if source is None:
         parser.error("the bundle has no clip: pass --input")
     frames = read_frames(source, 120)
+    if options.each:
+        command = (
+            f"python -m benchmarks.live_pipeline --each {' '.join(options.each)} --frames {options.frames}"
+        )
+        lines = each(options.bundle, options.each, frames, options.frames)
+        title = "{}x{} frame to edited frame, edit by edit".format(*FRAME_SIZE)
+        publish("\n".join([header(title, command), *lines]), options.output)
+        return
     spent: list[float] = []
     chosen: dict[str, Any] = {"composite": options.composite, "edits": edits}
     ours = Pipeline(watched(open_bundle(options.bundle), spent), **chosen)
@@ -141,7 +154,31 @@ def main() -> None:
     command = f"python -m benchmarks.live_pipeline --bundle {options.bundle} --frames {options.frames}"
     command += f" --composite {options.composite}"
     command += "".join(f" --edit {name}={strength:g}" for name, strength in edits.items())
-    publish("\n".join([header(f"{width}x{height} frame to edited frame", command), *lines]), options.output)
+    publish(
+        "\n".join([header(f"{width}x{height} frame to edited frame", command), *lines]), options.output
+    )
+
+
+def each(bundle: str, edits: list[str], frames: list[np.ndarray], count: int) -> list[str]:
+    """A row for a pasted face, for no edit and for each edit: one frame of each in turns."""
+    with open_bundle(bundle) as opened:
+        rows = {"a pasted face, no edit": Pipeline(opened, composite="face"), "no edit": Pipeline(opened)}
+        rows |= {edit: Pipeline(opened, parse_edits([edit]), composite="difference") for edit in edits}
+        times: dict[str, list[float]] = {label: [] for label in rows}
+        for turn in range(WARM_UP + count):
+            for label, pipeline in rows.items():
+                start = time.perf_counter()
+                pipeline.process(frames[turn % len(frames)])
+                if turn >= WARM_UP:
+                    times[label].append(1e3 * (time.perf_counter() - start))
+    lines = ["| edit | median ms | p95 | frames/s | times a pasted face |", "|---|--:|--:|--:|--:|"]
+    face = np.asarray(next(iter(times.values())))
+    for label, series in times.items():
+        s, ratio = Spread.of(series), np.median(np.asarray(series) / face)
+        lines.append(
+            f"| {label} | {s.median_ms:.1f} | {s.p95_ms:.1f} | {1e3 / s.median_ms:.1f} | {ratio:.2f} |"
+        )
+    return lines
 
 
 def growth(bundle: str, chosen: Mapping[str, Any], frames: list[np.ndarray]) -> list[str]:
