@@ -53,15 +53,18 @@ class Recipe:
     near_codes: int = 24  # of which one is drawn each step
     batch: int = 1
     seed: int = 0
-    patience: int = 4  # judgements without gain on held-out frames, after which it stops
+    patience: int = 15  # judgements without gain on held-out frames, after which it stops
     judge_every: int = 20  # steps
 
 
-ONE_PICTURE, PER_FRAME, MOST_STEPS = 150, 12, 600
+ONE_PICTURE, PER_FRAME, MOST_STEPS = 150, 22, 1000
 
 
 def usual_steps(frames: int) -> int:
-    """Steps for so many frames: what one picture shows is learned in 150, and more of them only add noise."""
+    """Steps for so many frames: what one picture shows is learned in 150, and more of them only add noise.
+
+    A clip gains longer: 1000 instead of 600 gave 0.5 dB on its unseen frames.
+    """
     return min(ONE_PICTURE + PER_FRAME * (frames - 1), MOST_STEPS)
 
 

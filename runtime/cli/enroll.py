@@ -40,7 +40,7 @@ GUIDE = (
 @click.option(
     "--steps",
     type=click.IntRange(1, 1_000_000),
-    help="Steps of tuning. Default: 150 for one picture, up to 600 for a clip.",
+    help="Steps of tuning. Default: 150 for one picture, up to 1000 for a clip.",
 )
 @click.option(
     "--size",

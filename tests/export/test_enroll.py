@@ -341,6 +341,25 @@ def test_held_out_frames_stop_it_and_the_best_is_kept(generator: bytes, tmp_path
     assert state.best_loss == min(state.losses) == state.losses[0]
 
 
+def test_a_bad_stretch_of_a_clip_does_not_stop_it(
+    generator: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the rate is high the held-out loss rises and falls; the losses are those of a clip."""
+    losses = [0.243, 0.213, 0.219, 0.232, 0.233, 0.228, 0.224, 0.216, 0.241, 0.203, *[0.21] * 20]
+    base, one = module_of(generator, tmp_path), target(3)
+    state = start(base, Recipe())
+    monkeypatch.setattr(recipe, "pyramid_l1", lambda *_: torch.tensor(losses[len(state.losses)]))
+    going = [recipe._still_gaining(state, [one], Recipe()) for _ in losses]
+    assert all(going[:10])
+    assert state.best_loss == pytest.approx(0.203)
+    assert not going[-1]  # but it does stop in the end
+
+
+def test_more_frames_take_more_steps() -> None:
+    assert [recipe.usual_steps(frames) for frames in (1, 2, 3)] == [150, 172, 194]
+    assert recipe.usual_steps(material.MOST) == recipe.usual_steps(10 * material.MOST) == 1000
+
+
 def test_sizes_grow_to_the_full_one() -> None:
     recipe = Recipe(small=0.2, half=0.6)
     assert [size_at(done, recipe, 1024) for done in (0, 0.19, 0.25, 0.35, 0.55, 0.6, 0.99)] == [
