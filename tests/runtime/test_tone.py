@@ -113,6 +113,22 @@ def test_a_stream_at_the_border_does_not_flicker_and_reset_forgets(person: Image
     assert kept(frames[0])
 
 
+def test_a_cut_from_color_to_gray_is_seen_at_once_and_in_a_scene_color_is_not_checked_in_every_frame(
+    person: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tone, checks, curve = Tone(), [], Tone._curve
+    monkeypatch.setattr(Tone, "_curve", lambda self, faces: checks.append(len(checks)) or curve(self, faces))
+    for _ in range(12):
+        tone.keep(person, drawn_on(person), [crop(person)])
+    assert len(checks) == 2
+    drawn = drawn_on(gray(person))
+    tone.keep(gray(person), drawn, [crop(gray(person))])
+    assert (drawn == drawn[..., :1]).all()
+    tone.keep(person, drawn_on(person), [crop(person)])
+    tone.keep(person, drawn_on(person), [crop(person), crop(person)])  # another face comes
+    assert len(checks) == 5
+
+
 @pytest.mark.parametrize("smoothing", [True, False], ids=["stream", "picture"])
 def test_the_pipeline_keeps_gray_frames_gray(person: Image, tmp_path: Path, smoothing: bool) -> None:
     canvas = np.full((360, 480, 3), 120, np.uint8)
