@@ -25,11 +25,10 @@ from .regions import draw_region, fade_of, reach_of
 _FOREHEAD: Final = (10, 67, 109, 338, 297, 103, 332, 54, 284, 21, 251)
 _TEMPLES: Final = (162, 389, 127, 356, 234, 454)
 _CHEEKS: Final = (50, 280, 205, 425)
-RIGID: Final = (*_FOREHEAD, *_TEMPLES, *_CHEEKS)
+RIGID: Final = [*_FOREHEAD, *_TEMPLES, *_CHEEKS]
 WITHIN: Final = 0.95  # of their reach
 RETURN_S: Final = 2.0  # time in which the square's own place is taken again ...
 FAR: Final = 0.012  # of the side: ... and sooner from so far away
-Cells = NDArray[np.intp]
 
 FEWEST: Final = 32  # cells
 _LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
@@ -67,9 +66,7 @@ class Similarity:
 
     def read(self, maps: Floats) -> Floats:
         """[C,n,n]: what lies where each cell of [C,n,n] comes to."""
-        size = maps.shape[-1]
-        where = (self.turn * _places(size) + (self.shift + (0.5 + 0.5j))) * size - (0.5 + 0.5j)
-        return native.reference.read_at(maps, where).reshape(maps.shape)
+        return native.read_cells(maps, self.turn, self.shift)
 
 
 class Anchor:
@@ -96,55 +93,64 @@ class Anchor:
             place = face.after(self._place).after(picture.inverse())
             share = math.exp(-step_s / RETURN_S * (1 + (place.size / FAR) ** 2))
             self._place = place.weaker(share)
-        cells, weight = _region(points, len(luma[0]))
-        self._before = Known(luma[0], cells, weight), Known(luma[1], cells, weight)
+        region = None if before is None else before[0].region
+        if region is None or not region.fits(points, len(luma[0])):
+            region = Region(points, len(luma[0]))
+        self._before = Known(luma[0], region), Known(luma[1], region)
         return self._place
 
 
 def _luma(cells: Floats) -> Floats:
-    return np.asarray(np.tensordot(_LUMA, cells, 1), np.float32)
+    return (_LUMA @ cells.reshape(3, -1)).reshape(cells.shape[1:])
+
+
+class Region:
+    """The cells of a size x size picture within the outline of what moves as one."""
+
+    def __init__(self, points: Matrix, size: int) -> None:
+        self._outline = outline = points[RIGID]
+        middle = outline.mean(axis=0)
+        reach = WITHIN * reach_of(outline - middle)
+        weight = draw_region(size, middle, reach, 0.02 * size, fade_of(0.03, size)).ravel()
+        self.size = size
+        self.cells = cells = np.flatnonzero(weight > 0.05)
+        self.weight = weight[cells]  # 0..1
+        start = _places(size)[cells]
+        self.places = np.stack([start.real, start.imag])  # [2,k]
+        last = size * size - 1
+        self.beside = [(np.maximum(cells - step, 0), np.minimum(cells + step, last)) for step in (1, size)]
+
+    def fits(self, points: Matrix, size: int) -> bool:
+        """Whether it is still that of this mesh, give or take a cell."""
+        return size == self.size and bool(np.abs(points[RIGID] - self._outline).max() < 1)
 
 
 class Known:
     """A face in one picture, ready to be found in the next."""
 
-    def __init__(self, picture: Floats, cells: Cells, weight: Floats) -> None:
-        self.size = size = len(picture)
-        start = _places(size)[cells]
-        self._places = x, y = np.stack([start.real, start.imag])
-        flat, last = picture.ravel(), size * size - 1
-        self._known = flat[cells]
-        across, down = (
-            (flat[np.minimum(cells + step, last)] - flat[np.maximum(cells - step, 0)])
-            * np.float32(0.5 * size)
-            for step in (1, size)
-        )
+    def __init__(self, picture: Floats, region: Region) -> None:
+        self.size, self.region = region.size, region
+        flat = picture.ravel()
+        self._known = flat[region.cells]
+        half = np.float32(0.5 * region.size)
+        across, down = ((flat[after] - flat[before]) * half for before, after in region.beside)
         # What growing, turning, shifting, more light and more haze change.
+        x, y = region.places
         slopes = (across * x + down * y, down * x - across * y, across, down, self._known, np.ones_like(x))
         self._slopes = np.stack(slopes)
-        self._weight = weight
 
     def register(self, after: Floats) -> Similarity:
         """How the face has moved in ``after`` [n,n]; not at all where that cannot be told."""
         if len(self._known) < FEWEST:
             return Similarity()
-        found = native.find_face(after, self._places, self._known, self._slopes, self._weight)
+        region = self.region
+        found = native.find_face(after, region.places, self._known, self._slopes, region.weight)
         return Similarity() if found is None else Similarity(*found)
 
 
 def register(before: Floats, after: Floats, points: Matrix) -> Similarity:
     """How a face has moved between two pictures [n,n]; points: [468,2] px, the mesh in ``before``."""
-    return Known(before, *_region(points, len(before))).register(after)
-
-
-def _region(points: Matrix, size: int) -> tuple[Cells, Floats]:
-    """The cells of a size x size picture within the outline of what moves as one, and their weights 0..1."""
-    outline = points[list(RIGID)]
-    middle = outline.mean(axis=0)
-    reach = WITHIN * reach_of(outline - middle)
-    weight = draw_region(size, middle, reach, 0.02 * size, fade_of(0.03, size)).ravel()
-    cells = np.flatnonzero(weight > 0.05)
-    return cells, weight[cells]
+    return Known(before, Region(points, len(before))).register(after)
 
 
 @lru_cache(maxsize=8)

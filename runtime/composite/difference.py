@@ -62,6 +62,7 @@ class Difference:
 
     def _forget(self) -> None:
         self._anchor, self._light, self._agreement = Anchor(), Light(), Agreement()
+        self._regions: tuple[Floats, Floats] | None = None  # face and near, [n,n] each, of the latest frame
 
     def size_for(self, crop: Crop, largest: int, needed: int) -> int:
         """Side of the pictures to ask for, px: as fine as the face in the frame, and as the edits, need.
@@ -84,19 +85,19 @@ class Difference:
         shift: Floats | None,  # as for :meth:`apply`
     ) -> tuple[int, int]:
         """First and end of the rows in which an edit adds anything; the others need no finer pictures."""
-        plain, moved, edited = (np.clip(one, -1, 1) for one in parts_of(pictures, shift is not None))
+        plain, moved, edited = parts_of(pictures, shift is not None)
         cells = plain.shape[-1]
-        points = _points(crop, cells)
-        face, near = _face_and_near(points, cells)
-        change = np.abs(edited - moved).max(axis=0)
+        if self._regions is None or self._regions[0].shape[-1] != cells:
+            self._regions = _face_and_near(_points(crop, cells), cells)
+        face, near = self._regions  # at most a frame old, which is near enough
+        change = np.zeros((cells, cells), np.float32) if edited is moved else _apart(edited, moved)
         wanted = np.zeros(cells, bool)
         if shift is not None:
             by = shift.astype(np.float64) * cells
             left = remains(by, cells)
-            if left > SEEN:
-                left_over = np.float32(left) * face * np.abs(moved - plain).max(axis=0)
-                change = np.maximum(change, left_over)
-            for first, end in parting_rows(points + by, by, cells):
+            if left:
+                change = np.maximum(change, np.float32(left) * face * _apart(moved, plain))
+            for first, end in parting_rows(_points(crop, cells) + by, by, cells):
                 wanted[max(math.floor(first), 0) : max(math.ceil(end) + 1, 0)] = True
         if change.max() > SEEN:
             strong = strength(change, BELOW)
@@ -134,7 +135,7 @@ class Difference:
         place = self._anchor(seen, drawn, _points(crop, cells), step_s)
         crop = _anchored(crop, place)
         seen = place.read(seen)
-        face, near = _face_and_near(_points(crop, cells), cells)
+        self._regions = face, near = _face_and_near(_points(crop, cells), cells)
         now, gain = self._light(seen, drawn, face, step_s)
         agreement = self._agreement(seen - now * drawn, face, step_s)
 
@@ -149,7 +150,7 @@ class Difference:
         amplitude = np.empty((cells, cells), np.float32)
         native.difference(change, amplitude, plain, moved, edited, flow, inside, rest, native.THREADS)
 
-        target = now * np.clip(means(edited, cells) + 1, 0, 2)
+        target = now * np.minimum(np.maximum(means(edited, cells) + 1, 0), 2)
         added = now * means(change, cells)
         limit = reachable(added, target - seen, covered(added, now * drawn), near)
         if flow is not None and inside is not None:
@@ -184,6 +185,11 @@ def parts_of(pictures: Sequence[Floats], moves: bool) -> tuple[Floats, Floats, F
         return plain, moved, edited
     plain, edited = pictures
     return plain, edited if moves else plain, edited
+
+
+def _apart(a: Floats, b: Floats) -> Floats:
+    """[n,n] 0..2: by how much two pictures [3,n,n] differ in any channel."""
+    return np.asarray(np.abs(np.clip(a, -1, 1) - np.clip(b, -1, 1)).max(axis=0), np.float32)
 
 
 def _anchored(crop: Crop, place: Similarity) -> Crop:

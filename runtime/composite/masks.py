@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import native
 from ..types import Floats
 
 CELLS: Final = 64  # along a side; fewer for smaller pictures
@@ -54,10 +55,7 @@ def means(planes: Floats, cells: int) -> Floats:
     if size % cells:
         index = ((np.arange(cells) + 0.5) * (size / cells)).astype(np.intp)
         return np.ascontiguousarray(planes[:, index[:, None], index])
-    block = size // cells
-    share = np.full(block, 1 / block, np.float32)
-    rows = share[None] @ planes.reshape(-1, block, size)  # products are NumPy's fastest sums
-    return (rows.reshape(-1, block) @ share).reshape(-1, cells, cells)
+    return native.cell_means(np.ascontiguousarray(planes, np.float32), cells)
 
 
 def blurred(maps: Floats, sigma: float) -> Floats:
@@ -80,7 +78,7 @@ def _gaussian(cells: int, sigma: float) -> tuple[Floats, Floats]:
 
 def ramp(value: Any) -> Floats:
     """0 up to 0, 1 from 1, smooth between."""
-    t = np.clip(np.asarray(value, np.float32), 0, 1)
+    t = np.minimum(np.maximum(np.asarray(value, np.float32), 0), 1)  # half of what np.clip takes
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
@@ -113,8 +111,12 @@ class Light:
         step_s: float | None,  # since the frame before; None: there was none
     ) -> tuple[Floats, Floats]:
         """Two of [3,n,n]: by what the reconstruction is multiplied in this frame, and steadily."""
-        gain = np.broadcast_to(_middle(seen, drawn, face), seen.shape)
-        for _ in range(2):
+        known_before = self._gain if step_s is not None else None
+        if known_before is not None and known_before.shape == seen.shape:
+            gain, rounds = known_before, 1
+        else:
+            known_before, gain, rounds = None, np.broadcast_to(_middle(seen, drawn, face), seen.shape), 2
+        for _ in range(rounds):
             error = blurred(np.abs(seen - gain * drawn).max(axis=0), 1.0)
             weight = face * np.exp(-((error / DOUBTFUL) ** 2))
             seen_there, drawn_there = weight * seen, weight * drawn
@@ -127,8 +129,8 @@ class Light:
             gain = np.clip(near, *LIGHT_RANGE)
         gain = np.asarray(gain, np.float32)
         steady = gain
-        if step_s is not None and self._gain is not None and self._gain.shape == gain.shape:
-            steady = follow(self._gain, gain, step_s, LIGHT_S)
+        if step_s is not None and known_before is not None:
+            steady = follow(known_before, gain, step_s, LIGHT_S)
         self._gain = steady
         return gain, steady
 
@@ -220,7 +222,7 @@ def covered(
 ) -> Floats:
     """[n,n] 0..1: how much of what is there an edit hides, at least: whatever leaves a tenth of the light."""
     left = blurred(change, 1.0) / np.maximum(drawn, DARKEST)
-    return np.asarray(np.clip(-left, 0, 1).max(axis=0), np.float32)
+    return np.asarray(np.minimum(np.maximum((-left).max(axis=0), 0), 1), np.float32)
 
 
 def reachable(
@@ -235,10 +237,10 @@ def reachable(
     would remain as a cast. On skin no hair is as dense as a generator paints it.
     """
     known = np.float32(1e-3)  # where nothing changes, all of it
-    wanted, there = blurred(np.stack([change * missing, change * change]), 1.0) + known
-    share = wanted / there
+    share = (blurred(change * missing, 1.0) + known) / (blurred(change * change, 1.0) + known)
     share = np.where(share < 1, share, np.minimum(1 + hidden * (share - 1), MOST))
+    np.maximum(share, 0, out=share)
     on_skin = hidden * near
     begins, ends = BLACK
-    sheer = SHEER * ramp((float(ranked(on_skin.ravel(), 0.98)) - begins) / (ends - begins)) * on_skin
-    return np.asarray(np.maximum(share, 0) * (1 - sheer), np.float32)
+    sheer = SHEER * float(ramp((float(ranked(on_skin.ravel(), 0.98)) - begins) / (ends - begins)))
+    return np.asarray(share * (1 - sheer * on_skin) if sheer else share, np.float32)

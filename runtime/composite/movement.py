@@ -9,7 +9,7 @@ import numpy as np
 
 from ..face_mesh import FACE_OVAL, LEFT_EYE, LIPS, RIGHT_EYE
 from ..types import Floats, Matrix
-from .masks import blurred, ramp
+from .masks import blurred, ramp, ranked
 from .regions import DOWN, UP, draw_region, fade_of, reach_of
 
 BORDER: Final = 0.2  # of the side, over which movement fades to none
@@ -27,7 +27,9 @@ RESTS: Final = (0.04, 0.14)  # of the largest movement, that of the oval: it res
 FULL: Final = 0.25  # of the largest movement, beyond a leak: all of it is there
 LOCAL: Final = (0.15, 0.25)  # of the largest movement, that of the oval: what is outside stays, follows
 OUTSIDE: Final = (1.05, 0.03)  # of the oval's reach, and of the side: where staying begins, half of its edge
+HARDLY: Final = 0.01  # of what is left: nobody sees it
 FAR: Final = 0.006  # of the side: with more movement, what it leaves outside of the parts is ghosts
+_CORNERS: Final = np.array([[0, 1, 0, 1], [0, 0, 1, 1]])[..., None]  # x, y
 _SOFT: Final = 0.02  # of the side: half of the edge of lids and lips
 _SPREADS: Final = ((1.2, 1.0), (3.0, 0.05), (8.0, 0.004), (20.0, 0.0004))  # cells; weight of what lies so far
 
@@ -47,16 +49,13 @@ def flow_of(
     """
     place = (points + 0.5) * (cells / size) - 0.5
     first = np.floor(place).astype(np.intp)
-    share = place - first
-    indices, values = [], []
-    for dx in (0, 1):
-        for dy in (0, 1):
-            column, row = np.clip(first + np.array([dx, dy]), 0, cells - 1).T
-            weight = np.abs(1 - dx - share[:, 0]) * np.abs(1 - dy - share[:, 1])
-            indices.append(row * cells + column)
-            values.append(np.stack([weight * shift[:, 0], weight * shift[:, 1], weight]))
-    index, value = np.concatenate(indices), np.concatenate(values, axis=1)
-    counted = np.stack([np.bincount(index, row, cells * cells) for row in value])
+    x, y = (place - first).T
+    # Each point to the four cells around it.
+    column, row = np.minimum(np.maximum(first.T[:, None] + _CORNERS, 0), cells - 1)
+    weight = np.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y])
+    index = (row * cells + column).ravel()
+    values = (weight * shift[:, 0], weight * shift[:, 1], weight)
+    counted = np.stack([np.bincount(index, value.ravel(), cells * cells) for value in values])
     sums = np.asarray(counted.reshape(3, cells, cells), np.float32)
     total = np.zeros_like(sums)
     for sigma, strength in _SPREADS:
@@ -80,7 +79,7 @@ def flow_of(
 def _along(shift: Matrix) -> float:
     """How much of the largest movement half of the oval takes part in: brows 0.03, a smile 0.14, pose 0.5."""
     far = np.hypot(*shift.T)
-    return float(np.median(far[list(FACE_OVAL)])) / max(float(far.max()), 1e-12)
+    return float(ranked(far[list(FACE_OVAL)], 0.5)) / max(float(far.max()), 1e-12)
 
 
 def _face(place: Matrix, cells: int) -> Floats:
@@ -130,4 +129,5 @@ def _moving_apart(
 
 def remains(shift: Matrix, size: int) -> float:
     """0..1: how much of what is left by small movements may be added outside of eyes and mouth."""
-    return float(np.exp(-((np.abs(shift).max() / (FAR * size)) ** 2)))
+    left = float(np.exp(-((np.abs(shift).max() / (FAR * size)) ** 2)))
+    return left if left > HARDLY else 0.0

@@ -30,10 +30,12 @@ __all__ = [
     "NativeKernelsMissing",
     "add_difference",
     "add_tile",
+    "cell_means",
     "difference",
     "encoder",
     "find_face",
     "paste",
+    "read_cells",
     "soft_region",
     "stretch",
     "synthesis",
@@ -274,6 +276,43 @@ def add_tile(
     except TypeError:
         _check_tile(frame, tile, strengths)
         raise
+
+
+def cell_means(planes: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
+    """Means of blocks: float32 [C,R,R] -> new float32 [C,cells,cells]; cells divide R.
+
+    Raises as `warp_crop`; one thread.
+    """
+    out = np.empty((len(planes), cells, cells), np.float32)
+    if _kernels is None:
+        _check(("planes", planes, "f4", (None, None, None)))
+        reference.cell_means(out, planes)
+        return out
+    try:
+        _kernels.cell_means(out, planes)
+    except TypeError:
+        _check(("planes", planes, "f4", (None, None, None)))
+        raise
+    return out
+
+
+def read_cells(maps: NDArray[np.float32], turn: complex, shift: complex) -> NDArray[np.float32]:
+    """What lies where each cell of float32 [C,n,n] comes to by z -> turn * z + shift; new float32 [C,n,n].
+
+    z = x + iy, in shares of the side from its middle. Between cells linearly; edges go on. Raises as
+    `warp_crop`; one thread.
+    """
+    out = np.empty_like(maps)
+    if _kernels is None:
+        _check(("maps", maps, "f4", (None, None, None)))
+        reference.read_cells(out, maps, turn, shift)
+        return out
+    try:
+        _kernels.read_cells(out, maps, turn.real, turn.imag, shift.real, shift.imag)
+    except TypeError:
+        _check(("maps", maps, "f4", (None, None, None)))
+        raise
+    return out
 
 
 def find_face(

@@ -86,6 +86,22 @@ def add_difference(
     matrix: Annotated[NDArray[numpy.float64], dict(shape=(2, 3), order="C", device="cpu", writable=False)],
     threads: int = 1,
 ) -> None: ...
+def cell_means(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu")],
+    planes: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu", writable=False)
+    ],
+) -> None: ...
+def read_cells(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu")],
+    maps: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu", writable=False)
+    ],
+    real: float,
+    imag: float,
+    x: float,
+    y: float,
+) -> None: ...
 def find_face(
     picture: Annotated[
         NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)

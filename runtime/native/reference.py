@@ -332,6 +332,27 @@ def find_face(
     return complex(turn), complex(shift)
 
 
+def cell_means(out: NDArray[np.float32], planes: NDArray[np.float32]) -> None:
+    """Means of blocks of [C,R,R] into `out` [C,cells,cells]."""
+    cells, size = _side(out.shape[1:], "out"), _side(planes.shape[1:], "planes")
+    if len(out) != len(planes) or size % cells:
+        raise ValueError("out must have as many maps as planes, of a size that divides theirs")
+    block = size // cells
+    out[:] = planes.reshape(-1, cells, block, cells, block).mean(axis=(2, 4))
+
+
+def read_cells(out: NDArray[np.float32], maps: NDArray[np.float32], turn: complex, shift: complex) -> None:
+    """What lies where each cell of [C,n,n] comes to by z -> turn * z + shift, in shares from the middle."""
+    size = _side(maps.shape[1:], "maps")
+    if size < 2:
+        raise ValueError("maps must be 2 x 2 or larger")
+    if out.shape != maps.shape:
+        raise ValueError("out must have the shape of maps")
+    along = (np.arange(size) + 0.5) / size - 0.5
+    where = (turn * (along + 1j * along[:, None]) + shift + (0.5 + 0.5j)) * size - (0.5 + 0.5j)
+    out[:] = read_at(maps, where.ravel().astype(np.complex64)).reshape(maps.shape)
+
+
 def read_at(maps: NDArray[np.float32], where: NDArray[np.complex64]) -> NDArray[np.float32]:
     """[...,n,n] at x + iy [k], between its cells linearly, its edges going on: [...,k]."""
     size = maps.shape[-1]

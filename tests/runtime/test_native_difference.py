@@ -257,3 +257,31 @@ def test_cells_divide_the_picture() -> None:
     change, _ = outputs()
     with pytest.raises(ValueError, match="evenly"):
         native.difference(change, np.zeros((7, 7), np.float32), plain, moved, edited)
+
+
+@needs_native
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("scale", [0.4, 1.0, 2.7], ids=["picture finer", "alike", "frame finer"])
+@pytest.mark.parametrize(
+    "place", [(0, 2, 0, 3), (3, 5, 2, 4), (6, 8, 5, 8)], ids=["corner", "middle", "far corner"]
+)
+def test_where_only_some_cells_change_the_rest_is_left_out(
+    place: tuple[int, int, int, int], scale: float
+) -> None:
+    """The twin looks at the whole picture, the kernel at its active cells."""
+    rng = np.random.default_rng(8)
+    given = noise(rng, 90, 110, 3)
+    (change,) = pictures(rng, 1)
+    rows, columns = slice(*place[:2]), slice(*place[2:])
+    gain, moving = grid(0, 3), grid(0, 2)
+    gain[:, rows, columns] = rng.uniform(0.5, 1, gain[:, rows, columns].shape)
+    moving[:, columns, rows] = rng.uniform(-3, 3, moving[:, columns, rows].shape)
+    turned = np.array([[0.95 * scale, -0.3 * scale, 30.0], [0.3 * scale, 0.95 * scale, 5.0]])
+    for flow in (None, moving):
+        expected, got = given.copy(), given.copy()
+        native.reference.add_difference(expected, change, gain, flow, turned)
+        native.add_difference(got, change, gain, flow, turned, 2)
+        assert (expected != given).any()
+        off = np.abs(got.astype(int) - expected)
+        assert off.max() <= 1
+        assert (off > 0).mean() < 0.01

@@ -1,4 +1,4 @@
-"""Faces found again: the C++ against its NumPy twin, both against closed forms."""
+"""Cells, and faces found again: the C++ against its NumPy twin, both against closed forms."""
 
 from __future__ import annotations
 
@@ -54,6 +54,54 @@ class TestAgainstTheTwin:
             assert wanted is not None
             assert got is not None
             np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+class TestCells:
+    @pytest.fixture(autouse=True)
+    def _only(self, implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        if implementation == "numpy":
+            monkeypatch.setattr(native, "_kernels", None)
+
+    @pytest.mark.parametrize(("size", "cells"), [(1, 1), (8, 8), (12, 4), (128, 64), (192, 64), (256, 64)])
+    def test_means_are_those_of_blocks(self, size: int, cells: int) -> None:
+        planes = np.random.default_rng(5).standard_normal((3, size, size), np.float32)
+        means = native.cell_means(planes, cells)
+        assert means.shape == (3, cells, cells)
+        block = size // cells
+        np.testing.assert_allclose(means[1, -1, 0], planes[1, -block:, :block].mean(), atol=1e-6)
+        expected = planes.reshape(3, cells, block, cells, block).mean(axis=(2, 4))
+        np.testing.assert_allclose(means, expected, atol=1e-6)
+
+    def test_a_map_is_read_where_its_cells_come_to(self) -> None:
+        rows, columns = np.mgrid[:9, :9].astype(np.float32)
+        read = native.read_cells(np.stack([columns, rows]), 1, (1.5 - 2j) / 9)
+        np.testing.assert_allclose(read[0, :, :6], columns[:, :6] + 1.5, atol=1e-5)
+        np.testing.assert_allclose(read[0, :, 7:], 8, atol=2e-3)  # edges go on
+        np.testing.assert_allclose(read[1, 2:], rows[2:] - 2, atol=1e-5)
+        np.testing.assert_allclose(read[1, :2], 0, atol=1e-5)
+        turned = native.read_cells(np.stack([columns, rows]), 1j, 0)  # x, y -> -y, x around the middle
+        np.testing.assert_allclose(turned[0], 8 - rows, atol=2e-3)
+        np.testing.assert_allclose(turned[1], columns, atol=2e-3)
+
+    def test_both_ways_agree(self) -> None:
+        maps = np.random.default_rng(6).standard_normal((4, 64, 64), np.float32)
+        expected = np.empty_like(maps)
+        reference.read_cells(expected, maps, 1.03 - 0.02j, 0.01 + 0.03j)
+        np.testing.assert_allclose(native.read_cells(maps, 1.03 - 0.02j, 0.01 + 0.03j), expected, atol=1e-4)
+
+    def test_refuses_what_does_not_fit(self) -> None:
+        planes = np.zeros((3, 8, 8), np.float32)
+        with pytest.raises(ValueError, match="of a size that divides theirs"):
+            native.cell_means(planes, 3)
+        with pytest.raises(ValueError, match="planes must be square"):
+            native.cell_means(planes[:, :4].copy(), 4)
+        with pytest.raises(TypeError, match="planes"):
+            native.cell_means(planes.astype(np.float64), 4)
+        with pytest.raises(ValueError, match="2 x 2 or larger"):
+            native.read_cells(planes[:, :1, :1].copy(), 1, 0)
+        with pytest.raises(TypeError, match="maps"):
+            native.read_cells(planes.astype(np.float64), 1, 0)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)

@@ -31,6 +31,7 @@ using Tile = nb::ndarray<const int8_t, nb::shape<-1, -1>, nb::c_contig, nb::devi
 using Strengths = nb::ndarray<const uint8_t, nb::shape<256>, nb::c_contig, nb::device::cpu>;
 using Flow = nb::ndarray<const float, nb::shape<2, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Maps = nb::ndarray<const float, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
+using WritableMaps = nb::ndarray<float, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Places = nb::ndarray<const float, nb::shape<2, -1>, nb::c_contig, nb::device::cpu>;
 using Slopes = nb::ndarray<const float, nb::shape<6, -1>, nb::c_contig, nb::device::cpu>;
 using Color = nb::ndarray<const float, nb::shape<3>, nb::c_contig, nb::device::cpu>;
@@ -172,6 +173,33 @@ NB_MODULE(_native, m) {
         },
         nb::arg("frame").noconvert(), nb::arg("change").noconvert(), nb::arg("gain").noconvert(),
         nb::arg("flow").noconvert().none(), nb::arg("matrix").noconvert(), nb::arg("threads") = 1);
+
+    m.def(
+        "cell_means",
+        [](const WritableMaps &out, const Maps &planes) {
+            const int64_t cells = side(out.shape(1), out.shape(2), "out");
+            const int64_t size = side(planes.shape(1), planes.shape(2), "planes");
+            if (out.shape(0) != planes.shape(0) || size % cells != 0)
+                throw nb::value_error("out must have as many maps as planes, of a size that divides theirs");
+            nb::gil_scoped_release release;
+            doppelgan::cell_means(out.data(), planes.data(), static_cast<int64_t>(out.shape(0)), size, cells);
+        },
+        nb::arg("out").noconvert(), nb::arg("planes").noconvert());
+
+    m.def(
+        "read_cells",
+        [](const WritableMaps &out, const Maps &maps, double real, double imag, double x, double y) {
+            const int64_t size = side(maps.shape(1), maps.shape(2), "maps");
+            if (size < 2) throw nb::value_error("maps must be 2 x 2 or larger");
+            for (size_t axis = 0; axis < 3; ++axis)
+                if (out.shape(axis) != maps.shape(axis)) throw nb::value_error("out must have the shape of maps");
+            if (out.data() == maps.data()) throw nb::value_error("out must not be maps");
+            const doppelgan::Turn to{real, imag, x, y};
+            nb::gil_scoped_release release;
+            doppelgan::read_cells(out.data(), maps.data(), static_cast<int64_t>(out.shape(0)), size, to);
+        },
+        nb::arg("out").noconvert(), nb::arg("maps").noconvert(), nb::arg("real"), nb::arg("imag"), nb::arg("x"),
+        nb::arg("y"));
 
     m.def(
         "find_face",

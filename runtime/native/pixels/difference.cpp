@@ -192,6 +192,7 @@ struct Addition {
 };
 
 constexpr uint8_t GAIN = 1, FLOW = 2;  // in `active`
+constexpr int64_t TAPS_REACH = 4;      // rows of boxes: further than taps of one pixel and their neighbors lie
 
 // Bilinear, of a grid whose pixels are `step` floats apart.
 ALWAYS_INLINE Four sample(const float *at, int64_t step, int64_t stride, float across, float down) {
@@ -256,14 +257,15 @@ MULTIVERSION void add_row(const Addition &a, int64_t row, int64_t begin, int64_t
     }
 }
 
-// [3,size,size] RGB -> [side + 1][side + 1][4] BGR: means of box x box pixels, edge pixels repeated to fill the
-// last.
-const float *pack_change(const float *change, int64_t size, int box, int64_t side, int threads) {
+// Rows [first, end) of [3,size,size] RGB -> [side + 1][side + 1][4] BGR: means of box x box pixels, edge pixels
+// repeated to fill the last.
+const float *pack_change(const float *change, int64_t size, int box, int64_t side, int64_t first, int64_t end_row,
+                         int threads) {
     const int64_t plane = size * size, stride = 4 * (side + 1);
     float *packed = scratch<float, 20>(static_cast<size_t>(stride * (side + 1)));
     std::fill_n(packed + side * stride, stride, 0.0f);
-    in_bands(side, side * box * box, threads, [&](int64_t begin, int64_t end) {
-        for (int64_t y = begin; y < end; ++y) {
+    in_bands(end_row - first, side * box * box, threads, [&](int64_t begin, int64_t end) {
+        for (int64_t y = first + begin; y < first + end; ++y) {
             float *line = packed + y * stride;
             store_four(line + 4 * side, Four{});
             if (box == 1) {
@@ -395,7 +397,7 @@ void add_difference(uint8_t *frame, int64_t height, int64_t width, const float *
         reach = std::max(reach, std::max(std::abs(across), std::abs(down)));
     }
     uint8_t *active = scratch<uint8_t, 20>(static_cast<size_t>(count));
-    bool any = false;
+    Rectangle box{cells, 0, cells, 0};  // of active cells
     for (int64_t row = 0; row < cells; ++row)
         for (int64_t column = 0; column < cells; ++column) {
             uint8_t here = 0;
@@ -405,15 +407,25 @@ void add_difference(uint8_t *frame, int64_t height, int64_t width, const float *
                         if (grid[r * stride + 8 * c + k] != 0) here |= k < 3 ? GAIN : FLOW;
             if (reach < STILL) here &= GAIN;
             active[row * cells + column] = here;
-            any = any || here != 0;
+            if (here == 0) continue;
+            box = {std::min(box.x_begin, column), std::max(box.x_end, column + 1), std::min(box.y_begin, row),
+                   std::max(box.y_end, row + 1)};
         }
-    if (!any) return;
+    if (box.x_end == 0) return;
 
-    // Rows and columns of the frame on which the picture lies.
-    const double low = -0.5, high = static_cast<double>(size) - 0.5;
+    // Their place in the picture: each reaches to the next one's center, the outermost to the border.
+    const double per_cell = static_cast<double>(size) / static_cast<double>(cells);
+    const auto from = [&](int64_t cell) { return cell == 0 ? -0.5 : (static_cast<double>(cell) + 0.5) * per_cell - 0.5; };
+    const auto until = [&](int64_t cell) {
+        return cell == cells ? static_cast<double>(size) - 0.5 : (static_cast<double>(cell) + 0.5) * per_cell - 0.5;
+    };
+    const double u_low = from(box.x_begin), u_high = until(box.x_end);
+    const double v_low = from(box.y_begin), v_high = until(box.y_end);
+
+    // Rows and columns of the frame on which that lies.
     double left = static_cast<double>(width), right = 0, top = static_cast<double>(height), bottom = 0;
-    for (const double u : {low, high})
-        for (const double v : {low, high}) {
+    for (const double u : {u_low, u_high})
+        for (const double v : {v_low, v_high}) {
             const double x = picture_to_frame.xx * u + picture_to_frame.xy * v + picture_to_frame.x0;
             const double y = picture_to_frame.yx * u + picture_to_frame.yy * v + picture_to_frame.y0;
             left = std::min(left, x), right = std::max(right, x);
@@ -427,7 +439,11 @@ void add_difference(uint8_t *frame, int64_t height, int64_t width, const float *
 
     Addition a{nullptr, grid, active, {}, size, side, cells, width, height,
                to_picture, onto_boxes(to_picture, filter.box), filter.taps};
-    a.change = pack_change(change, size, filter.box, side, threads);
+    const auto packed_row = [&](double v, int64_t beyond) {
+        return std::min(std::max<int64_t>(static_cast<int64_t>(v) / filter.box + beyond, 0), side);
+    };
+    a.change = pack_change(change, size, filter.box, side, packed_row(v_low, -TAPS_REACH),
+                           packed_row(v_high, TAPS_REACH), threads);
     if (reach >= STILL) {
         const float most = static_cast<float>(width + height);
         const int64_t around = static_cast<int64_t>(clamped(std::ceil(reach), 0.0f, most)) + MARGIN + 1;
@@ -442,8 +458,8 @@ void add_difference(uint8_t *frame, int64_t height, int64_t width, const float *
             double begin = static_cast<double>(part.x_begin), end = static_cast<double>(part.x_end);
             const double row = static_cast<double>(y), u0 = to_picture.xy * row + to_picture.x0,
                          v0 = to_picture.yy * row + to_picture.y0;
-            narrow(u0, to_picture.xx, low - 1e-3, high + 1e-3, begin, end);
-            narrow(v0, to_picture.yx, low - 1e-3, high + 1e-3, begin, end);
+            narrow(u0, to_picture.xx, u_low - 1e-3, u_high + 1e-3, begin, end);
+            narrow(v0, to_picture.yx, v_low - 1e-3, v_high + 1e-3, begin, end);
             const double middle = static_cast<double>(size) / 2;
             const auto lies_on_it = [&](double x) {
                 return std::abs(to_picture.xx * x + u0 + 0.5 - middle) <= middle &&

@@ -77,6 +77,17 @@ void add_tile(uint8_t *frame,  // [height,width,3], changed
               const uint8_t *strengths,  // [256], 64ths, up to 240: by activity, in quarters of a level
               int threads);
 
+// Means of blocks of [count,size,size]: [count,cells,cells]; cells divide size.
+void cell_means(float *out, const float *planes, int64_t count, int64_t size, int64_t cells);
+
+// z -> turn * z + shift of x + iy, in shares of a map's side from its middle.
+struct Turn {
+    double real, imag, x, y;
+};
+
+// [count,size,size]: what lies where each cell comes to, between cells linearly, edges going on.
+void read_cells(float *out, const float *maps, int64_t count, int64_t size, const Turn &to);
+
 // A face as one picture shows it, ready to be found in the next.
 struct KnownFace {
     const float *x, *y;    // [count] cells, in shares of the picture's side from its middle
