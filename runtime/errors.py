@@ -13,9 +13,15 @@
 
 A message is one line: what was expected, what came, what to do. The command line prints it and
 exits with 2; anything else that escapes is a bug of ours and keeps its traceback.
+
+What does not end the work is a warning, at the line of whoever called: ``warn``.
 """
 
 from __future__ import annotations
+
+import sys
+import warnings
+from types import FrameType
 
 LONGEST = 1000  # letters of a message: a damaged file may hold a name of a megabyte
 
@@ -60,3 +66,27 @@ class BackendError(DoppelganError):
 
 class EditError(DoppelganError):
     """An edit, or the file that a direction comes from, is not valid for this bundle."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line that called into this package, from however deep inside: its writer knows that one.
+
+    Python has ``skip_file_prefixes`` for this from 3.12 on. Here names of modules tell: where the package is
+    installed in place, files of others lie beside its own.
+    """
+    package = __name__.partition(".")[0]
+    frame = sys._getframe()
+    while frame.f_back is not None and _module(frame).partition(".")[0] == package:
+        frame = frame.f_back
+    warnings.warn_explicit(
+        message,
+        category,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module=_module(frame),
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),  # what it has said already
+    )
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "<unknown>"))

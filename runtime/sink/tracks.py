@@ -6,7 +6,6 @@ A track that fails later is left out from there on; pictures and the other track
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,6 +14,7 @@ from typing import Any
 import av
 from av.error import FFmpegError
 
+from ..errors import warn
 from ..host.ffmpeg import kind_of, open_input, reason, text_of
 from ..source.base import Media
 from ..source.times import Timeline
@@ -174,9 +174,8 @@ class SideTracks:
             return False
         return True
 
-    def _warn(self, what: str, callers: int = 7) -> None:
-        """``callers``: how many lie between here and whoever writes into the sink; as many while planning."""
-        warnings.warn(f"{self._media.path}: {what}", SinkWarning, stacklevel=1 + callers)
+    def _warn(self, what: str) -> None:
+        warn(f"{self._media.path}: {what}", SinkWarning)
 
     @property
     def count(self) -> int:
@@ -230,7 +229,7 @@ class SideTracks:
             if kind_of(error) in FATAL:
                 raise
             del self._tracks[index]
-            self._warn(f"{what} ends early: {reason(error)}", callers=5)
+            self._warn(f"{what} ends early: {reason(error)}")
 
     def close(self) -> None:
         """Write what is left in encoders; the output stays open."""
@@ -242,7 +241,7 @@ class SideTracks:
                     if kind_of(error) in FATAL:
                         raise
                     what = _described(self._input.streams[index])
-                    self._warn(f"{what} ends early: {reason(error)}", callers=4)
+                    self._warn(f"{what} ends early: {reason(error)}")
         finally:
             self._input.close()
 

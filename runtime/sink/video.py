@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import warnings
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
@@ -25,7 +24,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from ..errors import SinkError
+from ..errors import SinkError, warn
 from ..host.ffmpeg import kind_of, local, reason, remedy
 from ..source.base import Source
 from ..source.color import BT709, BT2020_CL, BT2020_NCL, FCC, SMPTE240M, Color
@@ -240,9 +239,7 @@ class VideoSink(Sink):
 
     def _start_without_tracks(self, width: int, height: int, error: Exception) -> None:
         """Each track was tried alone; that they do not go together comes out before the first picture."""
-        warnings.warn(
-            f"{self.name}: sound and other tracks are left out: {reason(error)}", SinkWarning, stacklevel=5
-        )
+        warn(f"{self.name}: sound and other tracks are left out: {reason(error)}", SinkWarning)
         self._abandon()
         self._container = self._open()
         self._add_pictures(width, height)
@@ -310,7 +307,7 @@ class VideoSink(Sink):
             self._container.close()
             if self.broken_off:
                 notice = f"{self.name}: not complete; its first {self.frames} frames are kept as {self._part}"
-                warnings.warn(notice, SinkWarning, stacklevel=3)
+                warn(notice, SinkWarning)
                 return
             self._part.replace(self._path)
             self._completed(self._path)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import glob
 import re
-import warnings
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from ..errors import SourceError
+from ..errors import SourceError, warn
 from ..pictures.files import READABLE, read_image
 from ..types import Frame, Image
 from .base import Source, SourceWarning
@@ -56,7 +55,7 @@ class ImageSource(Source):
             except SourceError as error:
                 if len(self.files) == 1:
                     raise
-                warnings.warn(f"{error}; left out", SourceWarning, stacklevel=4)
+                warn(f"{error}; left out", SourceWarning)
                 self.skipped.append(str(path))
                 self._index += 1
         return None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from fractions import Fraction
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import SourceError
+from ..errors import SourceError, warn
 from ..types import MAX_PIXELS, Frame, Image
 from .base import Source, SourceWarning
 
@@ -64,11 +63,10 @@ class RawSource(Source):
         if missing:
             got = image.nbytes - len(missing)
             if got:
-                warnings.warn(
+                warn(
                     f"{self.name}: ended inside frame {self._index}: {got} of {image.nbytes} bytes; "
                     f"is the size {width}x{height} right?",
                     SourceWarning,
-                    stacklevel=3,
                 )
             return None
         if self._swap:

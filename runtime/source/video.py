@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +20,7 @@ from av.error import FFmpegError, InvalidDataError
 from av.filter import Graph
 from av.sidedata.sidedata import Type as SideDataType
 
-from ..errors import SourceError
+from ..errors import SourceError, warn
 from ..host.ffmpeg import is_url, open_input, reason, remedy, text_of
 from ..types import Deep, Frame
 from .base import Media, Source, SourceWarning
@@ -124,9 +123,9 @@ class VideoSource(Source):
                 stream_metadata=text_of(stream.metadata),
             )
             if self._transparent:
-                self._say("what is transparent is shown on black", callers=5)
+                self._say("what is transparent is shown on black")
             if self._color.hdr:
-                self._say(f"high dynamic range ({self._color.hdr}) is converted to BT.709", callers=5)
+                self._say(f"high dynamic range ({self._color.hdr}) is converted to BT.709")
 
     def _choose_stream(self) -> Any:
         """The stream of pictures that players show: the default one, else the largest."""
@@ -148,9 +147,9 @@ class VideoSource(Source):
         default = av.stream.Disposition.default
         return max(known, key=lambda s: (bool(s.disposition & default), s.width * s.height, -s.index))
 
-    def _say(self, what: str, callers: int) -> None:
-        """What of the pictures does not come out as it is. callers: of this, up to whoever opens or reads."""
-        warnings.warn(f"{self.name}: {what}", SourceWarning, stacklevel=1 + callers)
+    def _say(self, what: str) -> None:
+        """What of the pictures does not come out as it is."""
+        warn(f"{self.name}: {what}", SourceWarning)
 
     def _announced_duration_s(self) -> float | None:
         if self._stream.duration:
@@ -205,8 +204,7 @@ class VideoSource(Source):
                 for whole in self._deinterlacer(picture):
                     yield self._frame(whole)
                 if self._deinterlacer.interlaced and not known:
-                    is_opening = not self._read_since_open
-                    self._say("interlaced pictures are deinterlaced", callers=6 if is_opening else 4)
+                    self._say("interlaced pictures are deinterlaced")
             if packet is None:
                 for whole in self._deinterlacer(None):
                     yield self._frame(whole)
@@ -249,11 +247,10 @@ class VideoSource(Source):
             short = missing_s > max(1.0, float(2 / self.rate))
         if short or self._damaged:
             of = f" of {self.duration_s:.2f} s" if self.duration_s else ""
-            warnings.warn(
+            warn(
                 f"{self.name}: the file is cut off or damaged: read {self._read_since_open} frames, "
                 f"{end_s:.2f} s{of}, {self._damaged} damaged packets",
                 SourceWarning,
-                stacklevel=4,
             )
 
     def reopen(self) -> None:
