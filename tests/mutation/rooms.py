@@ -9,7 +9,8 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("runtime/source",),
         (
             *("test_source", "test_source_video", "test_source_images", "test_source_camera"),
-            *("test_source_kinds", "test_source_pattern", "test_source_video_files"),
+            *("test_source_kinds", "test_source_pattern"),
+            *("test_source_video_files", "test_source_video_missing"),
             *("test_pace", "test_times", "test_video_color", "test_video_color_rules", "test_picture_colors"),
         ),
     ),
@@ -21,7 +22,10 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "encode": (("runtime/encode.py",), ("test_encode", "test_pipeline", "test_heart")),
     "edit": (
         ("runtime/edit",),
-        ("test_edit", "test_edit_directions", "test_words", "test_effects"),
+        (
+            *("test_edit", "test_edit_mixing", "test_edit_files", "test_edit_directions"),
+            *("test_words", "test_effects"),
+        ),
     ),
     "synthesize": (
         ("runtime/synthesize.py",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from doppelgan.runtime import native
 
@@ -16,3 +17,8 @@ def instructions(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.skip("this processor has no AVX2")
     yield
     native._kernels._use_avx2(True)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
