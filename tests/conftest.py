@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from . import tiny
+from . import once, tiny
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,6 +43,13 @@ LONGEST = (
         "test_sink_video",
     ),
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # processes of pytest-xdist inherit it
+        folder = tempfile.mkdtemp(prefix="doppelgan-once-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        os.environ[once.FOLDER] = folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

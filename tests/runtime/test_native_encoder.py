@@ -21,6 +21,7 @@ from doppelgan.runtime.errors import BackendError
 from onnx import helper, numpy_helper
 
 from ..export import seeds
+from ..once import once
 
 TOLERANCE = 1e-5  # relative L2: other order of sums, and Winograd's
 INT16_TOLERANCE = 1e-3  # both sides of every product are rounded; 1e-4 is usual at these few channels
@@ -40,7 +41,7 @@ KINDS = {
 }
 
 
-@cache
+@once
 def exported(kind: str) -> bytes:
     rows, planes = KINDS[kind]
     state = seeds.encoder(kind, rows, W_DIM, ODD, planes)

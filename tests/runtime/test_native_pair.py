@@ -13,12 +13,10 @@ from doppelgan.runtime.backends import GeneratorSession, Session, installed, ope
 from doppelgan.runtime.errors import BackendError
 from doppelgan.runtime.synthesize import Synthesizer
 
-from ..export import seeds
-
 if not installed("native"):
     pytest.skip("the compiled kernels are missing, or the processor has no AVX2", allow_module_level=True)
 
-from .test_native_synthesis import CHANNELS, TOLERANCE, exported, of_channels, opened
+from .test_native_synthesis import CHANNELS, TOLERANCE, of_channels, opened, smallest
 
 __all__ = ["opened"]  # a fixture
 
@@ -174,7 +172,7 @@ def test_one_session_draws_singles_and_pairs_of_any_size_in_any_order(opened: Op
 
 
 def test_wrong_arrays_never_reach_the_kernels(opened: Opened) -> None:
-    session = opened(exported(seeds.rosinality()))
+    session = opened(smallest())
     codes, edited = codes_for(session, 0)
     picture = np.zeros((1, 3, 16, 16), np.float32)
     for size in (0, 2, 5, 12, 32):
