@@ -21,6 +21,7 @@ import time
 import traceback
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -139,14 +140,24 @@ def measure_features(folder: Path, plan: Plan) -> FeatureCodec:
     names, groups = described["features"], described["groups"]
     codec = FeatureCodec(names, groups, plan.generator.w_dim)
     from training.render.data.dataset import Dataset
-    from training.render.person import features, sampling
+    from training.render.person import features
 
     if tuple(names) == features.FEATURES:
-        return codec.fit(np.stack([features.encode(sampling.sample_person(10_000_000 + i)) for i in range(2500)]))
+        return codec.fit(_of_people_to_come())
     end = time.monotonic() + 60 * plan.wait_minutes
     while len(people := Dataset(folder)) < plan.start_people and time.monotonic() < end:
         time.sleep(2)
     return codec.fit(people.features)
+
+
+@cache
+def _of_people_to_come() -> np.ndarray:
+    """Features of people as the renderer will draw them [2500, F]: the same ones every time, some ms each."""
+    from training.render.person import features, sampling
+
+    drawn = np.stack([features.encode(sampling.sample_person(10_000_000 + i)) for i in range(2500)])
+    drawn.flags.writeable = False
+    return drawn
 
 
 # -- processes -------------------------------------------------------------------------------------------------------------
