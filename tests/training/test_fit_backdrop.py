@@ -36,7 +36,7 @@ def test_the_nearest_gradient_is_found_around_a_person() -> None:
     assert (found - gradients.colors(radial)).abs().mean() < 0.08
 
 
-def test_a_backdrop_is_told_by_a_thumbnail(tmp_path: Path) -> None:
+def test_a_backdrop_is_told_by_a_thumbnail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(7)
     plan = PLANS["smoke"]
     stub.write(tmp_path / "people", 40, 32)
@@ -44,7 +44,8 @@ def test_a_backdrop_is_told_by_a_thumbnail(tmp_path: Path) -> None:
     batches = Batches(pool(tmp_path, "people"), codec, plan, None, torch.device("cpu"))
     columns = codec.columns("background")
     network = Encoder(32, [0], codec.count, 4, 8, (8, 8), (0, 0), thumbnail=16, backdrop=columns)
-    backdrop.learn(network, batches, np.linspace(0, 1, 150, endpoint=False))
+    monkeypatch.setattr(backdrop, "_BATCH", 64)  # with four times as many it learns no more from these people
+    backdrop.learn(network, batches, np.linspace(0, 1, 100, endpoint=False))
     others = torch.from_numpy(
         np.stack([features.encode(sampling.sample_person(n)) for n in range(9000, 9050)])
     )
@@ -53,4 +54,4 @@ def test_a_backdrop_is_told_by_a_thumbnail(tmp_path: Path) -> None:
         told = network.eval()(seen, torch.zeros(50, 468, 3))[0][:, columns]
     wanted = codec.standardize(others)[:, columns]
     r = np.corrcoef(told[:, :6].flatten().numpy(), wanted[:, :6].flatten().numpy())[0, 1]
-    assert r > 0.8, f"colors of gradients without anybody: r {r:.2f}"
+    assert r > 0.95, f"colors of gradients without anybody: r {r:.2f}"
