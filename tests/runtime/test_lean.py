@@ -103,7 +103,10 @@ assert ms_ssim(picture, resample(resample(picture, (32, 32)), (64, 64))) == 1
     "the demo": """
 from doppelgan.runtime.bundle import open_bundle
 from doppelgan.runtime.demo import run_demo
-made = run_demo(open_bundle({bundle!r}, compiled=False), Path({output!r}), frames=2)
+bundle = open_bundle({bundle!r}, compiled=False)
+for name in list(bundle.directions)[1:]:
+    del bundle.directions[name]  # a cell of the sheet for each end of one is enough
+made = run_demo(bundle, Path({output!r}), frames=2)
 assert made.frames_with_face == 2
 assert all(path.stat().st_size > 300 for path in made.files.values()), made.files
 """,
