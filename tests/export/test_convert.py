@@ -6,7 +6,7 @@ import hashlib
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,36 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _a_network_is_converted_once() -> Iterator[None]:
+    """Many of these exports differ in what is around the same networks."""
+    converted: dict[str, bytes] = {}
+    to_onnx = onnx_graph.to_onnx
+
+    def once(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor], outputs: Sequence[str]) -> bytes:
+        key = fingerprint(module, {name: one.shape for name, one in inputs.items()}, outputs)
+        if key not in converted:
+            converted[key] = to_onnx(module, inputs, outputs)
+        return converted[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_graph, "to_onnx", once)
+        yield
+
+
+def fingerprint(module: torch.nn.Module, *more: object) -> str:
+    """Of everything in a module and what it is converted with: its parts, their numbers and settings."""
+    found = hashlib.sha256(repr(more).encode())
+    for name, part in module.named_modules():
+        found.update(f"{name} {type(part).__qualname__}".encode())
+        for key, value in {**vars(part), **part._parameters, **part._buffers}.items():
+            if isinstance(value, torch.Tensor):
+                found.update(f"{key} {value.shape}".encode() + value.detach().numpy().tobytes())
+            elif not key.startswith("_"):
+                found.update(f"{key} {value!r}".encode())
+    return found.hexdigest()
 
 
 def relative(got: np.ndarray, want: torch.Tensor | np.ndarray) -> float:
