@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,7 @@ def imports(path: Path) -> Iterator[tuple[str, int, bool]]:
                 yield f"{module}.{alias.name}", node.lineno, id(node) in late
 
 
+@cache
 def arrows() -> list[tuple[str, str, str, str, bool]]:
     """(file:line, half.room, half it asks, room it asks, late) for every import between rooms."""
     found = []
