@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,28 +26,26 @@ class Outcome:
     findings: dict[int, str] = field(default_factory=dict)
 
 
-def attack(name: str, inputs: int, seed: int = 0, seconds: float = 1e9) -> Outcome:
+Ended = subprocess.CompletedProcess[str]
+Work = Callable[
+    [Sequence[str], float], Ended
+]  # a worker's arguments, and how many seconds it may take at most
+
+
+def alone(arguments: Sequence[str], timeout_s: float) -> Ended:
+    """A worker in a process of its own, which imports what it needs."""
+    command = [sys.executable, "-m", "tests.hard.worker", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2], timeout=timeout_s
+    )
+
+
+def attack(name: str, inputs: int, seed: int = 0, seconds: float = 1e9, work: Work = alone) -> Outcome:
     """``inputs`` damaged files for one reader; a crash counts as a finding, and the next input goes on."""
     outcome, first = Outcome(), 0
     while first < inputs:
-        command = [
-            sys.executable,
-            "-m",
-            "tests.hard.worker",
-            name,
-            str(first),
-            str(inputs),
-            str(seed),
-            str(seconds),
-        ]
-        child = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=Path(__file__).parents[2],
-            timeout=min(seconds, 80_000) + 3000,
-        )
+        arguments = (name, str(first), str(inputs), str(seed), str(seconds))
+        child = work(arguments, min(seconds, 80_000) + 3000)
         begun, done = first - 1, False
         for line in child.stdout.splitlines():
             try:
