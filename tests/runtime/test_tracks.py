@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,15 @@ from doppelgan.runtime.sink.video import VideoSink
 from doppelgan.runtime.source import open_source
 
 from .clips import packets
-from .media import Pictures, Sound, copy, hear, onset_s, write_media
+from .media import Heard, Pictures, Sound, copy, hear, onset_s, write_media
 
 FEW = Pictures(frames=25)
+BY_SUFFIX: dict[str, dict[str, Any]] = {
+    ".avi": {"codec": "mjpeg", "pixel_format": "yuvj420p", "options": {}},
+    ".wmv": {"codec": "wmv2", "options": {}, "time_base": Fraction(1, 25)},
+    ".flv": {"codec": "flv", "options": {}, "time_base": Fraction(1, 25)},
+    ".ts": {"codec": "mpeg2video", "options": {}, "time_base": Fraction(1, 25)},
+}
 QUIET = "ignore::doppelgan.runtime.sink.SinkWarning"
 
 
@@ -28,6 +36,21 @@ def unnamed_pcm(path: Path, codec: str = "pcm_s16le", layout: str = "stereo") ->
     """PCM in Matroska or AVI, which say how many channels there are, not which."""
     mjpeg = Pictures(codec="mjpeg", pixel_format="yuvj420p", options={"qscale": "2"})
     return write_media(path, mjpeg if path.suffix == ".avi" else FEW, [Sound(codec, layout)])
+
+
+@pytest.fixture(scope="module")
+def heard_before(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Heard]]:
+    """A film with one track of sound, and how that sounds; written for the first of its targets."""
+    folder = tmp_path_factory.mktemp("films")
+
+    @cache
+    def made(suffix: str, codec: str, layout: str) -> tuple[Path, Heard]:
+        pictures = Pictures(**BY_SUFFIX.get(suffix, {}))
+        path = write_media(folder / f"{codec}-{layout}{suffix}", pictures, [Sound(codec, layout)])
+        (track,) = hear(path)
+        return path, track
+
+    return made
 
 
 @pytest.mark.filterwarnings(QUIET)
@@ -54,18 +77,14 @@ def unnamed_pcm(path: Path, codec: str = "pcm_s16le", layout: str = "stereo") ->
     ],
 )
 def test_sound_of_any_codec_and_layout_gets_into_any_container(
-    tmp_path: Path, source: str, codec: str, layout: str, target: str
+    tmp_path: Path,
+    heard_before: Callable[..., tuple[Path, Heard]],
+    source: str,
+    codec: str,
+    layout: str,
+    target: str,
 ) -> None:
-    by_suffix: dict[str, dict[str, Any]] = {
-        ".avi": {"codec": "mjpeg", "pixel_format": "yuvj420p", "options": {}},
-        ".wmv": {"codec": "wmv2", "options": {}, "time_base": Fraction(1, 25)},
-        ".flv": {"codec": "flv", "options": {}, "time_base": Fraction(1, 25)},
-        ".ts": {"codec": "mpeg2video", "options": {}, "time_base": Fraction(1, 25)},
-    }
-    path = write_media(
-        tmp_path / f"in{source}", Pictures(**by_suffix.get(source, {})), [Sound(codec, layout)]
-    )
-    (before,) = hear(path)
+    path, before = heard_before(source, codec, layout)
 
     (after,) = hear(copy(path, tmp_path / f"out{target}"))
 
