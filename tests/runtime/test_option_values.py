@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,7 +82,8 @@ def test_odd_values_are_refused_in_one_line_and_leave_nothing(
     monkeypatch.setenv("DOPPELGAN_ENGINES", "/nowhere")
     (tmp_path / "here").mkdir()
     clean = desk(tmp_path / "here", [picture])
-    filled = [word.format(tiny=tiny_bundle) for word in base]
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "tiny")  # `compile` writes into it
+    filled = [word.format(tiny=bundle) for word in base]
     assert faults(lines(name, filled, skip), tmp_path / "here", capfd, clean) == []
 
 
