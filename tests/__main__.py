@@ -1,8 +1,8 @@
 """The one check command: ``python -m tests``. CI runs exactly this.
 
-Style (ruff), types (mypy, strict) and behavior (pytest, warnings are errors), in that order; further
-arguments go to pytest: ``python -m tests -k align``. ``python -m tests --mutants`` breaks the code on purpose
-instead (``mutation``).
+Style (ruff), then types (mypy, strict) beside behavior (pytest, warnings are errors); what fails first ends
+it. Further arguments go to pytest: ``python -m tests -k align``. ``python -m tests --mutants`` breaks the
+code on purpose instead (``mutation``).
 
 The tree one stands in is what is tested: an installed copy that differs from it is refused.
 """
@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,17 +84,44 @@ def main() -> int:
         # as long as one thread computes.
         environment.setdefault("OMP_NUM_THREADS", "1")
     python = [sys.executable, "-m"]
-    steps = [
-        [*python, "ruff", "check", "."],
-        [*python, "ruff", "format", "--check", "."],
-        [*python, "mypy", *(word for package in TYPED for word in ("-p", package))],
-        [*python, "pytest", *workers(), *arguments],
-    ]
-    for step in steps:
+    style = [[*python, "ruff", "check", "."], [*python, "ruff", "format", "--check", "."]]
+    types = [*python, "mypy", *(word for package in TYPED for word in ("-p", package))]
+    behavior = [*python, "pytest", *workers(), *arguments]
+    for step in style:
         print("$", " ".join(step[2:]), flush=True)
         if code := subprocess.call(step, cwd=ROOT, env=environment):
             return code
-    return 0
+    return beside(types, behavior, environment)
+
+
+def beside(quiet: Sequence[str], main: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run both at once, mypy having one process only; ``quiet`` says at its end what it has to say.
+
+    The code of the one that fails first, which ends the other.
+    """
+    for step in (quiet, main):
+        print("$", " ".join(step[2:]), flush=True)
+    with tempfile.TemporaryFile() as said:
+        aside = subprocess.Popen(quiet, cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT)
+        shown = subprocess.Popen(main, cwd=ROOT, env=environment)
+        try:
+            while shown.poll() is None and not aside.poll():
+                time.sleep(0.1)
+            if shown.poll() is None:
+                shown.send_signal(signal.SIGINT)  # it tidies up
+            if code := shown.wait():
+                aside.terminate()
+            failed = aside.wait()
+        except KeyboardInterrupt:  # it has reached both
+            failed = code = 128 + signal.SIGINT
+            shown.wait()
+        finally:
+            for one in (aside, shown):
+                if one.poll() is None:
+                    one.kill()
+        said.seek(0)
+        print(said.read().decode(errors="replace"), end="", flush=True)
+    return failed if failed > 0 else code
 
 
 if __name__ == "__main__":
