@@ -158,7 +158,9 @@ def _enroll(part: Part, base: Bundle, settings: Settings, result: Result) -> Non
             command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         ) as process:
             assert process.stderr is not None
-            said = process.stderr.read()
+            said, peak = "", 0
+            for line in process.stderr:
+                said, peak = said + line, max(peak, _peak_bytes(process.pid))
             _, status, used = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode == 2:
@@ -167,7 +169,16 @@ def _enroll(part: Part, base: Bundle, settings: Settings, result: Result) -> Non
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {said}")
     result.wall_s = time.monotonic() - began
     result.cpu_s = used.ru_utime + used.ru_stime
-    result.peak_gb = used.ru_maxrss / 1e6
+    result.peak_gb = (peak or 1024 * used.ru_maxrss) / 1e9
+
+
+def _peak_bytes(pid: int) -> int:
+    """What a running process took at most, where Linux tells; its rusage starts from what *this* one took."""
+    try:
+        rows = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        return 1024 * int(rows["VmHWM"].split()[0])
+    except (OSError, KeyError, ValueError):
+        return 0
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,6 +176,21 @@ def test_a_run_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
         assert judged[1:] == [("a", CLIP)]
         assert enrolled == [("a", ONE), ("a", CLIP)]  # not again
     assert results.get("a", ONE, "clip") == Result("a", ONE, "clip", psnr_db=20.0, wall_s=30.0, done=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_process_peak_is_its_own() -> None:
+    """Not that of the large process which started it."""
+    ballast = np.ones(40_000_000)  # 320 MB
+    small = [sys.executable, "-c", "import sys; print(1, file=sys.stderr, flush=True); sys.stdin.read()"]
+    with subprocess.Popen(small, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stderr.readline()
+        peak = people._peak_bytes(process.pid)
+        process.stdin.close()
+    assert 1e6 < peak < 150e6 < ballast.nbytes
+    assert people._peak_bytes(process.pid) == 0  # gone
 
 
 def test_the_page_has_people_motions_edits_and_refusals() -> None:
