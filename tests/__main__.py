@@ -79,6 +79,7 @@ def main() -> int:
         return mutation.main(arguments[1:])
     print(f"testing {ROOT}", flush=True)
     environment = {**os.environ, "MYPYPATH": os.pathsep.join([str(source_tree()), str(ROOT)])}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # tests start Python, and import all of this, many times
     if workers():
         # Every core has a process of its own; torch's threads would wait for a turn by spinning, seven times
         # as long as one thread computes.
