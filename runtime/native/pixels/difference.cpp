@@ -402,10 +402,12 @@ void add_difference(uint8_t *frame, int64_t height, int64_t width, const float *
         for (int64_t column = 0; column < cells; ++column) {
             uint8_t here = 0;
             for (const int64_t r : {row, row + 1})
-                for (const int64_t c : {column, column + 1})
-                    for (int k = 0; k < 6; ++k)
-                        if (grid[r * stride + 8 * c + k] != 0) here |= k < 3 ? GAIN : FLOW;
-            if (reach < STILL) here &= GAIN;
+                for (const int64_t c : {column, column + 1}) {
+                    const float *cell = grid + r * stride + 8 * c;
+                    if (cell[0] != 0 || cell[1] != 0 || cell[2] != 0) here |= GAIN;
+                    // Between corners that stay still, all is still.
+                    if (std::max(std::abs(cell[4]), std::abs(cell[5])) >= STILL) here |= FLOW;
+                }
             active[row * cells + column] = here;
             if (here == 0) continue;
             box = {std::min(box.x_begin, column), std::max(box.x_end, column + 1), std::min(box.y_begin, row),
