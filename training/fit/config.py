@@ -26,7 +26,6 @@ class GeneratorPlan:
     channels: tuple[int, ...] = (192, 192, 160, 96, 64, 32, 8)  # at 4, 8 ... 256: 0.77 G multiply-adds
     discriminator_channels: tuple[int, ...] = (256, 256, 192, 128, 64, 32, 16)  # the discriminators', likewise
     shared_up_to: int = 0  # pixels: so far the toon draws with the photo's layers, and grows out of it (`networks/family.py`)
-    evened: float = 0.0  # learn on codes of even spread: variances far above this one count alike; 0: on w as it is (`evened.py`)
     learning: tuple[str, ...] = LOOKS  # if not all of them, the mapping network and the others stay as they are
     stages: tuple[Stage, ...] = (
         Stage(0.00, 32, 192),
@@ -166,7 +165,6 @@ PLANS["relook"] = replace(
         PLANS["refine"].generator,
         learning=("photo",),
         mapping_share=0.0,
-        evened=2.0,
         attention=3.0,  # foreheads and cheeks are where age shows
         stages=(
             Stage(0.0, 64, 24),

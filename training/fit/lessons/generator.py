@@ -25,7 +25,6 @@ from training.fit.lessons.rehearsal import Rehearsal
 from training.fit.losses.mesh import MeshNetwork, attention, mesh_difference
 from training.fit.losses.pictures import feature_matching, ms_ssim, psnr, pyramid_l1, structure
 from training.fit.networks.discriminator import Discriminator
-from training.fit.networks.evened import EvenedCodes
 from training.fit.networks.family import grow_out, share
 from training.fit.networks.precision import maps_dtype
 from training.fit.networks.stylegan2 import Mapping, Synthesis, generator_state, load_generator
@@ -46,7 +45,6 @@ class Generator(nn.Module):
     def __init__(self, plan: GeneratorPlan, codec: FeatureCodec) -> None:
         super().__init__()
         self.mapping = Mapping(plan.w_dim, plan.mapping_layers, codec.conditioning(), plan.feature_noise)
-        self.evened = EvenedCodes(plan.w_dim)
         self.photo = Synthesis(plan.channels, plan.w_dim)
         self.toon = Synthesis(plan.channels, plan.w_dim)
         if plan.shared_up_to:
@@ -59,7 +57,7 @@ class Generator(nn.Module):
 
     def codes(self, z: Tensor) -> Tensor:
         """z [n, z_dim] -> one code for every row [n, n_styles, w_dim]: w, as the looks are told it."""
-        w = self.evened(self.mapping(z))
+        w = self.mapping(z)
         return w[:, None].expand(-1, self.photo.n_styles, -1)
 
 
@@ -172,22 +170,8 @@ class Trainer:
                 self.model.look(look).load_state_dict(synthesis.state_dict())
         if self.lesson.shared_up_to and looks:
             grow_out(self.model.photo, self.model.toon)
-        if self.lesson.evened:
-            self._even_out(self.lesson.evened)
         self.average.load_state_dict(self.model.state_dict())
         self.log(event="started", at=str(folder), **self.evaluate(64))
-
-    def _even_out(self, least: float) -> None:
-        """From now on the looks are told evened codes; they draw what they drew."""
-        if self.lesson.learning == LOOKS:
-            raise ValueError("evened: expected a plan whose mapping network rests, got one in which every look learns")
-        evened = self.model.evened
-        with torch.no_grad():
-            self.model.mapping.eval()  # without its noise
-            evened.fit(self.model.mapping(self.z(self.people.everyone())), least)
-            self.model.mapping.train()
-        for look in LOOKS:
-            mapping.take_over(self.model.look(look), self.model.look(look), mapping.Linear(evened.back, evened.mean))
 
     def rehearse(self, folder: Path) -> None:
         """From now on, people whom the generator in `folder` draws are among those to learn from."""
@@ -206,12 +190,9 @@ class Trainer:
 
     def save(self, budget: Budget, final: bool = False) -> None:
         save_tensors(self.out / "state-generator.pt", self.state(budget))
-        average, evened = self.latent_average(), self.average.evened
-        told = mapping.Linear(evened.into, -evened.mean @ evened.into)
+        average = self.latent_average()
         for look in LOOKS:
-            plain = copy.deepcopy(self.average.look(look))
-            mapping.take_over(plain, self.average.look(look), told)
-            state = half(generator_state(self.average.mapping, plain))
+            state = half(generator_state(self.average.mapping, self.average.look(look)))
             content = {
                 "g_ema": state,
                 "latent_avg": average.half().cpu(),
