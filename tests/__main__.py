@@ -60,12 +60,12 @@ def stale() -> Iterator[str]:
 
 
 def workers() -> list[str]:
-    """pytest-xdist's options: one process per core; a file's tests stay together, they share fixtures.
+    """pytest-xdist's options: a process per core and one for while others wait; a file's tests stay together.
 
     Files come in the order of ``conftest.LONGEST``, not by how many tests they have.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return ["-n", str(min(cores, 8)), "--dist", "loadfile", "--no-loadscope-reorder"] if cores > 1 else []
+    return ["-n", str(min(cores, 8) + 1), "--dist", "loadfile", "--no-loadscope-reorder"] if cores > 1 else []
 
 
 def in_memory() -> str | None:

@@ -153,6 +153,8 @@ def test_what_was_passed_over_says_so_in_the_record(copy: Path, monkeypatch: pyt
     def pass_over(measured: dict[str, list[Any]], _: object) -> tuple[dict[str, Any], dict[Measurement, str]]:
         return {"mapping": measured["mapping"][0]}, {measured["mapping"][1][0]: "too little"}
 
+    two = msgspec.structs.replace(this_machine(), cores=2)  # to have something to choose from
+    monkeypatch.setattr(autotune_module, "this_machine", lambda: two)
     monkeypatch.setattr(autotune_module, "_choose", pass_over)
     record = read_record(tune(copy, networks=["mapping"]).read_bytes(), "test")
     assert [m.note for m in record.measurements][:2] == ["", "too little"]
