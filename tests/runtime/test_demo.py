@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from doppelgan.runtime import Bundle, SinkError, SourceError, open_bundle
+from doppelgan.runtime import Bundle, Pipeline, SinkError, SourceError, open_bundle
+from doppelgan.runtime.backends import ChooseRows, installed
 from doppelgan.runtime.demo.run import EDITS, PANEL_PX, DemoResult, run_demo
 from doppelgan.runtime.pictures.convert import to_image
 from doppelgan.runtime.pictures.sheet import LABEL_PX, grid
 from doppelgan.runtime.source import open_source
+from doppelgan.runtime.synthesize import Synthesizer
 from doppelgan.runtime.types import Image
 
 from ..conftest import ROOT
@@ -132,3 +135,33 @@ def test_to_image_takes_rgb_and_clips() -> None:
     picture = np.zeros((3, 2, 2), np.float32)
     picture[0], picture[1], picture[2] = 2.0, 0.0, -1.0
     assert to_image(picture)[0, 0].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize("edits", [{"beard": 1.0}, {"smile": 1.0}, {"age": 1.0}], ids=str)
+def test_rows_that_are_left_coarse_are_not_seen(
+    edits: dict[str, float], demo: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = read(demo.path / demo.manifest.files["clip"].file)[0]
+    chosen: list[float] = []
+    together = Synthesizer.together
+
+    def spied(self: Synthesizer, codes: Any, size: int, rows: ChooseRows) -> Any:
+        def choose(coarse: Any) -> tuple[int, int]:
+            first, end = rows(coarse)
+            chosen.append((end - first) / coarse[0].shape[-1])
+            return first, end
+
+        return together(self, codes, size, choose)
+
+    monkeypatch.setattr(Synthesizer, "together", spied)
+    some = Pipeline(demo, edits, smoothing=False).process(frame)
+    monkeypatch.setattr(Synthesizer, "together", lambda self, codes, size, _rows: together(self, codes, size))
+    whole = Pipeline(demo, edits, smoothing=False).process(frame)
+    if installed("native"):  # others draw everything
+        assert len(chosen) == 1
+        assert chosen[0] < 0.7
+    edited = np.abs(whole.astype(int) - frame).max(axis=2) > 2
+    off = np.abs(some.astype(int) - whole).max(axis=2)
+    assert edited.sum() > 300
+    assert off.max() <= 16
+    assert (off > 3).sum() < 0.02 * edited.sum()
