@@ -89,6 +89,15 @@ def watched(bundle: Bundle, spent: list[float]) -> Bundle:
     return bundle
 
 
+def timed(pipeline: Pipeline, frame: np.ndarray, spent: list[float]) -> tuple[float, float]:
+    """Milliseconds of one frame, and of it outside the networks; ``spent``: that of its watched bundle."""
+    spent.clear()
+    start = time.perf_counter()
+    pipeline.process(frame)
+    elapsed = time.perf_counter() - start
+    return 1e3 * elapsed, 1e3 * (elapsed - sum(spent))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -131,13 +140,10 @@ def main() -> None:
             with numpy_kernels(slow):
                 if turn == WARM_UP:
                     pipeline.clock.reset()
-                spent.clear()
-                start = time.perf_counter()
-                pipeline.process(frames[turn % len(frames)])
-                elapsed = time.perf_counter() - start
+                whole_ms, outside_ms = timed(pipeline, frames[turn % len(frames)], spent)
             if turn >= WARM_UP:
-                times[label].append(1e3 * elapsed)
-                outside[label].append(1e3 * (elapsed - sum(spent)))
+                times[label].append(whole_ms)
+                outside[label].append(outside_ms)
     lines = [
         "| how | median ms | p95 | p99 | jitter | frames/s | p99 / median |",
         "|---|--:|--:|--:|--:|--:|--:|",
@@ -179,13 +185,10 @@ def each(bundle: str, edits: list[str], frames: list[np.ndarray], count: int) ->
         outside: dict[str, list[float]] = {label: [] for label in rows}
         for turn in range(WARM_UP + count):
             for label, pipeline in rows.items():
-                spent.clear()
-                start = time.perf_counter()
-                pipeline.process(frames[turn % len(frames)])
-                elapsed = time.perf_counter() - start
+                whole_ms, outside_ms = timed(pipeline, frames[turn % len(frames)], spent)
                 if turn >= WARM_UP:
-                    times[label].append(1e3 * elapsed)
-                    outside[label].append(1e3 * (elapsed - sum(spent)))
+                    times[label].append(whole_ms)
+                    outside[label].append(outside_ms)
     lines = [
         "| edit | median ms | p95 | frames/s | times a pasted face | outside the networks, ms |",
         "|---|--:|--:|--:|--:|--:|",

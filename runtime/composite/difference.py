@@ -24,17 +24,7 @@ from .. import native
 from ..face_mesh import FACE_OVAL
 from ..types import Crop, Floats, Image, Matrix
 from .anchor import Anchor, Similarity
-from .masks import (
-    Agreement,
-    Light,
-    belonging,
-    cells_of,
-    covered,
-    means,
-    ramp,
-    reachable,
-    strength,
-)
+from .masks import Agreement, Light, belonging, cells_of, covered, means, ramp, reachable, strength
 from .movement import FAR, flow_of, parting, parting_rows, remains
 from .regions import DIRECTIONS, draw_region, fade_of, reach_of, rescaled
 
@@ -43,7 +33,7 @@ PAUSE_S: Final = 1.0  # after a longer one nothing is left to be steady with
 FINEST: Final = 0.8  # pixels of the picture per pixel of the frame that are worth drawing
 COARSEST_PX: Final = 64
 ON_FACE: Final = (0.98, 0.2)  # of the oval's reach: where an edit of the face may be; so much more downward
-BELOW: Final = 0.85  # of a change: so much of a fine picture's is in a coarse one's, at least
+SURE: Final = 0.85  # of a leak: a coarse picture may show so much less of what a fine one adds
 SEEN: Final = 0.02  # 0..2: two levels and a half; less is not seen
 _OVAL: Final = list(FACE_OVAL)
 
@@ -100,7 +90,7 @@ class Difference:
             for first, end in parting_rows(_points(crop, cells) + by, by, cells):
                 wanted[max(math.floor(first), 0) : max(math.ceil(end) + 1, 0)] = True
         if change.max() > SEEN:
-            strong = strength(change, BELOW)
+            strong = strength(change, SURE)
             added = change * strong * belonging(strong, change, face, near)
             wanted |= (added * fade_of(EDGE, cells) > SEEN).any(axis=1)
         chosen = np.flatnonzero(wanted)

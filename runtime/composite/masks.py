@@ -196,7 +196,7 @@ class Agreement:
 
 
 def strength(amplitude: Floats, sure: float = 1.0) -> Floats:
-    """[n,n] 0..1 from the largest change in each cell, [n,n] 0..2; sure: of a leak, what may be none."""
+    """[n,n] 0..1 from the largest change in each cell, [n,n] 0..2; sure: share of a leak that is one."""
     near = blurred(amplitude, 0.7)
     least, share = LEAK
     leak = sure * max(least, share * _nearly_most(near))

@@ -69,8 +69,8 @@ void multiply_rows(const float *const *taps, int tap_count, int64_t row_stride, 
 #if defined(__AVX2__)
 #define WIDE __attribute__((target("avx512f")))
 
-// The same for one or two whole panels, the second's weights `panel_floats` behind the first's. 6 x 2 sums, 2
-// weights and a factor of 32 registers; more rows would not be faster, since addresses run out.
+// The same for one or two whole panels, the second's weights `panel_floats` behind the first's: 12 sums at once
+// keep both multipliers busy while each waits for its last.
 template <int COUNT, int PANELS>
 WIDE inline void multiply_wide(const float *const *taps, int tap_count, int64_t start, int64_t row_stride,
                                int64_t depth, const float *weights, int64_t panel_floats, float *out,
