@@ -18,6 +18,7 @@ from training.fit.people.older import in_terms_of, told_by
 from training.render.data.dataset import Dataset, is_held_out, numbers_in
 
 from ..conftest import ROOT
+from . import small as drawn_people
 
 
 def test_damaged_shards_and_pictures_are_left_out(tmp_path: Path) -> None:
@@ -147,3 +148,22 @@ def test_people_who_come_later_are_drawn_as_often_as_they_should(tmp_path: Path)
         assert drawn.sum() == eligible.sum() == 4000
         assert eligible.min() > 0
         assert eligible[::2].mean() / eligible[1::2].mean() == pytest.approx(3, rel=0.15)
+
+
+def test_pairs_are_drawn_together_and_not_if_one_of_them_is_held_out(tmp_path: Path) -> None:
+    stub.write(tmp_path / "single", 40, 16)
+    stub.write(tmp_path / "pairs", 40, 16, first=64)
+    described = json.loads((tmp_path / "pairs" / "dataset.json").read_text())
+    (tmp_path / "pairs" / "dataset.json").write_text(json.dumps({**described, "pairs": ["age"]}))
+    people = drawn_people.pool(tmp_path, "single", "pairs", size=16)
+    numbers = np.array(people._numbers)
+    told = numbers[people.pairs]
+    assert len(told) == 18, "20 pairs, of whom two have an end that is held out"
+    assert (told[:, 0] >= 64).all()
+    assert (told[:, 0] % 2 == 0).all()
+    assert (told[:, 1] == told[:, 0] + 1).all()
+    assert not is_held_out(told).any()
+    low, high = people.draw_pairs(30, 16).chunk(2)
+    assert len(low) == 30, "more than there are"
+    assert (numbers[high] == numbers[low] + 1).all()
+    assert len(set(low.tolist())) > 5

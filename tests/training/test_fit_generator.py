@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -57,6 +59,28 @@ def test_one_look_learns_alone_and_nothing_else_moves(tmp_path: Path) -> None:
         name.split(".")[0] for name, value in mine.model.state_dict().items() if not value.equal(before[name])
     }
     assert moved == {"photo"}
+
+
+def test_pairs_teach_what_changes_between_their_two_pictures(tmp_path: Path) -> None:
+    stub.write(tmp_path / "people", 64, 32)
+    described = json.loads((tmp_path / "people" / "dataset.json").read_text())
+    (tmp_path / "people" / "dataset.json").write_text(json.dumps({**described, "pairs": ["age"]}))
+    codec = measure_features(tmp_path / "people", NARROW)
+    missing = {}
+    for strength in (0.0, 100.0):
+        lesson = replace(NARROW.generator, learning=("photo",), adversary_from=2.0, paired=1.0)
+        plan = replace(
+            NARROW, generator=replace(lesson, change_strength=strength, mirrored=0.0, other_background=0.0)
+        )
+        torch.manual_seed(3)
+        np.random.seed(3)  # noqa: NPY002 - draws are from the global generator
+        mine = trainer(tmp_path, codec, plan)
+        told = []
+        for _ in range(60):
+            mine.train_step(0.5)
+            told.append(float(mine.numbers["missing_photo"]))
+        missing[strength] = sum(told[-20:]) / 20
+    assert missing[100.0] < 0.93 * missing[0.0]
 
 
 FAMILY = replace(NARROW, generator=replace(NARROW.generator, shared_up_to=16, adversary_from=2.0))

@@ -48,6 +48,20 @@ def test_a_mirrored_person_has_mirrored_features() -> None:
     assert torch.allclose(twice.features, batch.features)
 
 
+def test_both_ends_of_pairs_are_mirrored_and_get_backgrounds_alike() -> None:
+    codec, _, batch = variant_people(6)
+    pairs = variants.Batch(**{name: torch.cat([value, value]) for name, value in vars(batch).items()})
+    torch.manual_seed(5)
+    seen = variants.Mirror(codec, torch.device("cpu")).some(pairs, 0.5, alike=2)
+    seen = variants.Backgrounds(codec, torch.device("cpu")).some(seen, 0.5, alike=2)
+    low, high = seen.photo.chunk(2)
+    torch.testing.assert_close(low, high)
+    assert torch.equal(*seen.features.chunk(2))
+    changed = (low != batch.photo).flatten(1).any(1)
+    assert changed.any(), "some are"
+    assert not changed.all(), "some are not"
+
+
 def test_every_sided_feature_has_its_mirror() -> None:
     """A new feature with a side must be known to the mirror."""
     codec, _, _ = variant_people()

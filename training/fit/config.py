@@ -42,6 +42,8 @@ class GeneratorPlan:
     squared_from: float = 0.75
     rare: float = 0.0  # how much more often open mouths and glasses are drawn; 1: twice as often
     rehearsed: float = 0.0  # people drawn by an earlier generator, per rendered one (`rehearsal.py`)
+    paired: float = 0.0  # part of the steps that show pairs, who differ in one thing (`training.render --pairs`)
+    change_strength: float = 0.0  # then: of what changes between the two, relative to pixels
     mirrored: float = 0.5  # part of the people seen in a mirror
     other_background: float = 0.5  # part of the people before the background of somebody else
     adversary_from: float = 0.55  # 1 and more: never
@@ -175,6 +177,24 @@ PLANS["relook"] = replace(
         squared_strength=0.0,  # it rewards blur, and wrinkles are the first to go
         lr=3e-3,
         decay_from=0.4,
+    ),
+)
+
+# What sliders show: between the two pictures of a pair nothing changes but age, or gender, and that change is compared as well.
+# Of a picture by itself it is too small a part to be learned first, and of the codes, too.
+PLANS["contrast"] = replace(
+    PLANS["relook"],
+    generator=replace(
+        PLANS["relook"].generator,
+        paired=0.6,
+        change_strength=1.5,
+        stages=(
+            Stage(0.0, 64, 24),
+            Stage(0.15, 128, 16, between=(64, 24)),
+            Stage(0.35, 128, 16),
+            Stage(0.8, 256, 8, between=(128, 16)),
+        ),
+        decay_from=0.5,
     ),
 )
 

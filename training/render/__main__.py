@@ -12,6 +12,7 @@ from pathlib import Path
 
 from training.render.data.dataset import PEOPLE_PER_SHARD, numbers_in
 from training.render.data.shards import describe, shard_path
+from training.render.person.pairs import MEANINGS
 from training.render.scene.camera import SAMPLES
 from training.render.worker import DONE
 
@@ -41,11 +42,17 @@ def main() -> None:
         "pictures for noise; `--size 128 --samples 2 --oversize 2` takes a quarter longer than `--size 128`",
     )
     parser.add_argument("--only", choices=["natural", "toon"])
-    parser.add_argument("--held-out", action="store_true", help="only the people that training never sees, every 20th")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--held-out", action="store_true", help="only the people that training never sees, every 20th")
+    which.add_argument(
+        "--pairs", action="store_true", help="everybody twice, with age or gender changed and nothing else (2 k and 2 k + 1)"
+    )
     options = parser.parse_args()
+    if options.pairs and (options.first % 2 or options.count % 2):
+        parser.error(f"--pairs: expected an even --first and --count, got {options.first} and {options.count}")
     looks = (options.only,) if options.only else ("natural", "toon")
     options.out.mkdir(parents=True, exist_ok=True)
-    describe(options.out, options.size, looks)
+    describe(options.out, options.size, looks, MEANINGS if options.pairs else ())
 
     end = options.first + options.count
     wanted = range(options.first // PEOPLE_PER_SHARD, -(-end // PEOPLE_PER_SHARD))
@@ -100,7 +107,7 @@ class _Queue:
             "--looks", ",".join(self._looks), "--samples", str(options.samples),
             "--oversize", str(options.oversize), "--first", str(options.first),
             "--end", str(options.first + options.count),
-            *(["--held-out"] if options.held_out else []), *map(str, shards),
+            *(["--held-out"] if options.held_out else []), *(["--pairs"] if options.pairs else []), *map(str, shards),
         ]  # fmt: skip
         environment = {
             **os.environ,

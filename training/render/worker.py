@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, required=True)
     parser.add_argument("--end", type=int, required=True)
     parser.add_argument("--held-out", action="store_true")
+    parser.add_argument("--pairs", action="store_true")
     parser.add_argument("shards", type=int, nargs="+")
     options = parser.parse_args()
     report = _take_standard_output()
@@ -36,12 +37,14 @@ def main() -> None:
         if shard_path(options.out, shard).exists():
             continue
         portraits = []
-        for number in numbers_in(shard, options.first, options.end, options.held_out):
-            portrait = artist.portrait(number)
-            if portrait is not None:
-                portraits.append(portrait)
-            rejected = MAX_ATTEMPTS if portrait is None else len(portrait.rejected)
-            os.write(report, f"{DONE} {number} {rejected}\n".encode())
+        numbers = numbers_in(shard, options.first, options.end, options.held_out)
+        for together in zip(numbers[::2], numbers[1::2], strict=True) if options.pairs else zip(numbers, strict=True):
+            one = artist.pair(together[0] // 2) if options.pairs else [artist.portrait(together[0])]
+            good = [portrait for portrait in one if portrait is not None]
+            portraits += good
+            rejected = len(good[0].rejected) if good else MAX_ATTEMPTS
+            for number in together:
+                os.write(report, f"{DONE} {number} {rejected}\n".encode())
         if portraits:
             write_shard(options.out, shard, portraits)
 

@@ -225,23 +225,27 @@ class Trainer:
         for group in self.discriminator_optimizer.param_groups:
             group["lr"] = lesson.discriminator_lr * loop.decay(fraction, lesson.decay_from)
 
-        rows = self.people.draw(count, size, self.rarity.odds if lesson.rare else None)
+        pairs = bool(len(self.people.pairs)) and float(torch.rand(())) < lesson.paired
+        if pairs:
+            rows, alike = self.people.draw_pairs(count // 2, size), 2
+        else:
+            rows, alike = self.people.draw(count, size, self.rarity.odds if lesson.rare else None), 1
         people = batch(self.people, rows, size)
-        people = self.backgrounds.some(self.mirror.some(people, lesson.mirrored), lesson.other_background)
-        if self.rehearsal is not None and size <= rehearsal.UP_TO:
+        people = self.backgrounds.some(self.mirror.some(people, lesson.mirrored, alike), lesson.other_background, alike)
+        if self.rehearsal is not None and size <= rehearsal.UP_TO and not pairs:
             again = self.rehearsal.draw(round(count * lesson.rehearsed), size, self.dtype)
             people = rehearsal.joined(people, again)
         z = self.codec.z(self.codec.standardize(people.features))
         if adversary:
             self._discriminator_step(z, {"photo": people.photo, "toon": people.toon}, size)
-        self._generator_step(z, people, size, adversary)
+        self._generator_step(z, people, size, adversary, pairs)
         self._update_average(count)
         self.step += 1
         self.images += count
         self.last_stage = stage
         return stage
 
-    def _generator_step(self, z: Tensor, people: Batch, size: int, adversary: bool) -> None:
+    def _generator_step(self, z: Tensor, people: Batch, size: int, adversary: bool, pairs: bool) -> None:
         lesson = self.lesson
         invented = int(len(z) * lesson.invented) if adversary else 0
         if invented:  # people nobody rendered: only the discriminators have an opinion
@@ -254,7 +258,7 @@ class Trainer:
         own = {look: codes.detach().requires_grad_(codes.requires_grad) for look in lesson.learning}
 
         def learn(look: str) -> None:
-            self._look_loss(look, own[look], z, people, weight, adversary).backward()
+            self._look_loss(look, own[look], z, people, weight, adversary, pairs).backward()
 
         list(self.each_look.map(learn, own) if self.each_look else map(learn, own))
         if codes.requires_grad:
@@ -263,7 +267,9 @@ class Trainer:
         loop.keep_finite(self.model.parameters())
         self.optimizer.step()
 
-    def _look_loss(self, look: str, codes: Tensor, z: Tensor, people: Batch, weight: Tensor, adversary: bool) -> Tensor:
+    def _look_loss(
+        self, look: str, codes: Tensor, z: Tensor, people: Batch, weight: Tensor, adversary: bool, pairs: bool
+    ) -> Tensor:
         lesson = self.lesson
         real = people.photo if look == "photo" else people.toon
         known = len(real)
@@ -271,6 +277,11 @@ class Trainer:
         pixels = pyramid_l1(drawn[:known], real, weight)
         self.numbers[f"l1_{look}"] = pixels.detach()
         total = pixels + self._face_loss(look, drawn[:known], real, people.region)
+        if pairs:
+            wanted, everywhere = _change(real), torch.ones_like(weight[:1])
+            missing = pyramid_l1(_change(drawn[:known]), wanted, everywhere)
+            total = total + lesson.change_strength * missing
+            self.numbers[f"missing_{look}"] = missing.detach() / pyramid_l1(wanted, torch.zeros_like(wanted), everywhere)
         if self.squared:
             total = total + self.squared * ((drawn[:known] - real).square() * weight).mean()
         if lesson.structure_strength:
@@ -390,6 +401,12 @@ class Trainer:
             lines += [picture(stored, rows, size), self.average.look(look)(codes, size, self.dtype)]
         lines += [self.average.look(look)(invented, size, self.dtype) for look in LOOKS]
         save_sheet(path, lines, cell=min(self.plan.size, 128))
+
+
+def _change(pairs: Tensor) -> Tensor:
+    """From the low ends to the high ends of pairs [2 n, ...]."""
+    low, high = pairs.chunk(2)
+    return high - low
 
 
 def _fixed_normal(n: int, width: int) -> Tensor:

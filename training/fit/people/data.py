@@ -112,6 +112,8 @@ def _write_block(people: Any, rows: list[int], size: int, finder: Any, cache: Pa
     if names is not None:
         told = in_terms_of(names, people.feature_names, torch.from_numpy(block["features"]))
         block["features"] = told.numpy()
+    # Of those who come in pairs, the low end has the even number, the high end the next one.
+    block["partner"] = block["index"] ^ 1 if people.description.get("pairs") else np.full(count, -1, np.int32)
     # Without a network, or in a small picture, there is no mesh, and its score is -1.
     block["mesh"], block["score"] = np.zeros((count, 468, 3), np.float32), np.full(count, -1, np.float32)
     if finder is not None and min(kept["size"]) >= _FACES_FROM:
@@ -135,7 +137,8 @@ class People:
     Without the look "toon" people count who were rendered without one, and `toon` is `natural`.
 
     People rendered smaller than `size` are drawn for stages of their size only: they teach cheaply what belongs where.
-    The size that each was rendered at is in `sizes`.
+    The size that each was rendered at is in `sizes`. `pairs` int64 [p, 2] holds the rows of those who come in pairs, the low end
+    first, of whom neither is held out.
     """
 
     def __init__(
@@ -163,6 +166,8 @@ class People:
         self._seen = np.zeros(0, bool)
         self._taken: set[str] = set()
         self._numbers: list[int] = []
+        self._partners: list[int] = []
+        self.pairs = np.zeros((0, 2), np.int64)
         self.sizes = np.zeros(0, np.int64)
         self._drawn_from: dict[tuple[int, Odds | None], tuple[np.ndarray, np.ndarray | None]] = {}  # until there are more
 
@@ -191,12 +196,21 @@ class People:
         for target, name in targets:
             target[where] = torch.from_numpy(np.ascontiguousarray(block[name][fresh])).to(self.device)
         self._numbers += [int(i) for i in block["index"][fresh]]
+        partners = block.get("partner", np.full(len(block["index"]), -1))  # blocks of before tell none
+        self._partners += [int(i) for i in partners[fresh]]
         self.sizes = np.append(self.sizes, block["size"][fresh])
         self.count = len(self._numbers)
         self._drawn_from.clear()
         numbers, whole = np.array(self._numbers), self.sizes >= self.size
         test = numbers % self.held_out == self.held_out - 1
         self.train, self.test, self._seen = np.flatnonzero(~test & whole), np.flatnonzero(test & whole), ~test
+        self.pairs = self._paired()
+
+    def _paired(self) -> np.ndarray:
+        row = {number: i for i, number in enumerate(self._numbers)}
+        pairs = [(i, row[p]) for i, p in enumerate(self._partners) if p > self._numbers[i] and p in row]
+        both = np.array(pairs, np.int64).reshape(-1, 2)
+        return both[self._seen[both].all(1)]
 
     def wait(self, people: int, minutes: float, tick: Callable[[], None] = lambda: None) -> int:
         """Refresh until there are that many people, or some and the minutes are over."""
@@ -216,6 +230,12 @@ class People:
             self._drawn_from[size, odds] = self._eligible(size, odds)
         rows, chances = self._drawn_from[size, odds]
         return torch.from_numpy(np.random.choice(rows, n, replace=len(rows) < n, p=chances)).to(self.device)
+
+    def draw_pairs(self, n: int, size: int) -> Tensor:
+        """Row numbers [2 n] of n random pairs to train on at `size` pixels: all low ends, then all high ends."""
+        large = self.pairs[(self.sizes[self.pairs] >= size).all(1)]
+        chosen = large[np.random.choice(len(large), n, replace=len(large) < n)]
+        return torch.from_numpy(chosen.T.flatten()).to(self.device)
 
     def _eligible(self, size: int, odds: Odds | None) -> tuple[np.ndarray, np.ndarray | None]:
         rows = np.flatnonzero(self._seen & (self.sizes >= size))

@@ -50,9 +50,9 @@ class Mirror:
     def features(self, features: Tensor) -> Tensor:
         return features[:, self.order] * self.sign
 
-    def some(self, batch: Batch, chance: float = 0.5) -> Batch:
-        """Mirrors each person with that chance."""
-        chosen = torch.rand(len(batch.features), device=batch.features.device) < chance
+    def some(self, batch: Batch, chance: float = 0.5, alike: int = 1) -> Batch:
+        """Mirrors each person with that chance; the same ones in each of `alike` parts of the batch."""
+        chosen = _chosen(batch, chance, alike)
 
         def pick(flipped: Tensor, kept: Tensor) -> Tensor:
             return torch.where(chosen.reshape(-1, *[1] * (kept.ndim - 1)), flipped, kept)
@@ -69,6 +69,11 @@ class Mirror:
             mesh=pick(mesh, batch.mesh),
             found=batch.found,
         )
+
+
+def _chosen(batch: Batch, chance: float, alike: int) -> Tensor:
+    """bool [n]: each with that chance, the same in each of `alike` parts of the batch."""
+    return (torch.rand(len(batch.features) // alike, device=batch.features.device) < chance).repeat(alike)
 
 
 def radial_share(size: int, device: torch.device) -> Tensor:
@@ -107,10 +112,10 @@ class Backgrounds:
         share = (1 - tilt) * radial_share(size, features.device) + tilt * down
         return inner * (1 - share) + outer * share
 
-    def some(self, batch: Batch, chance: float = 0.5) -> Batch:
-        """With that chance a person gets the background of the batch's next."""
-        n, size = len(batch.features), batch.photo.shape[-1]
-        chosen = torch.rand(n, 1, device=batch.features.device) < chance
+    def some(self, batch: Batch, chance: float = 0.5, alike: int = 1) -> Batch:
+        """With that chance a person gets the background of the one before; the same ones in each of `alike` parts of a batch."""
+        size = batch.photo.shape[-1]
+        chosen = _chosen(batch, chance, alike)[:, None]
         features = batch.features.clone()
         features[:, self.columns] = torch.where(chosen, features[:, self.columns].roll(1, 0), features[:, self.columns])
         change = self.gradient(features, size) - self.gradient(batch.features, size)

@@ -22,8 +22,8 @@ def shard_path(folder: Path, shard: int) -> Path:
     return folder / f"shard-{shard:06d}.zip"
 
 
-def describe(folder: Path, size: int, looks: tuple[str, ...]) -> None:
-    """Writes `dataset.json`, or checks that the one there agrees."""
+def describe(folder: Path, size: int, looks: tuple[str, ...], pairs: tuple[str, ...] = ()) -> None:
+    """Writes `dataset.json`, or checks that the one there agrees. pairs: what changes within pairs, if people come so."""
     description: dict[str, Any] = {
         "version": VERSION,
         "size": size,
@@ -32,6 +32,7 @@ def describe(folder: Path, size: int, looks: tuple[str, ...]) -> None:
         "features": list(FEATURES),
         "groups": GROUPS,
         "landmarks": list(landmark_names()),
+        **({"pairs": list(pairs)} if pairs else {}),
     }
     path = folder / "dataset.json"
     if path.exists():

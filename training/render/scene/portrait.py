@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from training.render.person.features import Person, encode
+from training.render.person.pairs import sample_pair
 from training.render.person.placing import sit
 from training.render.person.sampling import sample_person
 from training.render.scene.camera import SAMPLES
@@ -61,14 +63,28 @@ class Portraitist:
 
     def portrait(self, number: int) -> Portrait | None:
         """The first attempt at this person that passes the checks; None when all fail."""
+        found = self._first_good(lambda attempt: {number: sample_person(number, attempt)})
+        return found[0] if found else None
+
+    def pair(self, pair: int) -> list[Portrait]:
+        """Both ends (`pairs.py`) of the first attempt at which both pass the checks; none when all fail."""
+        return self._first_good(lambda attempt: dict(enumerate(sample_pair(pair, attempt), 2 * pair)))
+
+    def _first_good(self, people_of: Callable[[int], dict[int, Person]]) -> list[Portrait]:
+        """Of the first attempt whose people all pass the checks; people_of: attempt -> people by their numbers."""
         reasons: list[str] = []
         for attempt in range(MAX_ATTEMPTS):
-            portrait = self._try(sample_person(number, attempt), number, strict=True)
-            if self._fault is None:
-                portrait.rejected = reasons
-                return portrait
-            reasons.append(self._fault)
-        return None
+            portraits = []
+            for number, person in people_of(attempt).items():
+                portraits.append(self._try(person, number, strict=True))
+                if self._fault is not None:
+                    reasons.append(self._fault)
+                    break
+            else:
+                for portrait in portraits:
+                    portrait.rejected = reasons
+                return portraits
+        return []
 
     def render(self, person: Person, number: int = -1) -> Portrait:
         """Both looks of given parameters, unchecked."""
