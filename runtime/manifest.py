@@ -127,6 +127,7 @@ class DirectionInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     note: str = ""
     moves: str = ""  # what goes along, in words
     where: Literal["", "eyes"] = ""  # the only part of a face that it changes; "": any
+    hue: Literal["", "fades"] = ""  # "fades": above 0 it takes color away and brings none, as grey does
 
 
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

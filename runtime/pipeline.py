@@ -237,6 +237,10 @@ class Pipeline:
             effects = {name: self.bundle.effect(name) for name in self._editor.active(edits)}
             motion = {name: edits[name] for name, effect in effects.items() if effect.moves}
             shift = self._editor.shift(own, motion, effects) if motion else None
+            looks = [name for name in effects if name not in motion]
+            fading = [
+                name for name in looks if edits[name] > 0 and self.bundle.directions[name].hue == "fades"
+            ]
             needed = max((effect.size for effect in effects.values()), default=ALL_SIZES)
             size = person.difference.size_for(person.crop, self._synthesize.size, needed)
             all_codes = [own, codes]
@@ -248,7 +252,16 @@ class Pipeline:
                 self._synthesize.together(all_codes, size, rows), bool(motion)
             )
         with self.clock.stage("composite"):
-            person.difference.apply(out, plain, moved, person.picture, person.crop, shift, self._time_s)
+            person.difference.apply(
+                out,
+                plain,
+                moved,
+                person.picture,
+                person.crop,
+                shift,
+                self._time_s,
+                fades=bool(looks) and fading == looks,
+            )
 
     def _move_eyes(self, out: Image, person: Person, gaze: Mapping[str, float]) -> None:
         """Edits of the gaze move the person's own irises; nothing has to be drawn for that."""

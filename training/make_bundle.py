@@ -147,8 +147,8 @@ def as_direction(name: str, fitted: FittedDirection, n_styles: int, attribute: A
     """As a bundle keeps it."""
     return Direction(
         name, offset=np.ascontiguousarray(fitted.offset[None].expand(n_styles, -1).numpy(), np.float32), range=(-1.0, 1.0),
-        ends=attribute.ends, note=note, moves=attribute.moves, where=attribute.where, probe=fitted.probe.numpy(),
-        origin=fitted.origin, bounds=fitted.bounds,
+        ends=attribute.ends, note=note, moves=attribute.moves, where=attribute.where, hue=attribute.hue,
+        probe=fitted.probe.numpy(), origin=fitted.origin, bounds=fitted.bounds,
     )  # fmt: skip
 
 

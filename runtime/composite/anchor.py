@@ -31,7 +31,6 @@ RETURN_S: Final = 2.0  # time in which the square's own place is taken again ...
 FAR: Final = 0.012  # of the side: ... and sooner from so far away
 
 FEWEST: Final = 32  # cells
-_LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ class Anchor:
 
 
 def _luma(cells: Floats) -> Floats:
-    return (_LUMA @ cells.reshape(3, -1)).reshape(cells.shape[1:])
+    return (native.reference.LUMA @ cells.reshape(3, -1)).reshape(cells.shape[1:])
 
 
 class Region:

@@ -1,6 +1,6 @@
 """Edits on the camera's own picture: ``frame + (G(edited code) - G(code))``.
 
-Whatever the generator cannot draw of a person is in both of its pictures and cancels out. Five things are
+Whatever the generator cannot draw of a person is in both of its pictures and cancels out. Six things are
 taken care of:
 
 light      the difference is scaled to the person's light, and goes no further than the edited picture's color
@@ -9,6 +9,7 @@ occlusion  where camera and reconstruction disagree, something stands before the
 movement   pixels go where the mesh goes; of what is left only new looks are added, and what shows between
            lids and lips: the rest would be ghosts of outlines
 place      an edit is held on the face while the square, which is built from eyes and mouth, breathes
+hue        of edits that fade colors, it is the person's own that fades
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .. import native
 from ..face_mesh import FACE_OVAL
 from ..types import Crop, Floats, Image, Matrix
 from .anchor import Anchor, Similarity
+from .hues import hue_of, own_hue, paler
 from .masks import Agreement, Light, belonging, cells_of, covered, means, ramp, reachable, strength
 from .movement import FAR, flow_of, parting, parting_rows, remains
 from .regions import DIRECTIONS, draw_region, fade_of, reach_of, rescaled
@@ -110,6 +112,7 @@ class Difference:
         crop: Crop,  # the aligned square, of the frame as the camera gave it
         shift: Floats | None,  # [468,2], shares of the square's side: what the edits move the mesh by
         time_s: float,  # of the frame
+        fades: bool = False,  # whether of the edits that change looks all take color away and bring none
     ) -> Image:
         """Add the edit where ``crop`` was cut; returns ``frame``."""
         size = plain.shape[-1]
@@ -129,6 +132,12 @@ class Difference:
         now, gain = self._light(seen, drawn, face, step_s)
         agreement = self._agreement(seen - now * drawn, face, step_s)
 
+        own = None
+        if fades:
+            now, gain = paler(now), paler(gain)
+            own = own_hue(seen, now)
+            edited = native.fade_hues(moved, edited, own, native.THREADS)
+
         flow = inside = rest = None
         if shift is not None and np.abs(shift).max() * size >= native.reference.STILL:
             by = shift.astype(np.float64) * size
@@ -141,6 +150,8 @@ class Difference:
         native.difference(change, amplitude, plain, moved, edited, flow, inside, rest, native.THREADS)
 
         target = now * np.minimum(np.maximum(means(edited, cells) + 1, 0), 2)
+        if own is not None:
+            target += now * (own - hue_of(drawn))
         added = now * means(change, cells)
         limit = reachable(added, target - seen, covered(added, now * drawn), near)
         if flow is not None and inside is not None:

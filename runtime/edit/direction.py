@@ -53,6 +53,7 @@ class Direction:
     bounds: tuple[float, float] | None = None  # coordinates that an edit stays within; needs a probe
     returns: bool = False  # of kind `return`; needs a probe and no bounds
     where: Literal["", "eyes"] = ""  # the only part of a face that it changes; "": any
+    hue: Literal["", "fades"] = ""  # "fades": above 0 it takes color away and brings none, as grey does
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -136,7 +137,15 @@ class Direction:
     def info(self) -> DirectionInfo:
         """Everything but the arrays, for a manifest."""
         return DirectionInfo(
-            self.kind, self.range, self.unit, self.ends, self.rows, self.note, self.moves, self.where
+            self.kind,
+            self.range,
+            self.unit,
+            self.ends,
+            self.rows,
+            self.note,
+            self.moves,
+            self.where,
+            self.hue,
         )
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -176,6 +185,7 @@ class Direction:
             least, most = arrays[f"{name}.bounds"]
             settings["bounds"] = (float(least), float(most))
         settings |= {"rows": info.rows, "note": info.note, "moves": info.moves, "where": info.where}
+        settings["hue"] = info.hue
         return cls(name, arrays[name], info.range, info.unit, info.ends, **settings)
 
     def coordinate(self, codes: Floats) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,7 @@ _ENDS = {
     "smile": ("serious", "smiling"),
     "pose": ("turned one way", "turned the other way"),
 }
+_FADING = re.compile(r"gr[ae]y([_-]?hair)?", re.IGNORECASE)  # names of directions that take color away
 _CODE_KEYS = ("w", "codes", "latent", "latents", "latent_code", "w_pivot", "projected_w")
 
 
@@ -203,7 +204,8 @@ def _offset(name: str, array: NDArray[Any], spec: DirectionSpec, n_styles: int, 
         note = "float64, as the original InterFaceGAN's: valid only for the generator it was trained on"
     offset = np.broadcast_to(squeezed.astype(np.float32), (n_styles, w_dim))
     ends = _ENDS.get(spec.path.stem, ("less", "more"))
-    return Direction(name, offset, (-5.0, 5.0), "steps", ends, spec.rows, note)
+    hue: Literal["", "fades"] = "fades" if _FADING.fullmatch(name) else ""
+    return Direction(name, offset, (-5.0, 5.0), "steps", ends, spec.rows, note, hue=hue)
 
 
 def _ganspace(

@@ -33,6 +33,7 @@ __all__ = [
     "cell_means",
     "difference",
     "encoder",
+    "fade_hues",
     "find_face",
     "paste",
     "read_cells",
@@ -292,6 +293,32 @@ def cell_means(planes: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
         _kernels.cell_means(out, planes)
     except TypeError:
         _check(("planes", planes, "f4", (None, None, None)))
+        raise
+    return out
+
+
+def fade_hues(
+    moved: NDArray[np.float32], edited: NDArray[np.float32], hues: NDArray[np.float32], threads: int = 1
+) -> NDArray[np.float32]:
+    """The edit as it would be on somebody of other hues: new RGB float32 [3,R,R], nominally -1..1.
+
+    moved, edited  RGB float32 [3,R,R], nominally -1..1: pictures without and with an edit that fades colors
+    hues           float32 [3,n,n]: the person's colors without their luma; n divides R
+
+    As light as `edited`, and with as much less of `hues` as `edited` has less of the hue of `moved`: never
+    with another one. Raises and threads as `warp_crop`.
+    """
+    maps = (None, None, None)
+    given = (("moved", moved, "f4", maps), ("edited", edited, "f4", maps), ("hues", hues, "f4", maps))
+    out = np.empty_like(moved)
+    if _kernels is None:
+        _check(*given)
+        reference.fade_hues(out, moved, edited, hues, threads)
+        return out
+    try:
+        _kernels.fade_hues(out, moved, edited, hues, threads)
+    except TypeError:
+        _check(*given)
         raise
     return out
 

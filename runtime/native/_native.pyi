@@ -86,6 +86,19 @@ def add_difference(
     matrix: Annotated[NDArray[numpy.float64], dict(shape=(2, 3), order="C", device="cpu", writable=False)],
     threads: int = 1,
 ) -> None: ...
+def fade_hues(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu")],
+    moved: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu", writable=False)
+    ],
+    edited: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu", writable=False)
+    ],
+    hues: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu", writable=False)
+    ],
+    threads: int = 1,
+) -> None: ...
 def cell_means(
     out: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu")],
     planes: Annotated[

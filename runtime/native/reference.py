@@ -30,6 +30,8 @@ CELL: Final = 16  # px: side of what a watermark's strength is judged in
 MOST_STRENGTH: Final = 240  # 64ths: products fit into 16 bits
 GHOST: Final = 2  # px: what a shift this far would explain is no change of looks
 STILL: Final = 1 / 64  # frame px: less movement is none
+LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)  # RGB, of BT.601
+NO_HUE: Final = np.float32(1e-3)  # squared: a hue so small is as good as none
 
 Border = Literal["reflect", "repeat", "black"]
 BORDERS: Final[tuple[Border, ...]] = ("reflect", "repeat", "black")
@@ -208,6 +210,32 @@ def difference(
         change[:] = looks + all_of_it * (now - warped) + some_of_it * unexplained
     block = size // cells
     amplitude[:] = np.abs(change).max(axis=0).reshape(cells, block, cells, block).max(axis=(1, 3))
+
+
+def fade_hues(
+    out: NDArray[np.float32],  # [3,R,R], written
+    moved: NDArray[np.float32],  # [3,R,R] RGB, nominally -1..1
+    edited: NDArray[np.float32],  # [3,R,R]: after an edit that fades colors
+    hues: NDArray[np.float32],  # [3,n,n]: the person's colors without their luma
+    threads: int = 1,
+) -> None:
+    """`moved`, as light as `edited`, and with so much less of `hues` as `edited` has less of its hue.
+
+    A color's hue is what it differs by from its luma; what `edited` has of another hue than `moved` is left
+    out. Pictures are clamped to -1..1 first.
+    """
+    size, cells = _side(out.shape[1:], "out"), _side(hues.shape[1:], "hues")
+    if not out.shape == moved.shape == edited.shape:
+        raise ValueError("pictures must be of one size")
+    if len(out) != 3 or len(hues) != 3:
+        raise ValueError("pictures and hues must have 3 channels")
+    _check_cells(size, cells)
+    before, after = np.clip(moved, -1, 1), np.clip(edited, -1, 1)
+    light, to_light = (np.tensordot(LUMA, one, 1) for one in (before, after))
+    along = ((before - light) * (after - to_light)).sum(axis=0)
+    own = ((before - light) ** 2).sum(axis=0)
+    gone = 1 - np.clip((along + NO_HUE) / (own + NO_HUE), 0, 1)
+    out[:] = before + (to_light - light) - gone * _read_cells(hues, size)
 
 
 def add_difference(

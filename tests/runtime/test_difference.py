@@ -62,12 +62,13 @@ def shown(
     shift: Floats | None = None,
     difference: Difference | None = None,
     time_s: float = 0.0,
+    fades: bool = False,
 ) -> np.ndarray:
     """What is added to a frame, int [H,W,3]."""
     plain = picture() if plain is None else plain
     moved = plain if moved is None else moved
     crop = square(frame)
-    out = (difference or Difference()).apply(frame.copy(), plain, moved, edited, crop, shift, time_s)
+    out = (difference or Difference()).apply(frame.copy(), plain, moved, edited, crop, shift, time_s, fades)
     return out.astype(int) - frame
 
 
@@ -143,6 +144,27 @@ def test_what_is_hidden_takes_its_own_hue_along() -> None:
     assert not covered(-change, drawn).any()  # grey hair hides nothing for certain
     far = reachable(change, change - 10 * error, hidden, near)
     assert far.max() == pytest.approx(masks.MOST)
+
+
+@pytest.mark.parametrize("light", [np.ones(3), np.array([1.25, 1.0, 0.8])])
+def test_what_fades_takes_the_persons_own_hue_and_brings_none(light: np.ndarray) -> None:
+    brown, blue_grey = np.array([-0.3, -0.5, -0.65]), np.array([-0.1, 0.0, 0.1])
+    hair = (slice(None), slice(20, 44), slice(24, 104))
+    plain, edited = picture().copy(), picture().copy()
+    plain[hair], edited[hair] = brown[:, None, None], blue_grey[:, None, None]
+    frame = photo(light, noise=0)
+    left, top = in_frame(square(frame), 24 / SIZE, 20 / SIZE)
+    right, bottom = in_frame(square(frame), 104 / SIZE, 44 / SIZE)
+    frame[top:bottom, left:right] = levels((brown + 1) * light - 1)
+
+    def color_of(fades: bool) -> np.ndarray:
+        after = at(frame + shown(frame, edited, plain, fades=fades), 0.5, 0.25).mean(axis=0)[::-1]
+        return np.asarray(after / after.mean())
+
+    blue = color_of(False) / light
+    assert blue[2] - blue[0] > 0.15, "as drawn"
+    np.testing.assert_allclose(color_of(True), (1 + light / light.mean()) / 2, atol=0.02)
+    assert not shown(frame, plain, plain, fades=True).any()
 
 
 def test_small_differences_are_leaks() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from doppelgan.runtime.edit import Editor
+from doppelgan.runtime.edit import Direction, Editor
 from doppelgan.runtime.edit.direction_files import load_codes, load_directions, parse_spec, save_codes
 from doppelgan.runtime.errors import EditError
 
@@ -45,6 +45,20 @@ def test_columns_of_eigvec_are_directions(tmp_path: Path) -> None:
     (direction,) = load_directions(f"{tmp_path / 'factor.npz'}:2", N, W)
     assert direction.name == "factor-2"
     assert (direction.offset == matrix[:, 2]).all()
+
+
+@pytest.mark.parametrize("name", ["grey", "gray", "Gray_Hair", "grey-hair"])
+def test_a_direction_that_is_called_grey_takes_color_away(tmp_path: Path, name: str) -> None:
+    np.savez(tmp_path / "some.npz", **{name: NUMBERS, "greyhound": NUMBERS, "beard": NUMBERS})
+    assert {d.name: d.hue for d in load_directions(tmp_path / "some.npz", N, W)} == {
+        name: "fades",
+        "greyhound": "",
+        "beard": "",
+    }
+    np.save(tmp_path / "hair.npy", NUMBERS)
+    (called,) = load_directions(f"{name}={tmp_path / 'hair.npy'}", N, W)
+    assert called.hue == "fades"
+    assert Direction.from_arrays(name, called.info, called.to_arrays(), N, W).hue == "fades"
 
 
 def test_numpy_files(tmp_path: Path) -> None:

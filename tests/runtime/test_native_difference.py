@@ -285,3 +285,60 @@ def test_where_only_some_cells_change_the_rest_is_left_out(
         off = np.abs(got.astype(int) - expected)
         assert off.max() <= 1
         assert (off > 0).mean() < 0.01
+
+
+BROWN, BLUISH = np.array([0.1, -0.1, -0.3], np.float32), np.array([0.28, 0.3, 0.36], np.float32)
+
+
+def flat_picture(color: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(np.broadcast_to(color[:, None, None], (3, SIZE, SIZE)), np.float32)
+
+
+def hue(colors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[3,...], what colors differ by from their luma."""
+    return np.asarray(colors - np.tensordot(native.reference.LUMA, colors, 1), np.float32)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+class TestFadingHues:
+    @pytest.fixture(autouse=True)
+    def _only(self, implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        if implementation == "numpy":
+            monkeypatch.setattr(native, "_kernels", None)
+
+    def test_a_persons_own_hue_goes_and_no_other_comes(self) -> None:
+        red_head = hue(
+            np.broadcast_to(np.array([0.6, -0.1, -0.4], np.float32)[:, None, None], (3, CELLS, CELLS))
+        )
+        faded = native.fade_hues(flat_picture(BROWN), flat_picture(BLUISH), red_head)
+        np.testing.assert_allclose(hue(faded)[:, 0, 0], hue(BROWN) - red_head[:, 0, 0], atol=0.02)
+        np.testing.assert_allclose(
+            np.tensordot(native.reference.LUMA, faded, 1), native.reference.LUMA @ BLUISH, atol=1e-5
+        )
+
+    def test_what_keeps_its_hue_keeps_the_persons_and_half_keeps_half(self) -> None:
+        own = np.random.default_rng(3).uniform(-0.3, 0.3, (3, CELLS, CELLS)).astype(np.float32)
+        same = native.fade_hues(flat_picture(BROWN), flat_picture(BROWN + 0.2), own)
+        np.testing.assert_allclose(same, flat_picture(BROWN + 0.2), atol=1e-5)
+        half = native.fade_hues(flat_picture(BROWN), flat_picture(BROWN - hue(BROWN) / 2), grid(0.1, 3))
+        np.testing.assert_allclose(half, flat_picture(BROWN - 0.05), atol=2e-3)
+
+    def test_both_ways_agree_on_anything(self) -> None:
+        rng = np.random.default_rng(4)
+        moved, edited = (one * 1.3 for one in pictures(rng, 2))
+        own = rng.uniform(-1, 1, (3, CELLS, CELLS)).astype(np.float32)
+        expected = np.empty_like(moved)
+        native.reference.fade_hues(expected, moved, edited, own)
+        for threads in (1, 3):
+            np.testing.assert_allclose(native.fade_hues(moved, edited, own, threads), expected, atol=2e-5)
+
+    def test_refuses_what_does_not_fit(self) -> None:
+        moved, edited = pictures(np.random.default_rng(5), 2)
+        with pytest.raises(ValueError, match="of one size"):
+            native.fade_hues(moved, edited[:, :8, :8].copy(), grid(0, 3))
+        with pytest.raises(ValueError, match="3 channels"):
+            native.fade_hues(moved, edited, grid(0, 2))
+        with pytest.raises(ValueError, match="divide the picture"):
+            native.fade_hues(moved, edited, np.zeros((3, 5, 5), np.float32))
+        with pytest.raises(TypeError, match="hues"):
+            native.fade_hues(moved, edited, grid(0, 3).astype(np.float64))

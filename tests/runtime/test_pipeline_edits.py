@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from doppelgan.runtime import pipeline as pipeline_module
 from doppelgan.runtime.bundle import Bundle, open_bundle
+from doppelgan.runtime.composite import Difference
 from doppelgan.runtime.edit import Direction
 from doppelgan.runtime.edit.effect import ALL_SIZES, Effect
 from doppelgan.runtime.errors import EditError
@@ -65,6 +67,30 @@ def test_a_look_moves_the_persons_own_eyes_by_what_its_effect_says(
     assert len(moves) == 1
 
 
+@pytest.mark.parametrize(
+    ("edits", "fades"),
+    [
+        ({"grey": 1.0}, True),
+        ({"grey": -1.0}, False),
+        ({"grey": 1.0, "red": 0.5}, False),
+        ({"grey": 0.5, "green": 1.0}, True),
+    ],
+)
+def test_hues_fade_if_nothing_else_gives_color(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, edits: dict[str, float], fades: bool
+) -> None:
+    """`green` moves things, and `red` is a color."""
+    bundle.directions["grey"] = replace(bundle.directions["red"], name="grey", hue="fades")
+    still = Effect(np.zeros((N_POINTS, 2), np.float32))
+    monkeypatch.setattr(
+        bundle, "effect", {"grey": still, "red": still, "green": bundle.effect("green")}.__getitem__
+    )
+    told = []
+    monkeypatch.setattr(Difference, "apply", lambda *_, fades: told.append(fades))
+    Pipeline(bundle, edits, composite="difference", smoothing=False).process(frame(GRAY))
+    assert told == [fades]
+
+
 def test_where_the_generators_picture_is_shown_it_draws_the_look(bundle: Bundle) -> None:
     pipeline = Pipeline(bundle, {"look": 2.0}, composite="head", smoothing=False)
     pipeline.process(frame(GRAY))
@@ -90,9 +116,9 @@ def test_pictures_are_drawn_of_what_has_to_be_compared(
     compared = []
     original = pipeline_module.Difference.apply
 
-    def apply(self: Any, out: Any, plain: Any, moved: Any, edited: Any, *rest: Any) -> Any:
+    def apply(self: Any, out: Any, plain: Any, moved: Any, edited: Any, *rest: Any, **settings: Any) -> Any:
         compared.append((plain, moved, edited, rest[1]))
-        return original(self, out, plain, moved, edited, *rest)
+        return original(self, out, plain, moved, edited, *rest, **settings)
 
     monkeypatch.setattr(pipeline_module.Difference, "apply", apply)
     pipeline.process(frame(GRAY))

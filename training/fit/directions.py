@@ -39,6 +39,7 @@ class Attribute:
     switch: bool = False
     moves: str = ""
     where: Literal["", "eyes"] = ""
+    hue: Literal["", "fades"] = ""
     told_by: tuple[str, ...] = ()
 
 
@@ -140,6 +141,7 @@ ATTRIBUTES: dict[str, Attribute] = {
         {"grey": 0.95},
         switch=True,
         moves="hair from the temples on, beard and, late, brows, towards a grey without a hue",
+        hue="fades",
     ),
     "makeup": Attribute(
         ("none", "made up"),
@@ -204,6 +206,7 @@ _BEFORE: dict[str, Attribute] = {
         {**_color("hair_color", 188, 188, 187), **_color("brow_color", 118, 118, 117)},
         switch=True,
         moves="hair, beard and, less, brows, from dark to a grey without a hue; what is left of a lighter color stays",
+        hue="fades",
     ),
 }
 

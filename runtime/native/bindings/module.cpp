@@ -175,6 +175,22 @@ NB_MODULE(_native, m) {
         nb::arg("flow").noconvert().none(), nb::arg("matrix").noconvert(), nb::arg("threads") = 1);
 
     m.def(
+        "fade_hues",
+        [](const WritableMaps &out, const Maps &moved, const Maps &edited, const Maps &hues, int threads) {
+            const int64_t size = side(out.shape(1), out.shape(2), "out");
+            const int64_t cells = side(hues.shape(1), hues.shape(2), "hues");
+            for (const Maps *one : {&moved, &edited})
+                for (size_t axis = 0; axis < 3; ++axis)
+                    if (one->shape(axis) != out.shape(axis)) throw nb::value_error("pictures must be of one size");
+            if (out.shape(0) != 3 || hues.shape(0) != 3) throw nb::value_error("pictures and hues must have 3 channels");
+            if (size % cells != 0) throw nb::value_error("cells must divide the picture evenly");
+            nb::gil_scoped_release release;
+            doppelgan::fade_hues(out.data(), moved.data(), edited.data(), hues.data(), size, cells, threads);
+        },
+        nb::arg("out").noconvert(), nb::arg("moved").noconvert(), nb::arg("edited").noconvert(),
+        nb::arg("hues").noconvert(), nb::arg("threads") = 1);
+
+    m.def(
         "cell_means",
         [](const WritableMaps &out, const Maps &planes) {
             const int64_t cells = side(out.shape(1), out.shape(2), "out");

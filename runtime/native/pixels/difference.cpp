@@ -7,6 +7,7 @@
 #include "four.h"
 #include "geometry.h"
 #include "pixel_kernels.h"
+#include "places.h"
 #include "scratch.h"
 #include "threads.h"
 
@@ -20,29 +21,6 @@ namespace {
 constexpr int64_t GHOST = 2;            // px: what a shift this far would explain is no change of looks
 constexpr float STILL = 1.0f / 64;      // frame px: less movement is none
 constexpr int64_t MARGIN = 2;           // px around a frame that a cubic reads
-
-// In this order NaN becomes `low`.
-ALWAYS_INLINE float clamped(float value, float low, float high) { return std::min(std::max(low, value), high); }
-
-// A place in a row of `count` values: the neighbors and the share of the right one. Edge values repeat.
-struct Place {
-    int32_t left, right;
-    float share;
-
-    Place() = default;
-    ALWAYS_INLINE Place(float at, int64_t count) {
-        const float inner = clamped(at, 0.0f, static_cast<float>(count - 1));
-        left = static_cast<int32_t>(inner);
-        right = std::min(left + 1, static_cast<int32_t>(count - 1));
-        share = inner - static_cast<float>(left);
-    }
-};
-
-// Pixel `i` of `size` among `cells` cells.
-ALWAYS_INLINE Place cell_of(int64_t i, int64_t size, int64_t cells) {
-    const float at = (static_cast<float>(i) + 0.5f) * static_cast<float>(cells) / static_cast<float>(size);
-    return {at - 0.5f, cells};
-}
 
 // Bilinear, of [rows][columns][4]: `above` and `below` are rows.
 ALWAYS_INLINE Four sample(const float *above, const float *below, Place x, float down) {

@@ -59,6 +59,13 @@ void difference(float *change,       // [3,size,size], written
                 const float *rest,    // [cells,cells]
                 int64_t size, int64_t cells, int threads);
 
+// The edit as it would be on somebody of other hues: as light, and with so much less of them as it leaves of the picture's.
+void fade_hues(float *out,          // [3,size,size], written
+               const float *moved,  // [3,size,size] RGB, nominally -1..1
+               const float *edited,
+               const float *hues,  // [3,cells,cells]: colors without their luma
+               int64_t size, int64_t cells, int threads);
+
 // Moves the frame's own pixels by `flow` and adds `gain * change` to them, in place. The matrix maps picture
 // pixels to frame pixels.
 void add_difference(uint8_t *frame,  // [height,width,3] BGR
