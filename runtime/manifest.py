@@ -119,7 +119,7 @@ class DataFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DirectionInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What people need to know of a direction; its arrays are in ``directions.npz``."""
 
-    kind: Literal["offset", "component", "bounded", "return"] = "offset"  # see `edit/direction.py`
+    kind: Literal["offset", "component", "bounded", "return", "affine"] = "offset"  # see `edit/direction.py`
     range: tuple[float, float] = (-1.0, 1.0)
     unit: str = ""
     ends: tuple[str, str] = ("less", "more")

@@ -117,7 +117,7 @@ def make_bundle(
         attributes = attributes_of(codec.names)
         directions = find_directions(codec, mapping, features)
         for label, fitted in directions.items():
-            worst, leak = max(fitted.leak.items(), key=lambda one: abs(one[1]))
+            worst, leak = max(fitted.leak.items(), key=lambda one: abs(one[1]), default=("", 0.0))
             note = f"also moves {worst} by {leak:+.2f}" if abs(leak) >= WORTH_A_NOTE else ""
             bundle.add_direction(as_direction(label, fitted, n_styles, attributes[label], note))
         if {"gaze_x", "gaze_y", "yaw", "pitch"} <= set(directions):
@@ -144,12 +144,19 @@ def exported(
 
 
 def as_direction(name: str, fitted: FittedDirection, n_styles: int, attribute: Attribute, note: str = "") -> Direction:
-    """As a bundle keeps it."""
-    return Direction(
-        name, offset=np.ascontiguousarray(fitted.offset[None].expand(n_styles, -1).numpy(), np.float32), range=(-1.0, 1.0),
-        ends=attribute.ends, note=note, moves=attribute.moves, where=attribute.where, hue=attribute.hue,
-        probe=fitted.probe.numpy(), origin=fitted.origin, bounds=fitted.bounds,
-    )  # fmt: skip
+    """As a bundle keeps it: the same in every row."""
+
+    def in_rows(steps: Tensor) -> np.ndarray:
+        rows = steps[..., None, :].expand(*steps.shape[:-1], n_styles, -1)
+        return np.ascontiguousarray(rows.numpy(), np.float32)
+
+    said: dict[str, Any] = {"note": note, "moves": attribute.moves, "where": attribute.where, "hue": attribute.hue}
+    low, high = attribute.ends
+    if fitted.probes is not None and fitted.steps is not None:
+        said |= {"probes": fitted.probes.numpy(), "steps": in_rows(fitted.steps)}
+        return Direction(name, in_rows(fitted.offset), range=(0.0, 1.0), ends=("as it is", high), **said)
+    said |= {"probe": fitted.probe.numpy(), "origin": fitted.origin, "bounds": fitted.bounds}
+    return Direction(name, in_rows(fitted.offset), range=(-1.0, 1.0), ends=(low, high), **said)
 
 
 @torch.no_grad()

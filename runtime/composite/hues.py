@@ -14,9 +14,7 @@ import numpy as np
 from .. import native
 from ..types import Floats
 
-TINT: Final = (
-    0.5  # of the light's color: what faded hair shows of it. All of it looks dyed, none of it pasted
-)
+TINT: Final = 0.25  # of the light's color, which is read from skin: all of it looks dyed
 _DARKEST: Final = 0.2  # of the light: what is less tells no color
 
 

@@ -1,4 +1,4 @@
-"""A latent direction: one slider. Four kinds:
+"""A latent direction: one slider. Five kinds:
 
 ``offset``     ``codes + strength * offset``; strength 0 changes nothing (InterFaceGAN, SeFa, our own)
 ``component``  moves the code's *coordinate* on a principal component to the strength, in sigmas:
@@ -10,6 +10,8 @@
                be shaven further. A code that is beyond a bound already stays where it is.
 ``return``     takes back what a code has of it: ``codes - strength * coordinate * offset``; strength 1 leaves
                a coordinate of 0 (eye contact: a gaze into the camera), 0 changes nothing
+``affine``     an offset that depends on the code: ``codes + strength * (offset + probes @ codes[0] @ steps)``.
+               Where all shall come to the same end, each has another way (grey hair, from any color)
 """
 
 from __future__ import annotations
@@ -52,6 +54,8 @@ class Direction:
     origin: float = 0.0  # mean @ probe
     bounds: tuple[float, float] | None = None  # coordinates that an edit stays within; needs a probe
     returns: bool = False  # of kind `return`; needs a probe and no bounds
+    probes: Floats | None = field(default=None, repr=False)  # [k, w_dim]; needs steps
+    steps: Floats | None = field(default=None, repr=False)  # [k, n_styles, w_dim]; zero outside ``rows``
     where: Literal["", "eyes"] = ""  # the only part of a face that it changes; "": any
     hue: Literal["", "fades"] = ""  # "fades": above 0 it takes color away and brings none, as grey does
 
@@ -95,10 +99,31 @@ class Direction:
                     f"direction {self.name!r}: expected a probe and bounds low < high, got {what}"
                 )
 
+        if self.probes is not None or self.steps is not None:
+            self._check_steps(offset.shape)
         if self.returns and (self.probe is None or self.bounds is not None):
             raise EditError(
                 f"direction {self.name!r}: expected a probe and no bounds to return to, got others"
             )
+
+    def _check_steps(self, shape: tuple[int, ...]) -> None:
+        n_styles, w_dim = shape
+        if self.probes is None or self.steps is None or self.probe is not None:
+            raise EditError(f"direction {self.name!r}: expected probes with steps and no other probe")
+        probes, steps = (np.array(one, np.float32, order="C") for one in (self.probes, self.steps))
+        if not len(probes) or probes.shape[1:] != (w_dim,) or steps.shape != (len(probes), n_styles, w_dim):
+            raise EditError(
+                f"direction {self.name!r}: expected probes [k,{w_dim}] and steps [k,{n_styles},{w_dim}], "
+                f"got {list(probes.shape)} and {list(steps.shape)}"
+            )
+        if not (np.isfinite(probes).all() and np.isfinite(steps).all()):
+            raise EditError(f"direction {self.name!r}: expected finite probes and steps")
+        if self.rows is not None:
+            steps[:, : self.rows[0]] = 0
+            steps[:, self.rows[1] :] = 0
+        for name, array in (("probes", probes), ("steps", steps)):
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
 
     @classmethod
     def component(
@@ -121,7 +146,9 @@ class Direction:
                    origin=origin, **settings)  # fmt: skip
 
     @property
-    def kind(self) -> Literal["offset", "component", "bounded", "return"]:
+    def kind(self) -> Literal["offset", "component", "bounded", "return", "affine"]:
+        if self.steps is not None:
+            return "affine"
         if self.probe is None:
             return "offset"
         if self.returns:
@@ -150,7 +177,7 @@ class Direction:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays for a bundle's ``directions.npz``: NAME, with a probe NAME.probe and NAME.origin, and if it
-        is bounded NAME.bounds [2].
+        is bounded NAME.bounds [2]; of kind `affine` NAME.probes and NAME.steps.
         """
         arrays: dict[str, NDArray[Any]] = {self.name: self.offset}
         if self.probe is not None:
@@ -158,6 +185,8 @@ class Direction:
             arrays[f"{self.name}.origin"] = np.array(self.origin)
         if self.bounds is not None:
             arrays[f"{self.name}.bounds"] = np.array(self.bounds)
+        if self.probes is not None and self.steps is not None:
+            arrays[f"{self.name}.probes"], arrays[f"{self.name}.steps"] = self.probes, self.steps
         return arrays
 
     @classmethod
@@ -166,7 +195,11 @@ class Direction:
     ) -> Direction:
         """Inverse of ``info`` and :meth:`to_arrays`. Raises EditError on missing or misshapen arrays."""
         extra: dict[str, tuple[int, ...]] = {}
-        if info.kind != "offset":
+        if info.kind == "affine":
+            probes = arrays.get(f"{name}.probes")
+            count = len(probes) if probes is not None and probes.ndim else 0
+            extra = {f"{name}.probes": (count, w_dim), f"{name}.steps": (count, n_styles, w_dim)}
+        elif info.kind != "offset":
             extra = {f"{name}.probe": (w_dim,), f"{name}.origin": ()}
         if info.kind == "bounded":
             extra[f"{name}.bounds"] = (2,)
@@ -178,7 +211,9 @@ class Direction:
                     "export the bundle again"
                 )
         settings: dict[str, Any] = {}
-        if extra:
+        if info.kind == "affine":
+            settings = {"probes": arrays[f"{name}.probes"], "steps": arrays[f"{name}.steps"]}
+        elif extra:
             settings = {"probe": arrays[f"{name}.probe"], "origin": float(arrays[f"{name}.origin"])}
         settings["returns"] = info.kind == "return"
         if info.kind == "bounded":

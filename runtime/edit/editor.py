@@ -127,6 +127,9 @@ class Editor:
         self._offset = total.astype(np.float32).ravel() if total.any() else None
         self._probes = self._steps = None
         parts = [(d.probe, _affine(d, s)[0] * d.offset) for d, s in chosen if d.probe is not None]
+        for d, s in chosen:
+            if d.probes is not None and d.steps is not None:
+                parts += zip(d.probes, s * d.steps, strict=True)
         if parts:
             self._probes = np.stack([probe for probe, _ in parts], axis=1)
             self._steps = np.stack([step.ravel() for _, step in parts]).astype(np.float32)

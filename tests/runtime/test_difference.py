@@ -163,7 +163,7 @@ def test_what_fades_takes_the_persons_own_hue_and_brings_none(light: np.ndarray)
 
     blue = color_of(False) / light
     assert blue[2] - blue[0] > 0.15, "as drawn"
-    np.testing.assert_allclose(color_of(True), (1 + light / light.mean()) / 2, atol=0.02)
+    np.testing.assert_allclose(color_of(True), 0.75 + 0.25 * light / light.mean(), atol=0.03)
     assert not shown(frame, plain, plain, fades=True).any()
 
 

@@ -22,6 +22,9 @@ def apply_edits(codes: NDArray[np.float32], edits: Mapping[Direction, float]) ->
     for direction, strength in edits.items():
         for n, code in enumerate(codes):
             edited[n] += direction.move(code[None], strength)[0] * direction.offset
+            if direction.probes is not None and direction.steps is not None:
+                for probe, step in zip(direction.probes, direction.steps, strict=True):
+                    edited[n] += strength * (code[0] @ probe) * step
     return edited.astype(np.float32)
 
 
@@ -76,6 +79,21 @@ def test_a_bounded_edit_stops_where_people_end(at: float, strength: float, moves
     assert editor.remarks({"beard": 2.0}) == ["beard=2 is outside -1..1: it stops where people end"]
 
 
+def test_an_affine_edit_takes_everybody_to_the_same_end() -> None:
+    # From wherever the first number is, to 5, half of the way at half the strength; on rows 0 and 1.
+    axis = np.eye(W)[:1]
+    away = -np.repeat(axis[:, None], N, axis=1)
+    direction = Direction("to", 5 * np.repeat(axis, N, axis=0), (0, 1), rows=(0, 2), probes=axis, steps=away)
+    codes = np.random.default_rng(2).standard_normal((6, 1, W)).astype(np.float32).repeat(N, axis=1)
+    editor = Editor([direction], np.zeros((N, W), np.float32))
+    edited = editor.apply(codes, {"to": 1.0})
+    np.testing.assert_allclose(edited[:, :2, 0], 5, atol=1e-5)
+    np.testing.assert_array_equal(edited[:, 2:], codes[:, 2:])
+    np.testing.assert_array_equal(edited[..., 1:], codes[..., 1:])
+    half = editor.apply(codes, {"to": 0.5})
+    np.testing.assert_allclose(half[:, 0, 0], (5 + codes[:, 0, 0]) / 2, atol=1e-5)
+
+
 @pytest.mark.parametrize("batch", [1, 5])
 def test_fast_path_equals_reference(rng: np.random.Generator, batch: int) -> None:
     axes = np.linalg.qr(rng.standard_normal((W, W)))[0]
@@ -87,6 +105,8 @@ def test_fast_path_equals_reference(rng: np.random.Generator, batch: int) -> Non
     ]
     directions.append(offset("d", rng, probe=axes[2], origin=0.3, bounds=(-0.5, 0.6)))
     directions.append(offset("r", rng, probe=axes[3], origin=-0.4, returns=True))
+    several = {"probes": rng.standard_normal((2, W)), "steps": rng.standard_normal((2, N, W))}
+    directions.append(offset("m", rng, rows=(1, 3), **several))
     directions.append(offset("o", rng, origin=2.0))  # without a probe an origin means nothing
     editor = Editor(directions, np.zeros((N, W), np.float32))
     codes = rng.standard_normal((batch, N, W)).astype(np.float32)
@@ -99,6 +119,8 @@ def test_fast_path_equals_reference(rng: np.random.Generator, batch: int) -> Non
         {"a": 0.0},
         {"r": 1.0},
         {"o": 0.5, "r": -0.5, "d": 0.0},
+        {"m": 0.75},
+        {"m": -0.5, "c0": 1.0, "r": 1.0, "d": 1.0},
     ):
         expected = apply_edits(codes, {editor.directions[name]: value for name, value in edits.items()})
         edited = editor.apply(codes, edits)

@@ -27,6 +27,9 @@ INF, NAN = float("inf"), float("nan")
 ROW = np.arange(1, W + 1, dtype=np.float32)
 
 
+AFFINE = {"probes": np.ones((2, W)), "steps": np.ones((2, N, W))}
+
+
 def direction(**settings: Any) -> Direction:
     return Direction(**{"name": "a", "offset": np.ones((N, W), np.float32), **settings})
 
@@ -46,13 +49,13 @@ def direction(**settings: Any) -> Direction:
         {"probe": np.ones(W), "origin": -3.0},
         {"probe": np.ones(W), "bounds": (-1.0, -0.5)},
         {"probe": np.ones(W), "returns": True},
+        {"probes": np.ones((1, W)), "steps": np.ones((1, N, W)), "hue": "fades"},
     ],
 )
 def test_what_makes_sense_is_taken(settings: dict[str, Any]) -> None:
     made = direction(**settings)
-    assert {name: getattr(made, name) for name in settings if name not in ("offset", "probe")} == {
-        name: value for name, value in settings.items() if name not in ("offset", "probe")
-    }
+    plain = {name: value for name, value in settings.items() if not isinstance(value, np.ndarray)}
+    assert {name: getattr(made, name) for name in plain} == plain
 
 
 @pytest.mark.parametrize(
@@ -78,6 +81,12 @@ def test_what_makes_sense_is_taken(settings: dict[str, Any]) -> None:
         ({"probe": np.ones(W), "bounds": (-INF, 0.0)}, r"got -inf\.\.0\.0$"),
         ({"probe": np.ones(W), "bounds": (1.0, 1.0)}, r"got 1\.0\.\.1\.0$"),
         ({"bounds": (0.0, 1.0)}, r"got 0\.0\.\.1\.0 without a probe$"),
+        ({"probes": np.ones((2, W))}, "expected probes with steps"),
+        ({"steps": np.ones((2, N, W))}, "expected probes with steps"),
+        ({"probe": np.ones(W), **AFFINE}, "and no other probe"),
+        ({**AFFINE, "probes": np.ones((3, W))}, r"steps \[k,4,6\], got \[3, 6\] and \[2, 4, 6\]"),
+        ({**AFFINE, "probes": np.ones((0, W)), "steps": np.ones((0, N, W))}, r"got \[0, 6\]"),
+        ({**AFFINE, "steps": np.full((2, N, W), NAN)}, "expected finite probes and steps"),
         ({"returns": True}, "expected a probe and no bounds to return to"),
         ({"returns": True, "probe": np.ones(W), "bounds": (0.0, 1.0)}, "no bounds to return to"),
     ],
@@ -143,6 +152,7 @@ KINDS = {
     "component": {"probe": ROW, "origin": 2.0, "unit": "sigmas"},
     "bounded": {"probe": ROW, "origin": -1.5, "bounds": (-0.1, 1.1), "range": (-2.0, 3.0)},
     "return": {"probe": ROW, "origin": 0.25, "returns": True, "where": "eyes"},
+    "affine": {**AFFINE, "hue": "fades", "rows": (0, 2)},
 }
 
 
@@ -163,6 +173,9 @@ def test_every_kind_comes_back_from_its_arrays(kind: str) -> None:
         ("return", "a.probe", None, r"expected array 'a\.probe' \[6\], got none"),
         ("component", "a.origin", np.ones(1), r"expected array 'a\.origin' \[\], got \[1\]"),
         ("bounded", "a.bounds", None, r"expected array 'a\.bounds' \[2\], got none"),
+        ("affine", "a.steps", None, r"expected array 'a\.steps' \[2, 4, 6\], got none"),
+        ("affine", "a.probes", None, r"expected array 'a\.probes' \[0, 6\], got none"),
+        ("affine", "a.probes", np.ones(6), r"expected array 'a\.probes' \[6, 6\], got \[6\]"),
         ("bounded", "a.bounds", np.ones(3), r"expected array 'a\.bounds' \[2\], got \[3\]"),
     ],
 )

@@ -11,6 +11,8 @@ from training.fit import directions
 from training.fit.people.features import FeatureCodec
 from training.render.person import features
 
+from ..conftest import ROOT
+
 
 class Plain:
     """Codes are the codec's coordinates."""
@@ -59,3 +61,26 @@ def test_age_takes_skin_and_hair_along_and_the_pure_one_does_not(
     assert moved("gender", "brow_thickness") > 0.1
     assert abs(moved("gender_shape", "brow_thickness")) < 0.1
     assert abs(moved("grey", "hair_color_b")) < 0.05, "grey has no hue of its own"
+
+
+def test_grey_takes_everybody_to_the_same_color_where_a_list_tells_it_as_one() -> None:
+    """Lists of before tell no `grey`: from black and from red hair it is another step."""
+    names = FeatureCodec.load(ROOT / "training" / "state" / "features.npz").names
+    drawn = directions.sampled_features(600, names=names)
+    groups = {"all": range(len(names))}
+    codec = FeatureCodec(names, groups, 256).fit(drawn)
+    people = torch.from_numpy(drawn)
+    found = directions.find_directions(codec, Plain(), people)["grey"]  # type: ignore[arg-type]
+    assert found.probes is not None
+    assert found.steps is not None
+    w = directions.codes_of(codec, Plain(), people)  # type: ignore[arg-type]
+    after = w + found.offset + (w @ found.probes.T) @ found.steps
+    told = codec.features(after[:, : codec.count] * codec.spread @ codec.basis.T)
+    hair = told[:, [codec.column(f"hair_color_{channel}") for channel in "rgb"]]
+    before = people[:, [codec.column(f"hair_color_{channel}") for channel in "rgb"]]
+    wanted = torch.tensor(
+        [directions.attributes_of(names)["grey"].high[f"hair_color_{channel}"] for channel in "rgb"]
+    )
+    assert float((hair - wanted).abs().mean()) < 0.1 * float((before - wanted).abs().mean())
+    moved = (told - people).abs().mean(0)
+    assert float(moved[codec.column("yaw")]) < 0.02, "and nothing else goes along"

@@ -41,6 +41,7 @@ class Attribute:
     where: Literal["", "eyes"] = ""
     hue: Literal["", "fades"] = ""
     told_by: tuple[str, ...] = ()
+    everybody: bool = False  # comes to the high end, each from their own place: an affine map of the code
 
 
 def _both(unit: str, value: float) -> dict[str, float]:
@@ -201,12 +202,12 @@ _BEFORE: dict[str, Attribute] = {
     ),
     "grey": Attribute(
         ("colored", "grey"),
-        # From dark brown: what turns light brown into grey turns black into blue.
         {**_color("hair_color", 60, 44, 37), **_color("brow_color", 48, 36, 31)},
-        {**_color("hair_color", 188, 188, 187), **_color("brow_color", 118, 118, 117)},
+        {**_color("hair_color", 186, 188, 194), **_color("brow_color", 116, 118, 122)},
         switch=True,
-        moves="hair, beard and, less, brows, from dark to a grey without a hue; what is left of a lighter color stays",
+        moves="hair, beard and, less, brows, from any color to a grey without a hue",
         hue="fades",
+        everybody=True,
     ),
 }
 
@@ -258,13 +259,18 @@ def attribute_value(codec: FeatureCodec, attribute: Attribute, features: Tensor)
 
 @dataclass(frozen=True)
 class FittedDirection:
-    """A direction in W: what strength 1 adds, and where a code is along it (`w @ probe - origin`, in strengths)."""
+    """A direction in W: what strength 1 adds, and where a code is along it (`w @ probe - origin`, in strengths).
+
+    With `steps` it is another one for every code: `offset + (w @ probes.T) @ steps`, and the code is nowhere along it.
+    """
 
     offset: Tensor  # [w_dim], scaled for -1..1
     probe: Tensor  # [w_dim]
     origin: float
     bounds: tuple[float, float]  # the coordinates between which people look natural
     leak: Dictionary[str, float]  # what probes of the other attributes see of it
+    probes: Tensor | None = None  # [k, w_dim]
+    steps: Tensor | None = None  # [k, w_dim]
 
 
 @torch.no_grad()
@@ -289,6 +295,9 @@ def find_directions(codec: FeatureCodec, mapping: Mapping, features: Tensor) -> 
     )
     directions: dict[str, FittedDirection] = {}
     for i, name in enumerate(names):
+        if known[name].everybody:
+            directions[name] = _for_everybody(codec, mapping, features, known[name])
+            continue
         rivals = [j for j, other in enumerate(names) if j != i and frozenset((name, other)) not in _RELATED]
         # The smallest change, in spreads of W, that the probes of all others do not see.
         p = probes[:, rivals]
@@ -308,6 +317,18 @@ def find_directions(codec: FeatureCodec, mapping: Mapping, features: Tensor) -> 
             leak={other: float(offset @ probes[:, j] / unit) for j, other in enumerate(names) if j != i},
         )
     return directions
+
+
+def _for_everybody(codec: FeatureCodec, mapping: Mapping, features: Tensor, attribute: Attribute) -> FittedDirection:
+    """The step that takes each of many people to the high end, as an affine function of what is told of them there."""
+    w = codes_of(codec, mapping, features)
+    step = codes_of(codec, mapping, _edited(codec, features, attribute.high)) - w
+    values = features[:, [codec.column(name) for name in attribute.high]]
+    probes = ridge(w - w.mean(0), values - values.mean(0)).T
+    told = (w - w.mean(0)) @ probes.T
+    steps = torch.linalg.lstsq(told - told.mean(0), step - step.mean(0)).solution
+    start = step.mean(0) - told.mean(0) @ steps - w.mean(0) @ probes.T @ steps
+    return FittedDirection(start, probe=probes[0], origin=0.0, bounds=(0.0, 1.0), leak={}, probes=probes, steps=steps)
 
 
 EYE_CONTACT = "eye_contact"
