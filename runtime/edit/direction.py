@@ -10,8 +10,8 @@
                be shaven further. A code that is beyond a bound already stays where it is.
 ``return``     takes back what a code has of it: ``codes - strength * coordinate * offset``; strength 1 leaves
                a coordinate of 0 (eye contact: a gaze into the camera), 0 changes nothing
-``affine``     an offset that depends on the code: ``codes + strength * (offset + probes @ codes[0] @ steps)``.
-               Where all shall come to the same end, each has another way (grey hair, from any color)
+``affine``     an offset that depends on the code, ``codes + strength * (offset + probes @ codes[0] @ steps)``
+               (where all shall come to the same end, each has another way: grey hair, from any color)
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import pytest
 np = pytest.importorskip("numpy")
 Image = pytest.importorskip("PIL.Image")
 
-from training.evaluate.looks import Looks, LooksJudge, agreement
+from training.evaluate.looks import Looks, LooksJudge, agreement, agreement_of_both
 
 JUDGE = """
 import json, sys
@@ -62,6 +62,8 @@ def test_a_judge_that_is_not_there_is_named() -> None:
 
 def test_pairs_count_only_in_order_and_where_faces_were_found() -> None:
     assert agreement([20, 30, None, 40], [21, 29, 50, None]) == 0.25
+    trained = [(0.1, 0.2), (0.2, 0.1), (0.1, 0.2), (0.1, 0.1)]
+    assert agreement_of_both([20, 30, None, 40], [21, 31, 50, 50], trained) == 0.25
 
 
 def test_the_command_prints_a_line_for_each_picture_of_a_folder(tmp_path: Path, command: str) -> None:

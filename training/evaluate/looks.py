@@ -7,14 +7,14 @@ prints apparent age and probability of male of every picture, as any judge says 
     python -m training.evaluate.looks --pairs age gender --people 20 --judge "..." [--sheet pairs.png]
 
 renders people twice, with one parameter changed and nothing else, and says how often the judge sees the order
-(needs the render environment).
+(needs the render environment); with `--trained FOLDER` also how often the judge that was trained on renders sees it as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +63,12 @@ def agreement(low: Sequence[float | None], high: Sequence[float | None]) -> floa
     return float(np.mean(good)) if good else 0.0
 
 
+def agreement_of_both(low: Sequence[float | None], high: Sequence[float | None], trained: Sequence[tuple[float, float]]) -> float:
+    """As `agreement`, of pairs whose order a second judge, too, sees: `trained`, its low and high."""
+    told = [b if after > before else None for b, (before, after) in zip(high, trained, strict=True)]
+    return agreement(low, told)
+
+
 def pictures(paths: Sequence[Path]) -> Iterator[tuple[str, np.ndarray]]:
     """Names and RGB uint8 [h, w, 3] of files, and of the pictures in folders."""
     for path in paths:
@@ -74,12 +80,29 @@ def pictures(paths: Sequence[Path]) -> Iterator[tuple[str, np.ndarray]]:
                 yield file.name, np.asarray(opened.convert("RGB"))
 
 
-def judge_pairs(name: str, people: Sequence[int], judge: LooksJudge, sheet: Path | None) -> dict[str, float]:
-    """Agreement and medians over people rendered at both ends of one parameter."""
+def trained_judge(folder: Path, name: str) -> Callable[[np.ndarray], float]:
+    """RGB uint8 [R, R, 3] -> where a person is between the ends of an attribute, by the regressor in `folder`."""
+    from training.evaluate.edits import AttributeReader
+    from training.fit.lessons.regressor import load_regressor
+    from training.fit.people.features import FeatureCodec
+
+    reader = AttributeReader(load_regressor(folder / "regressor.pt"), FeatureCodec.load(folder / "features.npz"), [name])
+
+    def judge(picture: np.ndarray) -> float:
+        return float(reader(picture.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1)[0, 0])
+
+    return judge
+
+
+def judge_pairs(
+    name: str, people: Sequence[int], judge: LooksJudge, sheet: Path | None, trained: Path | None = None
+) -> dict[str, float]:
+    """Agreement and medians over people rendered at both ends of one parameter; `both`: that of two judges, if there are."""
     from training.render.person.sampling import sample_person
 
     artist = _artist()
-    rows, judged = [], []
+    rows, judged, told = [], [], []
+    other = None if trained is None else trained_judge(trained, name)
     for number in people:
         person = {**sample_person(number), **_STRAIGHT, **_PLAIN[name]}
         pair = []
@@ -89,13 +112,18 @@ def judge_pairs(name: str, people: Sequence[int], judge: LooksJudge, sheet: Path
             pair.append(portrait.natural.rgb)
         rows.append(np.concatenate(pair, 1))
         judged.append([judge(picture) for picture in pair])
+        if other is not None:
+            told.append((other(pair[0]), other(pair[1])))
     if sheet is not None:
         Image.fromarray(np.concatenate(rows)).save(sheet.with_name(f"{sheet.stem}-{name}{sheet.suffix}"))
     what = "age" if name == "age" else "male"
     low, high = ([None if looks is None else float(getattr(looks, what)) for looks in end] for end in zip(*judged, strict=True))
     seen = [(a, b) for a, b in zip(low, high, strict=True) if a is not None and b is not None]
     medians = np.median(np.array(seen), 0) if seen else np.full(2, np.nan)
-    return {"pairs": len(judged), "agree": agreement(low, high), "low": float(medians[0]), "high": float(medians[1])}
+    figures = {"pairs": len(judged), "agree": agreement(low, high), "low": float(medians[0]), "high": float(medians[1])}
+    if told:
+        figures["both"] = agreement_of_both(low, high, told)
+    return figures
 
 
 @functools.cache
@@ -116,6 +144,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=20, help="of the pairs (default: %(default)s)")
     parser.add_argument("--first", type=int, default=500_000, help="number of the first of them")
     parser.add_argument("--sheet", type=Path, help="PNG of the pairs, to look at; the parameter's name is added")
+    parser.add_argument("--trained", type=Path, help="folder with regressor.pt and features.npz, e.g. training/state")
     options = parser.parse_args()
     if not options.pictures and not options.pairs:
         parser.error("name pictures or folders, or say --pairs age")
@@ -124,9 +153,12 @@ def main() -> None:
             looks = judge(picture)
             print(f"{name}  no face" if looks is None else f"{name}  {looks.age:.0f} years  male {looks.male:.2f}", flush=True)
         for name in options.pairs:
-            figures = judge_pairs(name, range(options.first, options.first + options.people), judge, options.sheet)
+            figures = judge_pairs(
+                name, range(options.first, options.first + options.people), judge, options.sheet, options.trained
+            )
+            twice = f" (and the trained one on {figures['both']:.0%})" if "both" in figures else ""
             print(
-                f"{name}: the judge agrees on {figures['agree']:.0%} of {figures['pairs']:.0f} pairs; "
+                f"{name}: the judge agrees on {figures['agree']:.0%} of {figures['pairs']:.0f} pairs{twice}; "
                 f"median {figures['low']:.2f} -> {figures['high']:.2f}",
                 flush=True,
             )
