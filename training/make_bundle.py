@@ -100,7 +100,7 @@ def make_bundle(
         if (trained / "encoder.pt").exists():
             encoder = load_encoder(trained / "encoder.pt")
             module = EncoderToCodes(encoder, codec, mapping, offset_scale).requires_grad_(False)
-            samples = _encoder_samples(synthesis(codes), encoder, len(module.still))
+            samples = encoder_samples(synthesis(codes), encoder, len(module.still))
             add("encoder", module, samples, "codes", "appearance")
             bundle.add_encoder(EncoderInfo("demo"), encoder.size)
 
@@ -160,7 +160,7 @@ def as_direction(name: str, fitted: FittedDirection, n_styles: int, attribute: A
 
 
 @torch.no_grad()
-def _encoder_samples(pictures: Tensor, encoder: Any, appearance: int) -> dict[str, Tensor]:
+def encoder_samples(pictures: Tensor, encoder: Any, appearance: int) -> dict[str, Tensor]:
     """Crops, meshes and memories to compare torch and ONNX on; the first remembers nothing."""
     mean = encoder.landmark_mean.reshape(1, -1, 3) * encoder.size / 2
     noise = torch.randn(len(pictures), 1, 3, generator=torch.Generator().manual_seed(6))
