@@ -130,31 +130,18 @@ Columns wanted(const Leftover &l, int64_t row) {
 
 // -- add_difference
 
-// Catmull-Rom's weights of the neighbors at -1, 0, 1, 2 of a place t in 0..1.
-ALWAYS_INLINE Four cubic_weights(float t) {
-    const Four cubes = four(-0.5f, 1.5f, -1.5f, 0.5f), squares = four(1, -2.5f, 2, -0.5f);
-    return ((cubes * t + squares) * t + four(-0.5f, 0, 0.5f, 0)) * t + four(0, 1, 0, 0);
-}
-
-// A part of the frame as it came, [rows][columns] of packed BGR, edge pixels repeated around the frame.
+// A part of the frame as it came, [rows][columns][4] BGR, edge pixels repeated around the frame. Floats: each is
+// read sixteen times.
 struct Copy {
-    const uint32_t *pixels;
-    int64_t x, y, stride;  // of its first pixel, in the frame
-
-    ALWAYS_INLINE Four at(float column, float row) const {
-        // Never below -MARGIN: towards zero is down.
-        const float from_x = column + MARGIN, from_y = row + MARGIN;
-        const int32_t left = static_cast<int32_t>(from_x), top = static_cast<int32_t>(from_y);
-        return weigh_rows(pixels + (top - MARGIN - 1 - y) * stride + left - MARGIN - 1 - x, stride,
-                          cubic_weights(from_x - static_cast<float>(left)),
-                          cubic_weights(from_y - static_cast<float>(top)));
-    }
+    const float *pixels;
+    int64_t x, y;    // of its first pixel, in the frame
+    int64_t stride;  // of its rows, in floats
 };
 
-MULTIVERSION void pack_pixels(const uint8_t *RESTRICT bgr, int64_t count, uint32_t *RESTRICT out) {
-    for (int64_t i = 0; i < count; ++i, bgr += 3)
-        out[i] = static_cast<uint32_t>(bgr[0]) | static_cast<uint32_t>(bgr[1]) << 8 |
-                 static_cast<uint32_t>(bgr[2]) << 16;
+// [count,3] -> [count][4].
+MULTIVERSION void unpack_pixels(const uint8_t *RESTRICT bgr, int64_t count, float *RESTRICT out) {
+    for (int64_t i = 0; i < count; ++i, bgr += 3, out += 4)
+        store_four(out, bytes_of(static_cast<uint32_t>(bgr[0] | bgr[1] << 8 | bgr[2] << 16)));
 }
 
 // What add_row needs for every row. Grids have a row and a column more than they need, so that every place has
@@ -179,59 +166,143 @@ ALWAYS_INLINE Four sample(const float *at, int64_t step, int64_t stride, float a
     return lerp(top, bottom, down);
 }
 
+constexpr int TOGETHER = 16;  // pixels of a row, one loop over which is a few vectors
+
+// A grid along a row of the frame: where its first pixel lies, and how far each next one is from there.
+struct Course {
+    float x, y, step_x, step_y;
+    float last;  // of the grid's columns and rows
+
+    static Course of(const Affine &map, double column, double row, double scale, double shift, int64_t last) {
+        const auto place = [](double part, double rest) { return static_cast<float>(part + rest); };
+        return {place((map.xx * column + map.xy * row + map.x0) * scale, shift),
+                place((map.yx * column + map.yy * row + map.y0) * scale, shift),
+                place(map.xx * scale, 0), place(map.yx * scale, 0), static_cast<float>(last)};
+    }
+};
+
+// Of pixels beside each other, the grid's values to their upper left and the shares of those right and below.
+struct Places {
+    int32_t column[TOGETHER], row[TOGETHER];
+    float across[TOGETHER], down[TOGETHER];
+
+    ALWAYS_INLINE void follow(const Course &course, int64_t first) {
+        for (int i = 0; i < TOGETHER; ++i) {
+            const float along = static_cast<float>(static_cast<int32_t>(first) + i);
+            const float x = clamped(course.x + course.step_x * along, 0.0f, course.last);
+            const float y = clamped(course.y + course.step_y * along, 0.0f, course.last);
+            column[i] = static_cast<int32_t>(x), row[i] = static_cast<int32_t>(y);
+            across[i] = x - static_cast<float>(column[i]), down[i] = y - static_cast<float>(row[i]);
+        }
+    }
+};
+
+// Catmull-Rom's weights of the neighbors at -1, 0, 1, 2 of places t in 0..1.
+ALWAYS_INLINE void weigh_neighbors(const float *t, float (*weights)[TOGETHER]) {
+    constexpr float CUBIC[4][4] = {{-0.5f, 1, -0.5f, 0}, {1.5f, -2.5f, 0, 1}, {-1.5f, 2, 0.5f, 0}, {0.5f, -0.5f, 0, 0}};
+    for (int k = 0; k < 4; ++k)
+        for (int i = 0; i < TOGETHER; ++i)
+            weights[k][i] = ((CUBIC[k][0] * t[i] + CUBIC[k][1]) * t[i] + CUBIC[k][2]) * t[i] + CUBIC[k][3];
+}
+
+// Where pixels beside each other come from.
+struct Sources {
+    float x[TOGETHER], y[TOGETHER];                // by how much they move, in frame pixels
+    float far[TOGETHER];                           // the larger of the two
+    int32_t left[TOGETHER], top[TOGETHER];         // of 4 x 4 pixels, MARGIN and one more too far
+    float across[4][TOGETHER], down[4][TOGETHER];  // their weights
+
+    ALWAYS_INLINE void find(int64_t column, int64_t row, int64_t width, int64_t height) {
+        float x_share[TOGETHER], y_share[TOGETHER];
+        // Beyond the margin all is the edge's. Never below -MARGIN: towards zero is down.
+        const float right = static_cast<float>(width), bottom = static_cast<float>(height);
+        for (int i = 0; i < TOGETHER; ++i) {
+            const float at = static_cast<float>(static_cast<int32_t>(column) + i);
+            const float from_x = clamped(at - x[i], -1.0f, right) + MARGIN;
+            const float from_y = clamped(static_cast<float>(row) - y[i], -1.0f, bottom) + MARGIN;
+            far[i] = std::max(std::abs(x[i]), std::abs(y[i]));
+            left[i] = static_cast<int32_t>(from_x), top[i] = static_cast<int32_t>(from_y);
+            x_share[i] = from_x - static_cast<float>(left[i]), y_share[i] = from_y - static_cast<float>(top[i]);
+        }
+        weigh_neighbors(x_share, across);
+        weigh_neighbors(y_share, down);
+    }
+
+    ALWAYS_INLINE Four read(const Copy &copy, int i) const {
+        const int64_t column = left[i] - MARGIN - 1 - copy.x, row = top[i] - MARGIN - 1 - copy.y;
+        return weigh_rows(copy.pixels + row * copy.stride + 4 * column, copy.stride, across[0] + i, down[0] + i,
+                          TOGETHER);
+    }
+};
+
+// The change at a pixel of the frame that covers several of its own.
+ALWAYS_INLINE Four sum_of_taps(const Addition &a, double column, double row) {
+    const Affine &m = a.to_change;
+    const float last = static_cast<float>(a.side - 1);
+    const int64_t stride = 4 * (a.side + 1);
+    Four total{};
+    for (int tap = 0; tap < a.taps * a.taps; ++tap) {
+        const double down = (tap / a.taps + 0.5) / a.taps - 0.5 + row;
+        const double across = (tap % a.taps + 0.5) / a.taps - 0.5 + column;
+        const Four where = within(four(static_cast<float>(m.xx * across + m.xy * down + m.x0),
+                                       static_cast<float>(m.yx * across + m.yy * down + m.y0), 0),
+                                  four(last, last, 0));
+        const FourWhole from = whole_of(where);
+        const Four part = where - floats_of(from);
+        total += sample(a.change + from[1] * stride + 4 * from[0], 4, stride, part[0], part[1]);
+    }
+    return total;
+}
+
 // Columns [begin, end) of a row of the frame, all of them on the picture.
 MULTIVERSION void add_row(const Addition &a, int64_t row, int64_t begin, int64_t end, uint8_t *line) {
-    // A column's place: among cells across and down, in the change across and down.
     const double x = static_cast<double>(begin), y = static_cast<double>(row);
-    const double per_pixel = static_cast<double>(a.cells) / static_cast<double>(a.size);
-    const Affine &p = a.to_picture, &m = a.to_change;
-    const auto place = [](double part, double rest) { return static_cast<float>(part + rest); };
-    const Four start = four(place((p.xx * x + p.xy * y + p.x0 + 0.5) * per_pixel, -0.5),
-                            place((p.yx * x + p.yy * y + p.y0 + 0.5) * per_pixel, -0.5),
-                            place(m.xx * x + m.xy * y, m.x0), place(m.yx * x + m.yy * y, m.y0));
-    const Four step = four(place(p.xx * per_pixel, 0), place(p.yx * per_pixel, 0), place(m.xx, 0), place(m.yx, 0));
-    const float last_cell = static_cast<float>(a.cells - 1), last = static_cast<float>(a.side - 1);
-    const Four high = four(last_cell, last_cell, last, last);
+    Affine centers = a.to_picture;
+    centers.x0 += 0.5, centers.y0 += 0.5;
+    const Course among_cells = Course::of(centers, x, y, static_cast<double>(a.cells) / static_cast<double>(a.size),
+                                          -0.5, a.cells - 1);
+    const Course in_change = Course::of(a.to_change, x, y, 1, 0, a.side - 1);
     const Four white = four(255, 255, 255, 255), half = four(0.5f, 0.5f, 0.5f, 0.5f);
     const float unit = 127.5f / static_cast<float>(a.taps * a.taps);
     const int64_t grid_stride = 8 * (a.cells + 1), stride = 4 * (a.side + 1);
-    for (int64_t column = begin; column < end; ++column) {
-        const Four inner = within(start + step * static_cast<float>(column - begin), high);
-        const FourWhole at = whole_of(inner);
-        const Four share = inner - floats_of(at);
-        const uint8_t active = a.active[at[1] * a.cells + at[0]];
-        if (active == 0) continue;
+    Places cells, parts;
+    Sources sources;
+    for (int64_t first = begin; first < end; first += TOGETHER) {
+        const int count = static_cast<int>(std::min<int64_t>(end - first, TOGETHER));
+        cells.follow(among_cells, first - begin);
+        uint8_t active[TOGETHER], any = 0;
+        for (int i = 0; i < count; ++i) any |= active[i] = a.active[cells.row[i] * a.cells + cells.column[i]];
+        if (any == 0) continue;
+        const auto grid = [&](int i) { return a.grid + cells.row[i] * grid_stride + 8 * cells.column[i]; };
 
-        const float *cell = a.grid + at[1] * grid_stride + 8 * at[0];
-        uint8_t *pixel = line + 3 * column;
-        Four base = bytes_of(static_cast<uint32_t>(pixel[0] | pixel[1] << 8 | pixel[2] << 16));
-        if (active & FLOW) {
-            const Four flow = sample(cell + 4, 8, grid_stride, share[0], share[1]);
-            if (std::max(std::abs(flow[0]), std::abs(flow[1])) >= STILL)  // beyond the margin all is the edge's
-                base = a.before.at(
-                    clamped(static_cast<float>(column) - flow[0], -1.0f, static_cast<float>(a.width)),
-                    clamped(static_cast<float>(row) - flow[1], -1.0f, static_cast<float>(a.height)));
-        }
-        if (active & GAIN) {
-            Four total{};
-            if (a.taps == 1) {
-                total = sample(a.change + at[3] * stride + 4 * at[2], 4, stride, share[2], share[3]);
-            } else {
-                for (int tap = 0; tap < a.taps * a.taps; ++tap) {
-                    const double down = (tap / a.taps + 0.5) / a.taps - 0.5 + y;
-                    const double across = (tap % a.taps + 0.5) / a.taps - 0.5 + static_cast<double>(column);
-                    const Four where = within(four(place(m.xx * across + m.xy * down, m.x0),
-                                                   place(m.yx * across + m.yy * down, m.y0), 0),
-                                              four(last, last, 0));
-                    const FourWhole from = whole_of(where);
-                    const Four part = where - floats_of(from);
-                    total += sample(a.change + from[1] * stride + 4 * from[0], 4, stride, part[0], part[1]);
-                }
+        if (any & FLOW) {
+            for (int i = 0; i < TOGETHER; ++i) {
+                Four flow{};
+                if (i < count && active[i] & FLOW)
+                    flow = sample(grid(i) + 4, 8, grid_stride, cells.across[i], cells.down[i]);
+                sources.x[i] = flow[0], sources.y[i] = flow[1];
             }
-            base += total * sample(cell, 8, grid_stride, share[0], share[1]) * unit;
+            sources.find(first, row, a.width, a.height);
         }
-        const FourWhole bytes = whole_of(within(base, white) + half);
-        for (int k = 0; k < 3; ++k) pixel[k] = static_cast<uint8_t>(bytes[k]);
+        if (any & GAIN && a.taps == 1) parts.follow(in_change, first - begin);
+        for (int i = 0; i < count; ++i) {
+            if (active[i] == 0) continue;
+            uint8_t *pixel = line + 3 * (first + i);
+            Four base;
+            if (active[i] & FLOW && sources.far[i] >= STILL)
+                base = sources.read(a.before, i);
+            else
+                base = bytes_of(static_cast<uint32_t>(pixel[0] | pixel[1] << 8 | pixel[2] << 16));
+            if (active[i] & GAIN) {
+                const Four change =
+                    a.taps == 1 ? sample(a.change + parts.row[i] * stride + 4 * parts.column[i], 4, stride,
+                                         parts.across[i], parts.down[i])
+                                : sum_of_taps(a, static_cast<double>(first + i), y);
+                base += change * sample(grid(i), 8, grid_stride, cells.across[i], cells.down[i]) * unit;
+            }
+            const FourWhole bytes = whole_of(within(base, white) + half);
+            for (int k = 0; k < 3; ++k) pixel[k] = static_cast<uint8_t>(bytes[k]);
+        }
     }
 }
 
@@ -274,16 +345,17 @@ struct Rectangle {
 };
 
 Copy copy_of(const uint8_t *frame, int64_t height, int64_t width, const Rectangle &part, int threads) {
-    const int64_t stride = part.x_end - part.x_begin, rows = part.y_end - part.y_begin;
-    uint32_t *copy = scratch<uint32_t, 20>(static_cast<size_t>(stride * rows));
+    const int64_t stride = 4 * (part.x_end - part.x_begin), rows = part.y_end - part.y_begin;
+    float *copy = scratch<float, 26>(static_cast<size_t>(stride * rows));
     const int64_t first = std::max<int64_t>(part.x_begin, 0), last = std::min(part.x_end, width);
-    in_bands(rows, stride, threads, [&](int64_t begin, int64_t end) {
+    in_bands(rows, stride / 4, threads, [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; ++r) {
             const int64_t row = std::min(std::max<int64_t>(part.y_begin + r, 0), height - 1);
-            uint32_t *line = copy + r * stride, *inner = line + first - part.x_begin;
-            pack_pixels(frame + (row * width + first) * 3, last - first, inner);
-            std::fill(line, inner, *inner);
-            std::fill(inner + (last - first), line + stride, inner[last - first - 1]);
+            float *line = copy + r * stride, *inner = line + 4 * (first - part.x_begin);
+            float *after = inner + 4 * (last - first);
+            unpack_pixels(frame + (row * width + first) * 3, last - first, inner);
+            for (float *p = line; p < inner; p += 4) store_four(p, load_four(inner));
+            for (float *p = after; p < line + stride; p += 4) store_four(p, load_four(after - 4));
         }
     });
     return {copy, part.x_begin, part.y_begin, stride};

@@ -23,26 +23,17 @@ ALWAYS_INLINE Four bytes_of(uint32_t packed) {
 ALWAYS_INLINE Four least(Four a, Four b) { return a < b ? a : b; }
 ALWAYS_INLINE Four most(Four a, Four b) { return a > b ? a : b; }
 
-// 4 x 4 packed pixels from `p` on, rows `stride` apart, weighed across and down. Two pixels at a time.
-ALWAYS_INLINE Four weigh_rows(const uint32_t *p, int64_t stride, Four across, Four down) {
-    typedef uint32_t EightWords __attribute__((vector_size(32)));
-    typedef int32_t EightWhole __attribute__((vector_size(32)));
+// 4 x 4 pixels from `p` on, rows `stride` apart, weighed across and down; weights `step` apart. Two pixels at a
+// time.
+ALWAYS_INLINE Four weigh_rows(const float *p, int64_t stride, const float *across, const float *down, int64_t step) {
     typedef float Eight __attribute__((vector_size(32)));
-    const EightWords shifts{0, 8, 16, 24, 0, 8, 16, 24};
     Eight left{}, right{};
     for (int j = 0; j < 4; ++j, p += stride) {
-#if defined(__clang__) || __GNUC__ >= 12
-        typedef uint32_t FourWords __attribute__((vector_size(16)));
-        FourWords row;
-        std::memcpy(&row, p, sizeof row);
-        const EightWords first = __builtin_shufflevector(row, row, 0, 0, 0, 0, 1, 1, 1, 1);
-        const EightWords second = __builtin_shufflevector(row, row, 2, 2, 2, 2, 3, 3, 3, 3);
-#else
-        const EightWords first{p[0], p[0], p[0], p[0], p[1], p[1], p[1], p[1]};
-        const EightWords second{p[2], p[2], p[2], p[2], p[3], p[3], p[3], p[3]};
-#endif
-        left += __builtin_convertvector((EightWhole)(first >> shifts & 255), Eight) * down[j];
-        right += __builtin_convertvector((EightWhole)(second >> shifts & 255), Eight) * down[j];
+        Eight first, second;
+        std::memcpy(&first, p, sizeof first);
+        std::memcpy(&second, p + 8, sizeof second);
+        left += first * down[j * step];
+        right += second * down[j * step];
     }
 #if defined(__clang__) || __GNUC__ >= 12
     const Four pixels[4] = {
@@ -53,7 +44,8 @@ ALWAYS_INLINE Four weigh_rows(const uint32_t *p, int64_t stride, Four across, Fo
     std::memcpy(pixels, &left, 32);
     std::memcpy(pixels + 2, &right, 32);
 #endif
-    return (pixels[0] * across[0] + pixels[1] * across[1]) + (pixels[2] * across[2] + pixels[3] * across[3]);
+    return (pixels[0] * across[0] + pixels[1] * across[step]) +
+           (pixels[2] * across[2 * step] + pixels[3] * across[3 * step]);
 }
 #else
 struct Four {
@@ -94,12 +86,6 @@ ALWAYS_INLINE Four bytes_of(uint32_t packed) {
     for (int i = 0; i < 4; ++i) r.v[i] = static_cast<float>(packed >> 8 * i & 255);
     return r;
 }
-inline Four weigh_rows(const uint32_t *p, int64_t stride, Four across, Four down) {
-    Four total{};
-    for (int j = 0; j < 4; ++j, p += stride)
-        for (int i = 0; i < 4; ++i) total += bytes_of(p[i]) * (across.v[i] * down.v[j]);
-    return total;
-}
 #endif
 
 ALWAYS_INLINE Four four(float a, float b, float c, float d = 0) {
@@ -113,6 +99,14 @@ ALWAYS_INLINE Four load_four(const float *p) {
     return r;
 }
 ALWAYS_INLINE void store_four(float *p, Four v) { std::memcpy(p, &v, sizeof v); }
+#if !defined(__GNUC__)
+inline Four weigh_rows(const float *p, int64_t stride, const float *across, const float *down, int64_t step) {
+    Four total{};
+    for (int j = 0; j < 4; ++j, p += stride)
+        for (int i = 0; i < 4; ++i) total += load_four(p + 4 * i) * (across[i * step] * down[j * step]);
+    return total;
+}
+#endif
 // Within 0 .. high; NaN becomes 0.
 ALWAYS_INLINE Four within(Four v, Four high) { return least(most(v, Four{}), high); }
 ALWAYS_INLINE Four lerp(Four a, Four b, float share) { return a + (b - a) * share; }
