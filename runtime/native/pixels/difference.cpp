@@ -7,7 +7,6 @@
 #include "four.h"
 #include "geometry.h"
 #include "pixel_kernels.h"
-#include "places.h"
 #include "scratch.h"
 #include "threads.h"
 
@@ -22,10 +21,48 @@ constexpr int64_t GHOST = 2;            // px: what a shift this far would expla
 constexpr float STILL = 1.0f / 64;      // frame px: less movement is none
 constexpr int64_t MARGIN = 2;           // px around a frame that a cubic reads
 
-// Bilinear, of [rows][columns][4]: `above` and `below` are rows.
-ALWAYS_INLINE Four sample(const float *above, const float *below, Place x, float down) {
-    const Four top = lerp(load_four(above + 4 * x.left), load_four(above + 4 * x.right), x.share);
-    const Four bottom = lerp(load_four(below + 4 * x.left), load_four(below + 4 * x.right), x.share);
+// In this order NaN becomes `low`.
+ALWAYS_INLINE float clamped(float value, float low, float high) { return std::min(std::max(low, value), high); }
+
+// A place in a row of `count` values: the neighbors and the share of the right one. Edge values repeat.
+struct Place {
+    int32_t left, right;
+    float share;
+
+    Place() = default;
+    ALWAYS_INLINE Place(float at, int64_t count) {
+        const float inner = clamped(at, 0.0f, static_cast<float>(count - 1));
+        left = static_cast<int32_t>(inner);
+        right = std::min(left + 1, static_cast<int32_t>(count - 1));
+        share = inner - static_cast<float>(left);
+    }
+};
+
+// Pixel `i` of `size` among `cells` cells.
+ALWAYS_INLINE Place cell_of(int64_t i, int64_t size, int64_t cells) {
+    const float at = (static_cast<float>(i) + 0.5f) * static_cast<float>(cells) / static_cast<float>(size);
+    return {at - 0.5f, cells};
+}
+
+constexpr int TOGETHER = 16;  // pixels of a row, one loop over which is a few vectors
+
+// Of pixels beside each other, a picture's values to their upper left and the shares of those right and below.
+struct Places {
+    int32_t column[TOGETHER], row[TOGETHER];
+    float across[TOGETHER], down[TOGETHER];
+
+    // Within 0 .. last.
+    ALWAYS_INLINE void set(int i, float x, float y, float last) {
+        x = clamped(x, 0.0f, last), y = clamped(y, 0.0f, last);
+        column[i] = static_cast<int32_t>(x), row[i] = static_cast<int32_t>(y);
+        across[i] = x - static_cast<float>(column[i]), down[i] = y - static_cast<float>(row[i]);
+    }
+};
+
+// Bilinear, of a picture whose pixels are `step` floats apart, rows `stride`.
+ALWAYS_INLINE Four sample(const float *at, int64_t step, int64_t stride, float across, float down) {
+    const Four top = lerp(load_four(at), load_four(at + step), across);
+    const Four bottom = lerp(load_four(at + stride), load_four(at + stride + step), across);
     return lerp(top, bottom, down);
 }
 
@@ -57,55 +94,106 @@ MULTIVERSION void grow_amplitude(const float *RESTRICT change, int64_t plane, in
 
 // What the movement leaves over.
 struct Leftover {
-    const float *plain;   // [size][size][4], clamped
-    const float *moved;   // [3,size,size]
-    const float *grid;    // [cells][cells][4]: flow x, y, inside, rest
-    const Place *columns;  // [size]: pixels among cells
-    float *warped;        // [size][size][4]
+    const float *plain;                // [size + 1][size][4] and a pixel, clamped
+    const float *moved;                // [3,size,size]
+    const float *flow, *inside, *rest;  // [2,cells,cells] x, y; [cells,cells] each
+    const Place *columns;              // [size]: pixels among cells
+    float *warped;                     // [3,size,size]
     int64_t size, cells;
 };
 
-// Columns [begin, end) of a row of the warped picture.
-MULTIVERSION void warp_row(const Leftover &l, int64_t row, int64_t begin, int64_t end) {
+// A row of a picture among a grid's rows, and what it finds there.
+ALWAYS_INLINE void blend_rows(const float *RESTRICT grid, int64_t cells, const Place &row, float *RESTRICT out) {
+    const float *above = grid + row.left * cells, *below = grid + row.right * cells;
+    for (int64_t c = 0; c < cells; ++c) out[c] = above[c] + (below[c] - above[c]) * row.share;
+}
+ALWAYS_INLINE float read(const float *line, const Place &at) {
+    return line[at.left] + (line[at.right] - line[at.left]) * at.share;
+}
+
+// Columns [begin, end) of a row of the warped picture. lines: [2 * cells], scratch.
+MULTIVERSION void warp_row(const Leftover &l, int64_t row, int64_t begin, int64_t end, float *lines) {
     const Place cell_row = cell_of(row, l.size, l.cells);
-    const float *above = l.grid + 4 * cell_row.left * l.cells, *below = l.grid + 4 * cell_row.right * l.cells;
-    for (int64_t i = begin; i < end; ++i) {
-        const Four cell = sample(above, below, l.columns[i], cell_row.share);
-        const Place x(static_cast<float>(i) - cell[0], l.size), y(static_cast<float>(row) - cell[1], l.size);
-        store_four(l.warped + 4 * (row * l.size + i),
-                   sample(l.plain + 4 * y.left * l.size, l.plain + 4 * y.right * l.size, x, y.share));
+    float *x = lines, *y = lines + l.cells;
+    blend_rows(l.flow, l.cells, cell_row, x);
+    blend_rows(l.flow + l.cells * l.cells, l.cells, cell_row, y);
+    const int64_t plane = l.size * l.size, stride = 4 * l.size;
+    const float last = static_cast<float>(l.size - 1);
+    Places from;
+    for (int64_t first = begin; first < end; first += TOGETHER) {
+        const int count = static_cast<int>(std::min<int64_t>(end - first, TOGETHER));
+        float to_x[TOGETHER] = {}, to_y[TOGETHER] = {};
+        for (int i = 0; i < count; ++i) {
+            const Place &at = l.columns[first + i];
+            to_x[i] = read(x, at), to_y[i] = read(y, at);
+        }
+        for (int i = 0; i < TOGETHER; ++i)
+            from.set(i, static_cast<float>(static_cast<int32_t>(first) + i) - to_x[i],
+                     static_cast<float>(row) - to_y[i], last);
+        float *out = l.warped + row * l.size + first;
+        for (int i = 0; i < count; ++i) {
+            const Four value = sample(l.plain + from.row[i] * stride + 4 * from.column[i], 4, stride,
+                                      from.across[i], from.down[i]);
+            out[i] = value[0], out[plane + i] = value[1], out[2 * plane + i] = value[2];
+        }
     }
 }
 
-// Adds the leftover to columns [begin, end) of a row of the change. low, high: [size + 2 GHOST][4], scratch.
-MULTIVERSION void add_leftover(const Leftover &l, int64_t row, int64_t begin, int64_t end, float *low,
-                               float *high, float *change) {
+// The range of rows [first_row, end_row) of a plane in each column, and beside them the edges' once more.
+ALWAYS_INLINE void range_of_rows(const float *RESTRICT plane, int64_t size, int64_t first_row, int64_t end_row,
+                                 int64_t first, int64_t last, float *RESTRICT low, float *RESTRICT high) {
+    std::copy_n(plane + first_row * size + first, last - first, low + first);
+    std::copy_n(plane + first_row * size + first, last - first, high + first);
+    for (int64_t r = first_row + 1; r < end_row; ++r)
+        for (int64_t i = first; i < last; ++i) {
+            low[i] = std::min(low[i], plane[r * size + i]);
+            high[i] = std::max(high[i], plane[r * size + i]);
+        }
+    for (int64_t i = 1; i <= GHOST; ++i) {
+        low[first - i] = low[first], high[first - i] = high[first];
+        low[last + i - 1] = low[last - 1], high[last + i - 1] = high[last - 1];
+    }
+}
+
+// Of a row of one channel: what is there, what movement brings there, the range of that in the columns, and how much
+// of what is left is added.
+struct Row {
+    const float *moved, *warped, *low, *high, *inside, *rest;
+};
+
+ALWAYS_INLINE void add_unexplained(const Row &r, int64_t begin, int64_t end, float *RESTRICT change) {
+    const float *RESTRICT moved = r.moved, *RESTRICT warped = r.warped, *RESTRICT low = r.low,
+                          *RESTRICT high = r.high, *RESTRICT inside = r.inside, *RESTRICT rest = r.rest;
+    for (int64_t i = begin; i < end; ++i) {
+        float bottom = low[i], top = high[i];
+        for (int64_t k = -GHOST; k <= GHOST; ++k)
+            bottom = std::min(bottom, low[i + k]), top = std::max(top, high[i + k]);
+        const float now = clamped(moved[i], -1.0f, 1.0f);
+        const float unexplained = now - std::min(std::max(now, bottom), top);
+        change[i] += (now - warped[i]) * inside[i] + unexplained * rest[i];
+    }
+}
+
+// Adds the leftover to columns [begin, end) of a row of the change. room: [2 * (cells + 2 * size + 2 * GHOST)].
+MULTIVERSION void add_leftover(const Leftover &l, int64_t row, int64_t begin, int64_t end, float *room,
+                               float *change) {
     const int64_t size = l.size, plane = size * size;
     const int64_t first = std::max<int64_t>(begin - GHOST, 0), last = std::min(end + GHOST, size);
-    const int64_t first_row = std::max<int64_t>(row - GHOST, 0), last_row = std::min(row + GHOST, size - 1);
-    for (int64_t i = first; i < last; ++i) {
-        Four least_of_all = load_four(l.warped + 4 * (first_row * size + i)), most_of_all = least_of_all;
-        for (int64_t r = first_row + 1; r <= last_row; ++r) {
-            const Four value = load_four(l.warped + 4 * (r * size + i));
-            least_of_all = least(least_of_all, value), most_of_all = most(most_of_all, value);
-        }
-        store_four(low + 4 * i, least_of_all);
-        store_four(high + 4 * i, most_of_all);
-    }
+    const int64_t first_row = std::max<int64_t>(row - GHOST, 0), end_row = std::min(row + GHOST + 1, size);
+    float *inside_cells = room, *rest_cells = room + l.cells;
+    float *inside = rest_cells + l.cells, *rest = inside + size;
+    float *low = rest + size + GHOST, *high = low + size + 2 * GHOST;
     const Place cell_row = cell_of(row, size, l.cells);
-    const float *above = l.grid + 4 * cell_row.left * l.cells, *below = l.grid + 4 * cell_row.right * l.cells;
-    const float *moved = l.moved + row * size;
+    blend_rows(l.inside, l.cells, cell_row, inside_cells);
+    blend_rows(l.rest, l.cells, cell_row, rest_cells);
     for (int64_t i = begin; i < end; ++i) {
-        const Four cell = sample(above, below, l.columns[i], cell_row.share);
-        const int64_t left = std::max<int64_t>(i - GHOST, 0), right = std::min(i + GHOST, size - 1);
-        Four bottom = load_four(low + 4 * left), top = load_four(high + 4 * left);
-        for (int64_t k = left + 1; k <= right; ++k)
-            bottom = least(bottom, load_four(low + 4 * k)), top = most(top, load_four(high + 4 * k));
-        const Four now = four(clamped(moved[i], -1.0f, 1.0f), clamped(moved[plane + i], -1.0f, 1.0f),
-                              clamped(moved[2 * plane + i], -1.0f, 1.0f));
-        const Four unexplained = now - least(most(now, bottom), top);
-        const Four added = (now - load_four(l.warped + 4 * (row * size + i))) * cell[2] + unexplained * cell[3];
-        for (int64_t k = 0; k < 3; ++k) change[k * plane + row * size + i] += added[static_cast<int>(k)];
+        inside[i] = read(inside_cells, l.columns[i]);
+        rest[i] = read(rest_cells, l.columns[i]);
+    }
+    for (int64_t k = 0; k < 3; ++k) {
+        range_of_rows(l.warped + k * plane, size, first_row, end_row, first, last, low, high);
+        add_unexplained({l.moved + k * plane + row * size, l.warped + k * plane + row * size, low, high, inside, rest},
+                        begin, end, change + k * plane + row * size);
     }
 }
 
@@ -119,8 +207,7 @@ Columns wanted(const Leftover &l, int64_t row) {
     int64_t first = l.cells, last = -1;
     for (const int64_t r : {cell_row.left, cell_row.right})
         for (int64_t c = 0; c < l.cells; ++c) {
-            const float *cell = l.grid + 4 * (r * l.cells + c);
-            if (cell[2] == 0 && cell[3] == 0) continue;
+            if (l.inside[r * l.cells + c] == 0 && l.rest[r * l.cells + c] == 0) continue;
             first = std::min(first, c), last = std::max(last, c);
         }
     if (last < 0) return {0, 0};
@@ -159,15 +246,6 @@ struct Addition {
 constexpr uint8_t GAIN = 1, FLOW = 2;  // in `active`
 constexpr int64_t TAPS_REACH = 4;      // rows of boxes: further than taps of one pixel and their neighbors lie
 
-// Bilinear, of a grid whose pixels are `step` floats apart.
-ALWAYS_INLINE Four sample(const float *at, int64_t step, int64_t stride, float across, float down) {
-    const Four top = lerp(load_four(at), load_four(at + step), across);
-    const Four bottom = lerp(load_four(at + stride), load_four(at + stride + step), across);
-    return lerp(top, bottom, down);
-}
-
-constexpr int TOGETHER = 16;  // pixels of a row, one loop over which is a few vectors
-
 // A grid along a row of the frame: where its first pixel lies, and how far each next one is from there.
 struct Course {
     float x, y, step_x, step_y;
@@ -181,21 +259,12 @@ struct Course {
     }
 };
 
-// Of pixels beside each other, the grid's values to their upper left and the shares of those right and below.
-struct Places {
-    int32_t column[TOGETHER], row[TOGETHER];
-    float across[TOGETHER], down[TOGETHER];
-
-    ALWAYS_INLINE void follow(const Course &course, int64_t first) {
-        for (int i = 0; i < TOGETHER; ++i) {
-            const float along = static_cast<float>(static_cast<int32_t>(first) + i);
-            const float x = clamped(course.x + course.step_x * along, 0.0f, course.last);
-            const float y = clamped(course.y + course.step_y * along, 0.0f, course.last);
-            column[i] = static_cast<int32_t>(x), row[i] = static_cast<int32_t>(y);
-            across[i] = x - static_cast<float>(column[i]), down[i] = y - static_cast<float>(row[i]);
-        }
+ALWAYS_INLINE void follow(const Course &course, int64_t first, Places &places) {
+    for (int i = 0; i < TOGETHER; ++i) {
+        const float along = static_cast<float>(static_cast<int32_t>(first) + i);
+        places.set(i, course.x + course.step_x * along, course.y + course.step_y * along, course.last);
     }
-};
+}
 
 // Catmull-Rom's weights of the neighbors at -1, 0, 1, 2 of places t in 0..1.
 ALWAYS_INLINE void weigh_neighbors(const float *t, float (*weights)[TOGETHER]) {
@@ -269,7 +338,7 @@ MULTIVERSION void add_row(const Addition &a, int64_t row, int64_t begin, int64_t
     Sources sources;
     for (int64_t first = begin; first < end; first += TOGETHER) {
         const int count = static_cast<int>(std::min<int64_t>(end - first, TOGETHER));
-        cells.follow(among_cells, first - begin);
+        follow(among_cells, first - begin, cells);
         uint8_t active[TOGETHER], any = 0;
         for (int i = 0; i < count; ++i) any |= active[i] = a.active[cells.row[i] * a.cells + cells.column[i]];
         if (any == 0) continue;
@@ -284,7 +353,7 @@ MULTIVERSION void add_row(const Addition &a, int64_t row, int64_t begin, int64_t
             }
             sources.find(first, row, a.width, a.height);
         }
-        if (any & GAIN && a.taps == 1) parts.follow(in_change, first - begin);
+        if (any & GAIN && a.taps == 1) follow(in_change, first - begin, parts);
         for (int i = 0; i < count; ++i) {
             if (active[i] == 0) continue;
             uint8_t *pixel = line + 3 * (first + i);
@@ -367,17 +436,16 @@ void difference(float *change, float *amplitude, const float *plain, const float
                 const float *flow, const float *inside, const float *rest, int64_t size, int64_t cells,
                 int threads) {
     const int64_t plane = size * size, block = size / cells;
-    Leftover l{nullptr, moved, nullptr, nullptr, nullptr, size, cells};
+    Leftover l{nullptr, moved, flow, inside, rest, nullptr, nullptr, size, cells};
     Columns *rows = nullptr;
     if (flow != nullptr) {
-        float *grid = scratch<float, 20>(static_cast<size_t>(4 * cells * cells));
-        for (int64_t c = 0; c < cells * cells; ++c)
-            store_four(grid + 4 * c, four(flow[c], flow[cells * cells + c], inside[c], rest[c]));
         Place *columns = scratch<Place, 20>(static_cast<size_t>(size));
         for (int64_t i = 0; i < size; ++i) columns[i] = cell_of(i, size, cells);
-        float *picture = scratch<float, 21>(static_cast<size_t>(4 * plane));
-        l.plain = picture, l.grid = grid, l.columns = columns;
-        l.warped = scratch<float, 22>(static_cast<size_t>(4 * plane));
+        // A row and a pixel more: those right of and below the last are read, and weighed with nothing.
+        float *picture = scratch<float, 21>(static_cast<size_t>(4 * (plane + size + 1)));
+        std::fill_n(picture + 4 * plane, 4 * (size + 1), 0.0f);
+        l.plain = picture, l.columns = columns;
+        l.warped = scratch<float, 22>(static_cast<size_t>(3 * plane));
         rows = scratch<Columns, 20>(static_cast<size_t>(size));
         bool any = false;
         for (int64_t y = 0; y < size; ++y) {
@@ -393,6 +461,7 @@ void difference(float *change, float *amplitude, const float *plain, const float
     }
     if (rows != nullptr)
         in_bands(size, 4 * size, threads, [&](int64_t begin, int64_t end) {
+            float *lines = scratch<float, 20>(static_cast<size_t>(2 * cells));
             for (int64_t y = begin; y < end; ++y) {
                 Columns needed{size, 0};
                 for (int64_t r = std::max<int64_t>(y - GHOST, 0); r <= std::min(y + GHOST, size - 1); ++r)
@@ -400,13 +469,12 @@ void difference(float *change, float *amplitude, const float *plain, const float
                         needed = {std::min(needed.begin, rows[r].begin), std::max(needed.end, rows[r].end)};
                 if (needed.end > needed.begin)
                     warp_row(l, y, std::max<int64_t>(needed.begin - GHOST, 0),
-                             std::min(needed.end + GHOST, size));
+                             std::min(needed.end + GHOST, size), lines);
             }
         });
     in_bands(cells, block * size * (rows != nullptr ? 8 : 2), threads, [&](int64_t begin, int64_t end) {
         float *largest = scratch<float, 23>(static_cast<size_t>(size));
-        float *low = scratch<float, 24>(static_cast<size_t>(4 * size));
-        float *high = scratch<float, 25>(static_cast<size_t>(4 * size));
+        float *room = scratch<float, 24>(static_cast<size_t>(2 * (cells + 2 * size + 2 * GHOST)));
         for (int64_t c = begin; c < end; ++c) {
             std::fill_n(largest, size, 0.0f);
             for (int64_t y = c * block; y < (c + 1) * block; ++y) {
@@ -415,7 +483,7 @@ void difference(float *change, float *amplitude, const float *plain, const float
                     looks_of(moved + at, edited + at, size, change + at);
                 }
                 if (rows != nullptr && rows[y].end > rows[y].begin)
-                    add_leftover(l, y, rows[y].begin, rows[y].end, low, high, change);
+                    add_leftover(l, y, rows[y].begin, rows[y].end, room, change);
                 grow_amplitude(change + y * size, plane, size, largest);
             }
             for (int64_t i = 0; i < cells; ++i)
