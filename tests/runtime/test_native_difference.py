@@ -205,6 +205,41 @@ def test_compiled_difference_agrees_with_its_definition(cells: int, threads: int
 
 
 @needs_native
+@pytest.mark.parametrize("far", [0.0, 1.5, 9.0, 200.0])
+@pytest.mark.parametrize("row", [0, 3, 7])
+def test_where_one_row_of_cells_is_left_over_its_sources_are_all_read(row: int, far: float) -> None:
+    """The compiled kernel reads no other rows of the plain picture, and skips what no edit of looks changes."""
+    rng = np.random.default_rng(9)
+    plain, moved = pictures(rng, 2)
+    flow = np.stack([grid(0), rng.choice([-far, far], (CELLS, CELLS)).astype(np.float32)])
+    inside, rest = grid(0), grid(0)
+    inside[row, 2:5], rest[row, 4:6] = 0.7, 0.4
+    # What another picture has left in the kernel's memory.
+    native.difference(*outputs(), *pictures(rng, 1), moved, moved, flow, grid(1), grid(1))
+    results = []
+    for implementation in ("numpy", "native"):
+        results.append(outputs())
+        kernel(implementation, "difference")(*results[-1], plain, moved, moved, flow, inside, rest)
+    assert results[0][0].any()
+    np.testing.assert_allclose(results[1][0], results[0][0], atol=1e-5)
+    np.testing.assert_allclose(results[1][1], results[0][1], atol=1e-5)
+
+
+@needs_native
+def test_places_that_are_no_numbers_read_some_pixel() -> None:
+    rng = np.random.default_rng(10)
+    plain, moved = pictures(rng, 2)
+    flow = np.full((2, CELLS, CELLS), np.nan, np.float32)
+    change, amplitude = outputs()
+    native.difference(change, amplitude, plain, moved, moved, flow, grid(1), grid(0))
+    np.testing.assert_allclose(change, moved - plain[:, :1, :1], atol=1e-6)
+    frame = noise(rng, 40, 50, 3)
+    given = frame.copy()
+    native.add_difference(frame, np.zeros_like(change), grid(1, 3), flow, IDENTITY)
+    np.testing.assert_array_equal(frame, given)
+
+
+@needs_native
 def test_any_number_of_threads_gives_the_same() -> None:
     """Large enough for several bands."""
     rng = np.random.default_rng(6)

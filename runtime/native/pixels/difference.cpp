@@ -44,7 +44,7 @@ ALWAYS_INLINE Place cell_of(int64_t i, int64_t size, int64_t cells) {
     return {at - 0.5f, cells};
 }
 
-constexpr int TOGETHER = 16;  // pixels of a row, one loop over which is a few vectors
+constexpr int TOGETHER = 32;  // pixels of a row, one loop over which is a few vectors
 
 // Of pixels beside each other, a picture's values to their upper left and the shares of those right and below.
 struct Places {
@@ -68,28 +68,37 @@ ALWAYS_INLINE Four sample(const float *at, int64_t step, int64_t stride, float a
 
 // -- difference
 
+// Compilers turn bounds that are written as floats' minimum and maximum into chains of comparisons; these are two
+// instructions.
+ALWAYS_INLINE Four shown(Four value) {
+    return least(most(value, alike(-1)), alike(1));
+}
+
 MULTIVERSION void looks_of(const float *RESTRICT moved, const float *RESTRICT edited, int64_t count,
                            float *RESTRICT change) {
-    for (int64_t i = 0; i < count; ++i)
-        change[i] = clamped(edited[i], -1.0f, 1.0f) - clamped(moved[i], -1.0f, 1.0f);
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4)
+        store_four(change + i, shown(load_four(edited + i)) - shown(load_four(moved + i)));
+    for (; i < count; ++i) change[i] = clamped(edited[i], -1.0f, 1.0f) - clamped(moved[i], -1.0f, 1.0f);
 }
 
 // Planes -> [count][4], clamped.
 MULTIVERSION void interleave(const float *RESTRICT planes, int64_t plane, int64_t count, float *RESTRICT out) {
-    for (int64_t i = 0; i < count; ++i, out += 4) {
-        out[0] = clamped(planes[i], -1.0f, 1.0f);
-        out[1] = clamped(planes[plane + i], -1.0f, 1.0f);
-        out[2] = clamped(planes[2 * plane + i], -1.0f, 1.0f);
-        out[3] = 0;
-    }
+    for (int64_t i = 0; i < count; ++i, out += 4)
+        store_four(out, shown(four(planes[i], planes[plane + i], planes[2 * plane + i])));
 }
 
 MULTIVERSION void grow_amplitude(const float *RESTRICT change, int64_t plane, int64_t count,
                                  float *RESTRICT largest) {
-    for (int64_t i = 0; i < count; ++i)
-        largest[i] = std::max(largest[i],
-                              std::max(std::max(std::abs(change[i]), std::abs(change[plane + i])),
-                                       std::abs(change[2 * plane + i])));
+    const auto size = [](Four v) { return most(v, Four{} - v); };
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        const Four red = size(load_four(change + i)), green = size(load_four(change + plane + i));
+        const Four blue = size(load_four(change + 2 * plane + i));
+        store_four(largest + i, most(most(most(red, green), blue), load_four(largest + i)));
+    }
+    for (; i < count; ++i)
+        for (int64_t k = 0; k < 3; ++k) largest[i] = std::max(largest[i], std::abs(change[k * plane + i]));
 }
 
 // What the movement leaves over.
@@ -111,7 +120,7 @@ ALWAYS_INLINE float read(const float *line, const Place &at) {
     return line[at.left] + (line[at.right] - line[at.left]) * at.share;
 }
 
-// Columns [begin, end) of a row of the warped picture. lines: [2 * cells], scratch.
+// Range [begin, end) of a row of the warped picture. lines: [2 * cells], scratch.
 MULTIVERSION void warp_row(const Leftover &l, int64_t row, int64_t begin, int64_t end, float *lines) {
     const Place cell_row = cell_of(row, l.size, l.cells);
     float *x = lines, *y = lines + l.cells;
@@ -197,22 +206,44 @@ MULTIVERSION void add_leftover(const Leftover &l, int64_t row, int64_t begin, in
     }
 }
 
-struct Columns {
+struct Range {
     int64_t begin, end;
 };
 
-// Columns of a row of pixels around which `inside` or `rest` is not zero.
-Columns wanted(const Leftover &l, int64_t row) {
-    const Place cell_row = cell_of(row, l.size, l.cells);
-    int64_t first = l.cells, last = -1;
-    for (const int64_t r : {cell_row.left, cell_row.right})
+// Of each row of cells, from the first to the last where `inside` or `rest` is not zero.
+void wanted_cells(const Leftover &l, Range *rows) {
+    for (int64_t r = 0; r < l.cells; ++r) {
+        rows[r] = {l.cells, 0};
         for (int64_t c = 0; c < l.cells; ++c) {
             if (l.inside[r * l.cells + c] == 0 && l.rest[r * l.cells + c] == 0) continue;
-            first = std::min(first, c), last = std::max(last, c);
+            rows[r] = {std::min(rows[r].begin, c), c + 1};
         }
-    if (last < 0) return {0, 0};
+    }
+}
+
+// Range of a row of pixels around which such cells lie.
+Range wanted(const Leftover &l, const Range *cell_rows, int64_t row) {
+    const Place cell_row = cell_of(row, l.size, l.cells);
+    const Range &above = cell_rows[cell_row.left], &below = cell_rows[cell_row.right];
+    const int64_t first = std::min(above.begin, below.begin), end = std::max(above.end, below.end);
+    if (end <= first) return {0, 0};
     const int64_t block = l.size / l.cells;
-    return {std::max<int64_t>((first - 1) * block, 0), std::min((last + 2) * block, l.size)};
+    return {std::max<int64_t>((first - 1) * block, 0), std::min((end + 1) * block, l.size)};
+}
+
+// Rows of the plain picture that are read for those rows.
+Range reached(const Leftover &l, const Range *rows) {
+    int64_t first = l.size, end = 0;
+    for (int64_t y = 0; y < l.size; ++y)
+        if (rows[y].end > rows[y].begin) first = std::min(first, y), end = y + 1;
+    float far = 0;
+    for (int64_t c = l.cells * l.cells; c < 2 * l.cells * l.cells; ++c) {
+        const float down = std::abs(l.flow[c]);
+        if (!(down < static_cast<float>(l.size))) return {0, l.size};  // NaN reads the first row
+        far = std::max(far, down);
+    }
+    const int64_t around = GHOST + static_cast<int64_t>(far) + 2;
+    return {std::max<int64_t>(first - around, 0), std::min(end + around, l.size)};
 }
 
 // -- add_difference
@@ -323,7 +354,7 @@ ALWAYS_INLINE Four sum_of_taps(const Addition &a, double column, double row) {
     return total;
 }
 
-// Columns [begin, end) of a row of the frame, all of them on the picture.
+// Range [begin, end) of a row of the frame, all of them on the picture.
 MULTIVERSION void add_row(const Addition &a, int64_t row, int64_t begin, int64_t end, uint8_t *line) {
     const double x = static_cast<double>(begin), y = static_cast<double>(row);
     Affine centers = a.to_picture;
@@ -437,7 +468,7 @@ void difference(float *change, float *amplitude, const float *plain, const float
                 int threads) {
     const int64_t plane = size * size, block = size / cells;
     Leftover l{nullptr, moved, flow, inside, rest, nullptr, nullptr, size, cells};
-    Columns *rows = nullptr;
+    Range *rows = nullptr;
     if (flow != nullptr) {
         Place *columns = scratch<Place, 20>(static_cast<size_t>(size));
         for (int64_t i = 0; i < size; ++i) columns[i] = cell_of(i, size, cells);
@@ -446,24 +477,28 @@ void difference(float *change, float *amplitude, const float *plain, const float
         std::fill_n(picture + 4 * plane, 4 * (size + 1), 0.0f);
         l.plain = picture, l.columns = columns;
         l.warped = scratch<float, 22>(static_cast<size_t>(3 * plane));
-        rows = scratch<Columns, 20>(static_cast<size_t>(size));
+        rows = scratch<Range, 20>(static_cast<size_t>(size));
+        Range *cell_rows = scratch<Range, 21>(static_cast<size_t>(cells));
+        wanted_cells(l, cell_rows);
         bool any = false;
         for (int64_t y = 0; y < size; ++y) {
-            rows[y] = wanted(l, y);
+            rows[y] = wanted(l, cell_rows, y);
             any = any || rows[y].end > rows[y].begin;
         }
         if (!any) rows = nullptr;
-        if (any)
-            in_bands(size, size, threads, [&](int64_t begin, int64_t end) {
-                for (int64_t y = begin; y < end; ++y)
+        if (any) {
+            const Range read = reached(l, rows);
+            in_bands(read.end - read.begin, size, threads, [&](int64_t begin, int64_t end) {
+                for (int64_t y = read.begin + begin; y < read.begin + end; ++y)
                     interleave(plain + y * size, plane, size, picture + 4 * y * size);
             });
+        }
     }
     if (rows != nullptr)
         in_bands(size, 4 * size, threads, [&](int64_t begin, int64_t end) {
             float *lines = scratch<float, 20>(static_cast<size_t>(2 * cells));
             for (int64_t y = begin; y < end; ++y) {
-                Columns needed{size, 0};
+                Range needed{size, 0};
                 for (int64_t r = std::max<int64_t>(y - GHOST, 0); r <= std::min(y + GHOST, size - 1); ++r)
                     if (rows[r].end > rows[r].begin)
                         needed = {std::min(needed.begin, rows[r].begin), std::max(needed.end, rows[r].end)};
@@ -480,14 +515,22 @@ void difference(float *change, float *amplitude, const float *plain, const float
             for (int64_t y = c * block; y < (c + 1) * block; ++y) {
                 for (int64_t k = 0; k < 3; ++k) {
                     const int64_t at = k * plane + y * size;
-                    looks_of(moved + at, edited + at, size, change + at);
+                    if (moved == edited)  // a smile and no more
+                        std::fill_n(change + at, size, 0.0f);
+                    else
+                        looks_of(moved + at, edited + at, size, change + at);
                 }
                 if (rows != nullptr && rows[y].end > rows[y].begin)
                     add_leftover(l, y, rows[y].begin, rows[y].end, room, change);
+                else if (moved == edited)
+                    continue;
                 grow_amplitude(change + y * size, plane, size, largest);
             }
-            for (int64_t i = 0; i < cells; ++i)
-                amplitude[c * cells + i] = *std::max_element(largest + i * block, largest + (i + 1) * block);
+            for (int64_t i = 0; i < cells; ++i) {
+                float most_of_all = 0;
+                for (int64_t x = i * block; x < (i + 1) * block; ++x) most_of_all = std::max(most_of_all, largest[x]);
+                amplitude[c * cells + i] = most_of_all;
+            }
         }
     });
 }

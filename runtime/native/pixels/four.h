@@ -89,10 +89,13 @@ ALWAYS_INLINE Four bytes_of(uint32_t packed) {
 #endif
 
 ALWAYS_INLINE Four four(float a, float b, float c, float d = 0) {
-    Four r;
-    r[0] = a, r[1] = b, r[2] = c, r[3] = d;
-    return r;
+#if defined(__GNUC__)
+    return Four{a, b, c, d};  // set one by one, constants would be put together in every round of a loop
+#else
+    return Four{{a, b, c, d}};
+#endif
 }
+ALWAYS_INLINE Four alike(float a) { return four(a, a, a, a); }
 ALWAYS_INLINE Four load_four(const float *p) {
     Four r;
     std::memcpy(&r, p, sizeof r);
