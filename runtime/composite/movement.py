@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
+from .. import native
 from ..face_mesh import FACE_OVAL, LEFT_EYE, LIPS, RIGHT_EYE
 from ..types import Floats, Matrix
 from .masks import blurred, ramp, ranked
@@ -29,7 +31,6 @@ LOCAL: Final = (0.15, 0.25)  # of the largest movement, that of the oval: what i
 OUTSIDE: Final = (1.05, 0.03)  # of the oval's reach, and of the side: where staying begins, half of its edge
 HARDLY: Final = 0.01  # of what is left: nobody sees it
 FAR: Final = 0.006  # of the side: with more movement, what it leaves outside of the parts is ghosts
-_CORNERS: Final = np.array([[0, 1, 0, 1], [0, 0, 1, 1]])[..., None]  # x, y
 _SOFT: Final = 0.02  # of the side: half of the edge of lids and lips
 _SPREADS: Final = ((1.2, 1.0), (3.0, 0.05), (8.0, 0.004), (20.0, 0.0004))  # cells; weight of what lies so far
 
@@ -48,21 +49,8 @@ def flow_of(
     the face.
     """
     place = (points + 0.5) * (cells / size) - 0.5
-    first = np.floor(place).astype(np.intp)
-    x, y = (place - first).T
-    # Each point to the four cells around it.
-    column, row = np.minimum(np.maximum(first.T[:, None] + _CORNERS, 0), cells - 1)
-    weight = np.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y])
-    index = (row * cells + column).ravel()
-    values = (weight * shift[:, 0], weight * shift[:, 1], weight)
-    counted = np.stack([np.bincount(index, value.ravel(), cells * cells) for value in values])
-    sums = np.asarray(counted.reshape(3, cells, cells), np.float32)
-    total = np.zeros_like(sums)
-    for sigma, strength in _SPREADS:
-        total += np.float32(strength) * blurred(sums, sigma)
-    fade = fade_of(BORDER, cells).copy()
-    fade[[0, -1]] = 0
-    flow = total[:2] / np.maximum(total[2], 1e-12) * np.outer(fade, fade)
+    flow = native.spread(place, np.ascontiguousarray(shift, np.float64), *_blurs(cells), native.THREADS)
+    flow *= _fade(cells)
     along = _along(shift)
     least, most = LOCAL
     face = _face(place, cells)
@@ -74,6 +62,24 @@ def flow_of(
         least = float(np.interp(along, RESTS, LEAK))
         flow *= ramp((far / max(float(far.max()), 1e-12) - least) / FULL)
     return np.ascontiguousarray(flow, np.float32)
+
+
+@lru_cache(maxsize=8)
+def _blurs(cells: int) -> tuple[Floats, Floats]:
+    """[_SPREADS,cells,cells] each, as :func:`native.spread` takes them; kept, so not to be written to."""
+    # What a row gives to others shows where it is ones and the rest nothing.
+    rows = np.broadcast_to(np.eye(cells, dtype=np.float32)[..., None], (cells, cells, cells))
+    across = np.stack([blurred(rows, sigma)[..., 0] for sigma, _ in _SPREADS])
+    strengths = np.array([strength for _, strength in _SPREADS], np.float32)[:, None, None]
+    return np.ascontiguousarray(across.swapaxes(1, 2) * strengths), across
+
+
+@lru_cache(maxsize=8)
+def _fade(cells: int) -> Floats:
+    """[cells,cells]: 1, falling to 0 at the border; kept, so not to be written to."""
+    fade = fade_of(BORDER, cells).copy()
+    fade[[0, -1]] = 0
+    return np.outer(fade, fade)
 
 
 def _along(shift: Matrix) -> float:

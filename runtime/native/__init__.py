@@ -38,6 +38,7 @@ __all__ = [
     "paste",
     "read_cells",
     "soft_region",
+    "spread",
     "stretch",
     "synthesis",
     "warp_crop",
@@ -342,6 +343,35 @@ def read_cells(maps: NDArray[np.float32], turn: complex, shift: complex) -> NDAr
     return out
 
 
+def spread(
+    place: NDArray[np.float64],
+    shift: NDArray[np.float64],
+    down: NDArray[np.float32],
+    across: NDArray[np.float32],
+    threads: int = 1,
+) -> NDArray[np.float32]:
+    """The mean shift of points around each cell, weighed by nearness; new float32 [2,n,n] x, y.
+
+    place   float64 [k,2] x, y of the points, in cells
+    shift   float64 [k,2]
+    down    float32 [b,n,n], of each blur of the sum, what a row takes of each, times its strength
+    across  float32 [b,n,n], what each column gives to others
+
+    Raises and threads as `warp_crop`.
+    """
+    out = np.empty((2, *down.shape[1:]), np.float32)
+    if _kernels is None:
+        _check_spread(place, shift, down, across)
+        reference.spread(out, place, shift, down, across, threads)
+        return out
+    try:
+        _kernels.spread(out, place, shift, down, across, threads)
+    except TypeError:
+        _check_spread(place, shift, down, across)
+        raise
+    return out
+
+
 def find_face(
     picture: NDArray[np.float32],
     places: NDArray[np.float32],
@@ -370,6 +400,11 @@ def find_face(
         _check_face(picture, places, known, slopes, weight)
         raise
     return None if found is None else (complex(*found[:2]), complex(*found[2:]))
+
+
+def _check_spread(place: object, shift: object, down: object, across: object) -> None:
+    _check(("place", place, "f8", (None, 2)), ("shift", shift, "f8", (None, 2)))
+    _check(("down", down, "f4", (None, None, None)), ("across", across, "f4", (None, None, None)))
 
 
 def _check_face(picture: object, places: object, known: object, slopes: object, weight: object) -> None:

@@ -115,6 +115,18 @@ def read_cells(
     x: float,
     y: float,
 ) -> None: ...
+def spread(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu")],
+    place: Annotated[NDArray[numpy.float64], dict(shape=(None, 2), order="C", device="cpu", writable=False)],
+    shift: Annotated[NDArray[numpy.float64], dict(shape=(None, 2), order="C", device="cpu", writable=False)],
+    down: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu", writable=False)
+    ],
+    across: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu", writable=False)
+    ],
+    threads: int = 1,
+) -> None: ...
 def find_face(
     picture: Annotated[
         NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)

@@ -381,6 +381,42 @@ def read_cells(out: NDArray[np.float32], maps: NDArray[np.float32], turn: comple
     out[:] = read_at(maps, where.ravel().astype(np.complex64)).reshape(maps.shape)
 
 
+def spread(
+    out: NDArray[np.float32],  # [2,n,n] x, y, written
+    place: NDArray[np.float64],  # [k,2] x, y of points, in cells
+    shift: NDArray[np.float64],  # [k,2]
+    down: NDArray[np.float32],  # [b,n,n]: of each blur, what a row takes of each, times its strength
+    across: NDArray[np.float32],  # [b,n,n]: what each column gives to others
+    threads: int = 1,
+) -> None:
+    """The mean shift of points, each weighed by how near it lies, as a sum of blurs says.
+
+    A point counts for the four cells around it, beyond the border for those at it.
+    """
+    cells = _side(out.shape[1:], "out")
+    if len(out) != 2:
+        raise ValueError("out must be x and y")
+    if len(place) == 0:
+        raise ValueError("place must not be empty")
+    if len(shift) != len(place):
+        raise ValueError("shift must be as long as place")
+    if not down.shape == across.shape == (len(down), cells, cells):
+        raise ValueError("down and across must be as many, of the cells of out")
+    first = np.floor(place)
+    x, y = (place - first).T
+    corners = first.T[:, None] + np.array([[0, 1, 0, 1], [0, 0, 1, 1]])[..., None]
+    column, row = np.minimum(np.maximum(corners, 0), cells - 1).astype(np.intp)
+    weight = np.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y])
+    index = (row * cells + column).ravel()
+    values = (weight * shift[:, 0], weight * shift[:, 1], weight)
+    counted = np.stack([np.bincount(index, value.ravel(), cells * cells) for value in values])
+    sums = np.asarray(counted.reshape(3, cells, cells), np.float32)
+    total = np.zeros_like(sums)
+    for rows, columns in zip(down, across, strict=True):
+        total += rows @ sums @ columns
+    out[:] = total[:2] / np.maximum(total[2], 1e-12)
+
+
 def read_at(maps: NDArray[np.float32], where: NDArray[np.complex64]) -> NDArray[np.float32]:
     """[...,n,n] at x + iy [k], between its cells linearly, its edges going on: [...,k]."""
     size = maps.shape[-1]

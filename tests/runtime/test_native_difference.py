@@ -208,7 +208,7 @@ def test_compiled_difference_agrees_with_its_definition(cells: int, threads: int
 @pytest.mark.parametrize("far", [0.0, 1.5, 9.0, 200.0])
 @pytest.mark.parametrize("row", [0, 3, 7])
 def test_where_one_row_of_cells_is_left_over_its_sources_are_all_read(row: int, far: float) -> None:
-    """The compiled kernel reads no other rows of the plain picture, and skips what no edit of looks changes."""
+    """The compiled kernel prepares no other rows, and skips what no edit of looks changes."""
     rng = np.random.default_rng(9)
     plain, moved = pictures(rng, 2)
     flow = np.stack([grid(0), rng.choice([-far, far], (CELLS, CELLS)).astype(np.float32)])

@@ -38,9 +38,35 @@ def face(turn: complex = 1, shift: complex = 0, gain: float = 1, haze: float = 0
     return picture.astype(np.float32), places, known, slopes.astype(np.float32), weight
 
 
+def blurs(cells: int, *spreads: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Sums of Gaussians, the narrowest the strongest."""
+    apart = np.arange(cells) - np.arange(cells)[:, None]
+    across = np.stack([np.exp(-0.5 * (apart / spread) ** 2) for spread in spreads])
+    across[:, np.abs(apart) > 20] = 0
+    return (across / np.square(spreads)[:, None, None]).astype(np.float32), across.astype(np.float32)
+
+
 @needs_native
 @pytest.mark.usefixtures("instructions")
 class TestAgainstTheTwin:
+    @pytest.mark.parametrize("points", [1, 5, 468])
+    @pytest.mark.parametrize("cells", [1, 3, 16, 23, 64])
+    def test_shifts_are_spread_alike_by_any_number_of_threads(self, cells: int, points: int) -> None:
+        rng = np.random.default_rng(7)
+        place = rng.uniform(-0.3 * cells - 1, 1.3 * cells, (points, 2))  # also around the square
+        shift = rng.normal(0, 3, (points, 2))
+        down, across = blurs(cells, 1.5, 4, 9)
+        wanted = np.empty((2, cells, cells), np.float32)
+        reference.spread(wanted, place, shift, down, across)
+        got = [native.spread(place, shift, down, across, threads) for threads in (1, 2, 5)]
+        np.testing.assert_allclose(got[0], wanted, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(got[1], got[0])
+        np.testing.assert_array_equal(got[2], got[0])
+
+    def test_places_that_are_no_numbers_do_no_harm(self) -> None:
+        place = np.array([[np.nan, 3], [np.inf, -np.inf], [1e300, -1e300], [4, 4]])
+        assert native.spread(place, np.ones((4, 2)), *blurs(16, 2)).shape == (2, 16, 16)
+
     @pytest.mark.parametrize("cells", [1, 7, 8, 700, 1301])
     def test_faces_are_found_in_the_same_place(self, cells: int) -> None:
         rng = np.random.default_rng(2)
@@ -89,6 +115,33 @@ class TestCells:
         expected = np.empty_like(maps)
         reference.read_cells(expected, maps, 1.03 - 0.02j, 0.01 + 0.03j)
         np.testing.assert_allclose(native.read_cells(maps, 1.03 - 0.02j, 0.01 + 0.03j), expected, atol=1e-4)
+
+    def test_one_point_takes_all_along_and_between_two_lies_their_mean(self) -> None:
+        down, across = blurs(32, 1, 8)
+        one = native.spread(np.array([[20.3, 7.8]]), np.array([[2.0, -1.0]]), down, across)
+        np.testing.assert_allclose(one[0, :25, 2:], 2, rtol=1e-5)
+        np.testing.assert_allclose(one[1, :25, 2:], -1, rtol=1e-5)
+        np.testing.assert_array_equal(one[:, 31], 0)  # no blur reaches so far
+        place, shift = np.array([[6.0, 10.0], [26.0, 10.0]]), np.array([[4.0, 0.0], [0.0, 2.0]])
+        two = native.spread(place, shift, down, across)
+        np.testing.assert_allclose(two[:, 10, 16], [2, 1], rtol=1e-5)
+        np.testing.assert_allclose(two[:, 10, 6], [4, 0], atol=0.05)
+        assert (np.diff(two[0, 10, 7:26]) < 0).all()
+
+    def test_spread_refuses_what_does_not_fit(self) -> None:
+        (down, across), place = blurs(8, 1, 2), np.zeros((3, 2))
+        with pytest.raises(ValueError, match="shift must be as long as place"):
+            native.spread(place, place[:2].copy(), down, across)
+        with pytest.raises(ValueError, match="place must not be empty"):
+            native.spread(place[:0], place[:0], down, across)
+        with pytest.raises(ValueError, match="as many, of the cells of out"):
+            native.spread(place, place, down, across[:1].copy())
+        with pytest.raises(ValueError, match="out must be square"):
+            native.spread(place, place, down[:, :4].copy(), across)
+        with pytest.raises(TypeError, match="place"):
+            native.spread(place.astype(np.float32), place, down, across)
+        with pytest.raises(TypeError, match="across"):
+            native.spread(place, place, down, across.swapaxes(1, 2))
 
     def test_refuses_what_does_not_fit(self) -> None:
         planes = np.zeros((3, 8, 8), np.float32)

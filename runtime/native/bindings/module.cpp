@@ -34,6 +34,7 @@ using Maps = nb::ndarray<const float, nb::shape<-1, -1, -1>, nb::c_contig, nb::d
 using WritableMaps = nb::ndarray<float, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Places = nb::ndarray<const float, nb::shape<2, -1>, nb::c_contig, nb::device::cpu>;
 using Slopes = nb::ndarray<const float, nb::shape<6, -1>, nb::c_contig, nb::device::cpu>;
+using Points = nb::ndarray<const double, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;
 using Color = nb::ndarray<const float, nb::shape<3>, nb::c_contig, nb::device::cpu>;
 
 static int64_t side(size_t rows, size_t columns, const char *name) {
@@ -216,6 +217,26 @@ NB_MODULE(_native, m) {
         },
         nb::arg("out").noconvert(), nb::arg("maps").noconvert(), nb::arg("real"), nb::arg("imag"), nb::arg("x"),
         nb::arg("y"));
+
+    m.def(
+        "spread",
+        [](const WritableMaps &out, const Points &place, const Points &shift, const Maps &down, const Maps &across,
+           int threads) {
+            const int64_t cells = side(out.shape(1), out.shape(2), "out");
+            if (out.shape(0) != 2) throw nb::value_error("out must be x and y");
+            if (place.shape(0) == 0) throw nb::value_error("place must not be empty");
+            if (shift.shape(0) != place.shape(0)) throw nb::value_error("shift must be as long as place");
+            for (const Maps *blurs : {&down, &across})
+                if (blurs->shape(0) != down.shape(0) || blurs->shape(1) != out.shape(1) ||
+                    blurs->shape(2) != out.shape(1))
+                    throw nb::value_error("down and across must be as many, of the cells of out");
+            const doppelgan::Blurs blurs{down.data(), across.data(), static_cast<int64_t>(down.shape(0))};
+            nb::gil_scoped_release release;
+            doppelgan::spread(out.data(), cells, place.data(), shift.data(), static_cast<int64_t>(place.shape(0)),
+                              blurs, threads);
+        },
+        nb::arg("out").noconvert(), nb::arg("place").noconvert(), nb::arg("shift").noconvert(),
+        nb::arg("down").noconvert(), nb::arg("across").noconvert(), nb::arg("threads") = 1);
 
     m.def(
         "find_face",

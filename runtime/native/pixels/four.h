@@ -1,4 +1,4 @@
-// Four floats at a time: the channels of a pixel.
+// Four floats at a time, the channels of a pixel, and eight.
 #pragma once
 
 #include <cstdint>
@@ -23,29 +23,26 @@ ALWAYS_INLINE Four bytes_of(uint32_t packed) {
 ALWAYS_INLINE Four least(Four a, Four b) { return a < b ? a : b; }
 ALWAYS_INLINE Four most(Four a, Four b) { return a > b ? a : b; }
 
-// 4 x 4 pixels from `p` on, rows `stride` apart, weighed across and down; weights `step` apart. Two pixels at a
-// time.
-ALWAYS_INLINE Four weigh_rows(const float *p, int64_t stride, const float *across, const float *down, int64_t step) {
-    typedef float Eight __attribute__((vector_size(32)));
-    Eight left{}, right{};
-    for (int j = 0; j < 4; ++j, p += stride) {
-        Eight first, second;
-        std::memcpy(&first, p, sizeof first);
-        std::memcpy(&second, p + 8, sizeof second);
-        left += first * down[j * step];
-        right += second * down[j * step];
-    }
+typedef float Eight __attribute__((vector_size(32)));
+ALWAYS_INLINE void add_product(Eight &sum, const float *p, float share) {
+    Eight values;
+    std::memcpy(&values, p, sizeof values);
+    sum += values * share;
+}
+ALWAYS_INLINE void store_eight(float *p, const Eight &v) { std::memcpy(p, &v, sizeof v); }
+ALWAYS_INLINE Four lower_half(const Eight &v) {
 #if defined(__clang__) || __GNUC__ >= 12
-    const Four pixels[4] = {
-        __builtin_shufflevector(left, left, 0, 1, 2, 3), __builtin_shufflevector(left, left, 4, 5, 6, 7),
-        __builtin_shufflevector(right, right, 0, 1, 2, 3), __builtin_shufflevector(right, right, 4, 5, 6, 7)};
+    return __builtin_shufflevector(v, v, 0, 1, 2, 3);
 #else
-    Four pixels[4];
-    std::memcpy(pixels, &left, 32);
-    std::memcpy(pixels + 2, &right, 32);
+    return Four{v[0], v[1], v[2], v[3]};
 #endif
-    return (pixels[0] * across[0] + pixels[1] * across[step]) +
-           (pixels[2] * across[2 * step] + pixels[3] * across[3 * step]);
+}
+ALWAYS_INLINE Four upper_half(const Eight &v) {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(v, v, 4, 5, 6, 7);
+#else
+    return Four{v[4], v[5], v[6], v[7]};
+#endif
 }
 #else
 struct Four {
@@ -103,13 +100,28 @@ ALWAYS_INLINE Four load_four(const float *p) {
 }
 ALWAYS_INLINE void store_four(float *p, Four v) { std::memcpy(p, &v, sizeof v); }
 #if !defined(__GNUC__)
-inline Four weigh_rows(const float *p, int64_t stride, const float *across, const float *down, int64_t step) {
-    Four total{};
-    for (int j = 0; j < 4; ++j, p += stride)
-        for (int i = 0; i < 4; ++i) total += load_four(p + 4 * i) * (across[i * step] * down[j * step]);
-    return total;
+struct Eight {
+    Four lower, upper;
+};
+ALWAYS_INLINE void add_product(Eight &sum, const float *p, float share) {
+    sum.lower += load_four(p) * share, sum.upper += load_four(p + 4) * share;
 }
+ALWAYS_INLINE void store_eight(float *p, const Eight &v) { store_four(p, v.lower), store_four(p + 4, v.upper); }
+ALWAYS_INLINE Four lower_half(const Eight &v) { return v.lower; }
+ALWAYS_INLINE Four upper_half(const Eight &v) { return v.upper; }
 #endif
+
+// 4 x 4 pixels from `p` on, rows `stride` apart, weighed across and down; weights `step` apart. Two pixels at a
+// time.
+ALWAYS_INLINE Four weigh_rows(const float *p, int64_t stride, const float *across, const float *down, int64_t step) {
+    Eight left{}, right{};
+    for (int j = 0; j < 4; ++j, p += stride) {
+        add_product(left, p, down[j * step]);
+        add_product(right, p + 8, down[j * step]);
+    }
+    return (lower_half(left) * across[0] + upper_half(left) * across[step]) +
+           (lower_half(right) * across[2 * step] + upper_half(right) * across[3 * step]);
+}
 // Within 0 .. high; NaN becomes 0.
 ALWAYS_INLINE Four within(Four v, Four high) { return least(most(v, Four{}), high); }
 ALWAYS_INLINE Four lerp(Four a, Four b, float share) { return a + (b - a) * share; }

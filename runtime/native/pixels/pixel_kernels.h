@@ -95,6 +95,20 @@ struct Turn {
 // [count,size,size]: what lies where each cell comes to, between cells linearly, edges going on.
 void read_cells(float *out, const float *maps, int64_t count, int64_t size, const Turn &to);
 
+// Blurs to be summed, each a product of two matrices; their strength is in one of them.
+struct Blurs {
+    const float *down;    // [count,cells,cells]: what a row takes of each
+    const float *across;  // [count,cells,cells]: what each column gives to others
+    int64_t count;
+};
+
+// The mean shift of points, each weighed by how near it lies, as the blurs say.
+void spread(float *out,  // [2,cells,cells] x, y, written
+            int64_t cells,
+            const double *place,  // [count,2] x, y in cells
+            const double *shift,  // [count,2]
+            int64_t count, const Blurs &blurs, int threads);
+
 // A face as one picture shows it, ready to be found in the next.
 struct KnownFace {
     const float *x, *y;    // [count] cells, in shares of the picture's side from its middle
