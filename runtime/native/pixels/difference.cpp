@@ -406,6 +406,62 @@ MULTIVERSION void add_row(const Addition &a, int64_t row, int64_t begin, int64_t
     }
 }
 
+struct Rectangle {
+    int64_t x_begin, x_end, y_begin, y_end;
+};
+
+// Gains and movements of a cell side by side, as in Addition, and where any are.
+struct Grid {
+    const float *values;
+    const uint8_t *active;
+    Rectangle box;                 // of active cells
+    int64_t gain_begin, gain_end;  // rows of cells
+    float reach;                   // the largest movement, in frame pixels
+};
+
+// The cells' values; `own`: what of them is not zero, [cells + 1][cells + 1]. Returns the largest movement.
+float fill_cells(const float *gain, const float *flow, int64_t cells, const Affine &to_frame, float *cell, uint8_t *own) {
+    const int64_t count = cells * cells;
+    float reach = 0;
+    for (int64_t row = 0; row < cells; ++row, cell += 8, ++own)
+        for (int64_t c = row * cells; c < (row + 1) * cells; ++c, cell += 8, ++own) {
+            const double x = flow != nullptr ? static_cast<double>(flow[c]) : 0;
+            const double y = flow != nullptr ? static_cast<double>(flow[count + c]) : 0;
+            const float across = static_cast<float>(to_frame.xx * x + to_frame.xy * y);
+            const float down = static_cast<float>(to_frame.yx * x + to_frame.yy * y);
+            const float far = std::max(std::abs(across), std::abs(down));
+            const bool gains = gain[c] != 0 || gain[count + c] != 0 || gain[2 * count + c] != 0;
+            store_four(cell, four(gain[2 * count + c], gain[count + c], gain[c]));
+            store_four(cell + 4, four(across, down, 0));
+            // Between corners that stay still, all is still.
+            *own = static_cast<uint8_t>((gains ? GAIN : 0) | (far >= STILL ? FLOW : 0));
+            reach = std::max(reach, far);
+        }
+    return reach;
+}
+
+Grid grid_of(const float *gain, const float *flow, int64_t cells, const Affine &to_frame) {
+    const int64_t line = cells + 1, count = line * line;
+    float *values = scratch<float, 27>(static_cast<size_t>(8 * count));
+    uint8_t *own = scratch<uint8_t, 21>(static_cast<size_t>(count));
+    uint8_t *active = scratch<uint8_t, 20>(static_cast<size_t>(cells * cells));
+    std::fill_n(values, 8 * count, 0.0f);
+    std::fill_n(own, count, uint8_t{0});
+    const float reach = fill_cells(gain, flow, cells, to_frame, values, own);
+    Grid grid{values, active, {cells, 0, cells, 0}, cells, 0, reach};
+    for (int64_t row = 0; row < cells; ++row)
+        for (int64_t column = 0; column < cells; ++column) {
+            const uint8_t *corner = own + row * line + column;
+            const uint8_t here = corner[0] | corner[1] | corner[line] | corner[line + 1];
+            active[row * cells + column] = here;
+            if (here == 0) continue;
+            Rectangle &box = grid.box;
+            box = {std::min(box.x_begin, column), std::max(box.x_end, column + 1), std::min(box.y_begin, row), row + 1};
+            if (here & GAIN) grid.gain_begin = std::min(grid.gain_begin, row), grid.gain_end = row + 1;
+        }
+    return grid;
+}
+
 // Rows [first, end) of [3,size,size] RGB -> [side + 1][side + 1][4] BGR: means of box x box pixels, edge pixels
 // repeated to fill the last.
 const float *pack_change(const float *change, int64_t size, int box, int64_t side, int64_t first, int64_t end_row,
@@ -439,10 +495,6 @@ const float *pack_change(const float *change, int64_t size, int box, int64_t sid
     });
     return packed;
 }
-
-struct Rectangle {
-    int64_t x_begin, x_end, y_begin, y_end;
-};
 
 Copy copy_of(const uint8_t *frame, int64_t height, int64_t width, const Rectangle &part, int threads) {
     const int64_t stride = 4 * (part.x_end - part.x_begin), rows = part.y_end - part.y_begin;
@@ -540,40 +592,10 @@ void add_difference(uint8_t *frame, int64_t height, int64_t width, const float *
                     int threads) {
     const Affine to_picture = inverse(picture_to_frame);
     const Filter filter = filter_for(scale_of(to_picture));
-    const int64_t count = cells * cells, side = (size + filter.box - 1) / filter.box;
+    const int64_t side = (size + filter.box - 1) / filter.box;
 
-    // Gains and movements of a cell side by side; movements as the frame sees them.
-    const int64_t stride = 8 * (cells + 1);
-    float *grid = scratch<float, 21>(static_cast<size_t>(stride * (cells + 1)));
-    std::fill_n(grid, stride * (cells + 1), 0.0f);
-    float reach = 0;
-    for (int64_t c = 0; c < count; ++c) {
-        const double x = flow != nullptr ? static_cast<double>(flow[c]) : 0;
-        const double y = flow != nullptr ? static_cast<double>(flow[count + c]) : 0;
-        const float across = static_cast<float>(picture_to_frame.xx * x + picture_to_frame.xy * y);
-        const float down = static_cast<float>(picture_to_frame.yx * x + picture_to_frame.yy * y);
-        float *cell = grid + c / cells * stride + 8 * (c % cells);
-        store_four(cell, four(gain[2 * count + c], gain[count + c], gain[c]));
-        store_four(cell + 4, four(across, down, 0));
-        reach = std::max(reach, std::max(std::abs(across), std::abs(down)));
-    }
-    uint8_t *active = scratch<uint8_t, 20>(static_cast<size_t>(count));
-    Rectangle box{cells, 0, cells, 0};  // of active cells
-    for (int64_t row = 0; row < cells; ++row)
-        for (int64_t column = 0; column < cells; ++column) {
-            uint8_t here = 0;
-            for (const int64_t r : {row, row + 1})
-                for (const int64_t c : {column, column + 1}) {
-                    const float *cell = grid + r * stride + 8 * c;
-                    if (cell[0] != 0 || cell[1] != 0 || cell[2] != 0) here |= GAIN;
-                    // Between corners that stay still, all is still.
-                    if (std::max(std::abs(cell[4]), std::abs(cell[5])) >= STILL) here |= FLOW;
-                }
-            active[row * cells + column] = here;
-            if (here == 0) continue;
-            box = {std::min(box.x_begin, column), std::max(box.x_end, column + 1), std::min(box.y_begin, row),
-                   std::max(box.y_end, row + 1)};
-        }
+    const Grid grid = grid_of(gain, flow, cells, picture_to_frame);
+    const Rectangle &box = grid.box;
     if (box.x_end == 0) return;
 
     // Their place in the picture: each reaches to the next one's center, the outermost to the border.
@@ -600,16 +622,17 @@ void add_difference(uint8_t *frame, int64_t height, int64_t width, const float *
                          std::min(height, static_cast<int64_t>(std::ceil(bottom)) + 1)};
     if (part.x_end <= part.x_begin || part.y_end <= part.y_begin) return;
 
-    Addition a{nullptr, grid, active, {}, size, side, cells, width, height,
+    Addition a{nullptr, grid.values, grid.active, {}, size, side, cells, width, height,
                to_picture, onto_boxes(to_picture, filter.box), filter.taps};
     const auto packed_row = [&](double v, int64_t beyond) {
         return std::min(std::max<int64_t>(static_cast<int64_t>(v) / filter.box + beyond, 0), side);
     };
-    a.change = pack_change(change, size, filter.box, side, packed_row(v_low, -TAPS_REACH),
-                           packed_row(v_high, TAPS_REACH), threads);
-    if (reach >= STILL) {
+    if (grid.gain_end > grid.gain_begin)
+        a.change = pack_change(change, size, filter.box, side, packed_row(from(grid.gain_begin), -TAPS_REACH),
+                               packed_row(until(grid.gain_end), TAPS_REACH), threads);
+    if (grid.reach >= STILL) {
         const float most = static_cast<float>(width + height);
-        const int64_t around = static_cast<int64_t>(clamped(std::ceil(reach), 0.0f, most)) + MARGIN + 1;
+        const int64_t around = static_cast<int64_t>(clamped(std::ceil(grid.reach), 0.0f, most)) + MARGIN + 1;
         a.before = copy_of(frame, height, width,
                            {std::max(part.x_begin - around, -MARGIN), std::min(part.x_end + around, width + MARGIN + 1),
                             std::max(part.y_begin - around, -MARGIN), std::min(part.y_end + around, height + MARGIN + 1)},
