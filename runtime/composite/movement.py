@@ -15,10 +15,8 @@ from .masks import blurred, ramp, ranked
 from .regions import DOWN, UP, draw_region, fade_of, reach_of
 
 BORDER: Final = 0.2  # of the side, over which movement fades to none
-PARTS: Final = (
-    (LEFT_EYE, 1.35),
-    (RIGHT_EYE, 1.35),
-    (LIPS, 1.08),
+PARTS: Final = tuple(
+    (np.array(contour), larger) for contour, larger in ((LEFT_EYE, 1.35), (RIGHT_EYE, 1.35), (LIPS, 1.08))
 )  # contour, its hull enlarged by
 SETTLED: Final = (0.002, 0.006)  # of the side: a part whose points move apart by less, by more
 LEAK: Final = (
@@ -31,6 +29,7 @@ LOCAL: Final = (0.15, 0.25)  # of the largest movement, that of the oval: what i
 OUTSIDE: Final = (1.05, 0.03)  # of the oval's reach, and of the side: where staying begins, half of its edge
 HARDLY: Final = 0.01  # of what is left: nobody sees it
 FAR: Final = 0.006  # of the side: with more movement, what it leaves outside of the parts is ghosts
+_OVAL: Final = np.array(FACE_OVAL)
 _SOFT: Final = 0.02  # of the side: half of the edge of lids and lips
 _SPREADS: Final = ((1.2, 1.0), (3.0, 0.05), (8.0, 0.004), (20.0, 0.0004))  # cells; weight of what lies so far
 
@@ -85,12 +84,12 @@ def _fade(cells: int) -> Floats:
 def _along(shift: Matrix) -> float:
     """How much of the largest movement half of the oval takes part in: brows 0.03, a smile 0.14, pose 0.5."""
     far = np.hypot(*shift.T)
-    return float(ranked(far[list(FACE_OVAL)], 0.5)) / max(float(far.max()), 1e-12)
+    return float(ranked(far[_OVAL], 0.5)) / max(float(far.max()), 1e-12)
 
 
 def _face(place: Matrix, cells: int) -> Floats:
     """[cells,cells] 0..1: the face and what is next to it; hair, ears and neck are outside."""
-    contour = place[list(FACE_OVAL)]
+    contour = place[_OVAL]
     middle = contour.mean(axis=0)
     larger, width = OUTSIDE
     return draw_region(cells, middle, larger * reach_of(contour - middle), width * cells, fade_of(0.0, cells))
@@ -125,10 +124,10 @@ def _moving_apart(
 ) -> Iterator[tuple[Matrix, Matrix, float]]:
     """Of eyes and mouth, where their own points move apart: middle and reach in cells, how far apart."""
     for contour, larger in PARTS:
-        own = shift[list(contour)]
+        own = shift[contour]
         apart = float(np.abs(own - own.mean(axis=0)).max()) / size
         if apart > SETTLED[0]:
-            place = (points[list(contour)] + 0.5) * (cells / size) - 0.5
+            place = (points[contour] + 0.5) * (cells / size) - 0.5
             middle = place.mean(axis=0)
             yield middle, larger * reach_of(place - middle), apart
 
