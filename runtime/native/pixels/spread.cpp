@@ -30,7 +30,8 @@ struct Entry {
 // The cells that hold something, row by row.
 struct Entries {
     const Entry *all;
-    const int64_t *ends;  // [cells]: of each row, the entry after its last
+    const int64_t *rows, *ends;  // [filled]: rows that have any; the entry after each one's last
+    int64_t filled;
 };
 
 // Each point to the four cells around it; those outside count for the border's.
@@ -54,6 +55,17 @@ void collect(const double *place, const double *shift, int64_t count, int64_t ce
     }
 }
 
+// Shifts by weights: x, and y a square of cells on.
+ALWAYS_INLINE void divide(const Eight *sums, int64_t width, int64_t cells, float *x) {
+    float total[SUMS];
+    for (int k = 0; k < SUMS / 8; ++k) store_eight(total + 8 * k, sums[k]);
+    float *y = x + cells * cells;
+    for (int64_t k = 0; k < width; ++k) {
+        const float weight = std::max(total[2 * BLOCK + k], LEAST);
+        x[k] = total[k] / weight, y[k] = total[BLOCK + k] / weight;
+    }
+}
+
 // Columns [first, first + BLOCK) of the square, as many as it has. rows: [blurs * cells][SUMS], scratch.
 MULTIVERSION void spread_columns(const Entries &entries, const Blurs &blurs, int64_t cells, int64_t first, float *rows,
                                  float *out) {
@@ -61,9 +73,9 @@ MULTIVERSION void spread_columns(const Entries &entries, const Blurs &blurs, int
     float some[BLOCK] = {};  // of a row that ends before the block does
     for (int64_t s = 0; s < blurs.count; ++s) {
         const Entry *entry = entries.all;
-        for (int64_t r = 0; r < cells; ++r) {
+        for (int64_t f = 0; f < entries.filled; ++f) {
             Eight x[2] = {}, y[2] = {}, weight[2] = {};
-            for (const Entry *end = entries.all + entries.ends[r]; entry < end; ++entry) {
+            for (const Entry *end = entries.all + entries.ends[f]; entry < end; ++entry) {
                 const float *from = blurs.across + (s * cells + entry->column) * cells + first;
                 if (width < BLOCK) from = std::copy_n(from, width, some) - width;
                 for (int k = 0; k < 2; ++k) {
@@ -72,7 +84,7 @@ MULTIVERSION void spread_columns(const Entries &entries, const Blurs &blurs, int
                     add_product(weight[k], from + 8 * k, entry->sums.weight);
                 }
             }
-            float *row = rows + (s * cells + r) * SUMS;
+            float *row = rows + (s * cells + entries.rows[f]) * SUMS;
             for (int k = 0; k < 2; ++k) {
                 store_eight(row + 8 * k, x[k]);
                 store_eight(row + BLOCK + 8 * k, y[k]);
@@ -80,23 +92,23 @@ MULTIVERSION void spread_columns(const Entries &entries, const Blurs &blurs, int
             }
         }
     }
-    for (int64_t i = 0; i < cells; ++i) {
-        Eight sums[SUMS / 8] = {};
+    for (int64_t i = 0; i < cells; i += 2) {
+        const int64_t next = std::min(i + 1, cells - 1);  // two rows together read the sums once
+        Eight sums[2][SUMS / 8] = {};
         for (int64_t s = 0; s < blurs.count; ++s) {
-            const float *down = blurs.down + (s * cells + i) * cells;
-            int64_t begin = 0;
-            for (int64_t r = 0; r < cells; begin = entries.ends[r++]) {
-                if (entries.ends[r] == begin || down[r] == 0) continue;
-                for (int k = 0; k < SUMS / 8; ++k) add_product(sums[k], rows + (s * cells + r) * SUMS + 8 * k, down[r]);
+            const float *down = blurs.down + (s * cells + i) * cells, *below = blurs.down + (s * cells + next) * cells;
+            for (int64_t f = 0; f < entries.filled; ++f) {
+                const int64_t r = entries.rows[f];
+                if (down[r] == 0 && below[r] == 0) continue;
+                const float *row = rows + (s * cells + r) * SUMS;
+                for (int k = 0; k < SUMS / 8; ++k) {
+                    add_product(sums[0][k], row + 8 * k, down[r]);
+                    add_product(sums[1][k], row + 8 * k, below[r]);
+                }
             }
         }
-        float total[SUMS];
-        for (int k = 0; k < SUMS / 8; ++k) store_eight(total + 8 * k, sums[k]);
-        float *x = out + i * cells + first, *y = x + cells * cells;
-        for (int64_t k = 0; k < width; ++k) {
-            const float weight = std::max(total[2 * BLOCK + k], LEAST);
-            x[k] = total[k] / weight, y[k] = total[BLOCK + k] / weight;
-        }
+        divide(sums[0], width, cells, out + i * cells + first);
+        divide(sums[1], width, cells, out + next * cells + first);
     }
 }
 
@@ -107,18 +119,22 @@ void spread(float *out, int64_t cells, const double *place, const double *shift,
     Sums *sums = scratch<Sums, 40>(static_cast<size_t>(cells * cells));
     collect(place, shift, count, cells, sums);
     Entry *all = scratch<Entry, 40>(static_cast<size_t>(cells * cells));
-    int64_t *ends = scratch<int64_t, 40>(static_cast<size_t>(cells)), known = 0;
+    int64_t *rows = scratch<int64_t, 40>(static_cast<size_t>(cells));
+    int64_t *ends = scratch<int64_t, 41>(static_cast<size_t>(cells));
+    int64_t known = 0, filled = 0;
     for (int64_t r = 0; r < cells; ++r) {
+        const int64_t before = known;
         for (int64_t c = 0; c < cells; ++c) {
             const Sums &here = sums[r * cells + c];
             if (here.weight != 0) all[known++] = {c, here};
         }
-        ends[r] = known;
+        if (known > before) rows[filled] = r, ends[filled++] = known;
     }
+    const Entries entries{all, rows, ends, filled};
     const int64_t blocks = (cells + BLOCK - 1) / BLOCK;
     in_parts(blocks, blocks, threads, [&](int64_t begin, int64_t end) {
-        float *rows = scratch<float, 40>(static_cast<size_t>(blurs.count * cells * SUMS));
-        for (int64_t b = begin; b < end; ++b) spread_columns({all, ends}, blurs, cells, b * BLOCK, rows, out);
+        float *blurred = scratch<float, 40>(static_cast<size_t>(blurs.count * cells * SUMS));
+        for (int64_t b = begin; b < end; ++b) spread_columns(entries, blurs, cells, b * BLOCK, blurred, out);
     });
 }
 
