@@ -215,7 +215,8 @@ def test_where_one_row_of_cells_is_left_over_its_sources_are_all_read(row: int, 
     inside, rest = grid(0), grid(0)
     inside[row, 2:5], rest[row, 4:6] = 0.7, 0.4
     # What another picture has left in the kernel's memory.
-    native.difference(*outputs(), *pictures(rng, 1), moved, moved, flow, grid(1), grid(1))
+    other, change, amplitude = pictures(rng, 1)[0], *outputs()
+    native.difference(change, amplitude, other, moved, moved, flow, grid(1), grid(1))
     results = []
     for implementation in ("numpy", "native"):
         results.append(outputs())
