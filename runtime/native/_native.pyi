@@ -117,6 +117,124 @@ def find_face(
     noise: float,
     expected: tuple[float, float, float, float, float, float],
 ) -> tuple[float, float, float, float] | None: ...
+def blurred(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu")],
+    maps: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu", writable=False)
+    ],
+    sigma: float,
+) -> None: ...
+def read_light(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu")],
+    seen: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    drawn: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    face: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    gain: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    near: float,
+    reach: float,
+    doubtful: float,
+    least: float,
+    most: float,
+    prior: float,
+    fewest: float,
+) -> bool: ...
+def agree(
+    usual: Annotated[NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu")],
+    varied: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")],
+    shown: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")],
+    error: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    face: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    usual_before: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    varied_before: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    shown_before: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    familiar: float,
+    learnt: float,
+    cover: float,
+    uncover: float,
+    near: float,
+    unknown: float,
+    known: float,
+    varied_share: float,
+    unsure: float,
+) -> None: ...
+def covered(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")],
+    change: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    drawn: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    near: float,
+    darkest: float,
+) -> None: ...
+def reachable(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu")],
+    change: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    missing: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    hidden: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    skin: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    near: float,
+    most: float,
+    sheer: float,
+    begins: float,
+    ends: float,
+) -> None: ...
+def strength(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")],
+    amplitude: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    near: float,
+    least: float,
+    share: float,
+    sure: float,
+) -> None: ...
+def belonging(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")],
+    strong: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    amplitude: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    face: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    near: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    inside_from: float,
+    inside_to: float,
+    whole_from: float,
+    whole_to: float,
+) -> None: ...
 def _use_avx2(wanted: bool) -> bool: ...
 
 class Synthesis:

@@ -1,8 +1,6 @@
 // Bindings only: the array contracts are the C++ types, the work is elsewhere. Nothing is
 // converted or copied.
 
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/tuple.h>
 
@@ -11,36 +9,24 @@
 #include <string>
 #include <tuple>
 
+#include "arrays.h"
 #include "pixels/pixel_kernels.h"
 
-namespace nb = nanobind;
-
+void bind_maps(nb::module_ &m);       // maps_module.cpp
 void bind_synthesis(nb::module_ &m);  // synthesis_module.cpp
 void bind_encoder(nb::module_ &m);    // encoder_module.cpp
 
 using Image = nb::ndarray<const uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
 using WritableImage = nb::ndarray<uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
-using Planes = nb::ndarray<const float, nb::shape<3, -1, -1>, nb::c_contig, nb::device::cpu>;
-using WritablePlanes = nb::ndarray<float, nb::shape<3, -1, -1>, nb::c_contig, nb::device::cpu>;
-using Mask = nb::ndarray<const float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using Matrix = nb::ndarray<const double, nb::shape<2, 3>, nb::c_contig, nb::device::cpu>;
 using Lines = nb::ndarray<const float, nb::shape<-1, 3>, nb::c_contig, nb::device::cpu>;
 using Row = nb::ndarray<const float, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
-using WritableMask = nb::ndarray<float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using Tile = nb::ndarray<const int8_t, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using Strengths = nb::ndarray<const uint8_t, nb::shape<256>, nb::c_contig, nb::device::cpu>;
 using Flow = nb::ndarray<const float, nb::shape<2, -1, -1>, nb::c_contig, nb::device::cpu>;
-using Maps = nb::ndarray<const float, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
-using WritableMaps = nb::ndarray<float, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Places = nb::ndarray<const float, nb::shape<2, -1>, nb::c_contig, nb::device::cpu>;
 using Slopes = nb::ndarray<const float, nb::shape<6, -1>, nb::c_contig, nb::device::cpu>;
 using Color = nb::ndarray<const float, nb::shape<3>, nb::c_contig, nb::device::cpu>;
-
-static int64_t side(size_t rows, size_t columns, const char *name) {
-    if (rows != columns || rows == 0)
-        throw nb::value_error((std::string(name) + " must be square and not empty").c_str());
-    return static_cast<int64_t>(rows);
-}
 
 static doppelgan::Affine affine(const Matrix &m, int64_t size) {
     const double *v = m.data();
@@ -226,6 +212,7 @@ NB_MODULE(_native, m) {
         nb::arg("slopes").noconvert(), nb::arg("weight").noconvert(), nb::arg("steps"), nb::arg("small"),
         nb::arg("large"), nb::arg("unlike"), nb::arg("noise"), nb::arg("expected"));
 
+    bind_maps(m);
     m.def("_use_avx2", &doppelgan::use_avx2, nb::arg("wanted"));
 #if defined(WITH_NETWORKS)
     bind_synthesis(m);
