@@ -41,36 +41,42 @@ MULTIVERSION void multiply(const float *RESTRICT a, const float *RESTRICT b, int
         }
 }
 
-// Taps of a narrow blur in one row, four at a time. shares: tap by tap `share_step` apart, and from cell to cell
-// `CELL_STEP`: 0 if all cells take alike; values: tap by tap `value_step` apart.
-template <int64_t CELL_STEP>
-ALWAYS_INLINE void add_taps(const float *RESTRICT shares, int64_t share_step, const float *RESTRICT values,
-                            int64_t value_step, int64_t taps, int64_t length, float *RESTRICT out) {
-    for (int64_t i = 0; i < length; ++i) out[i] = 0;
-    for (; taps >= 4; taps -= 4, shares += 4 * share_step, values += 4 * value_step) {
-        const float *a = shares, *b = a + share_step, *c = b + share_step, *d = c + share_step;
-        const float *p = values, *q = p + value_step, *r = q + value_step, *s = r + value_step;
-        for (int64_t i = 0; i < length; ++i)
-            out[i] += a[i * CELL_STEP] * p[i] + b[i * CELL_STEP] * q[i] + c[i * CELL_STEP] * r[i] +
-                      d[i * CELL_STEP] * s[i];
+// Sum of `count` rows, `step` apart, each times its share.
+ALWAYS_INLINE void mix(const float *RESTRICT rows, int64_t step, const float *RESTRICT shares, int64_t count,
+                       int64_t length, float *RESTRICT out) {
+    int64_t i = 0;
+    for (; i + 32 <= length; i += 32) {
+        Eight sums[4] = {}, value;
+        const float *from = rows + i;
+        for (int64_t k = 0; k < count; ++k, from += step) {
+            load_eight(value, from), sums[0] += value * shares[k];
+            load_eight(value, from + 8), sums[1] += value * shares[k];
+            load_eight(value, from + 16), sums[2] += value * shares[k];
+            load_eight(value, from + 24), sums[3] += value * shares[k];
+        }
+        for (int64_t part = 0; part < 4; ++part) store_eight(out + i + 8 * part, sums[part]);
     }
-    for (; taps > 0; --taps, shares += share_step, values += value_step)
-        for (int64_t i = 0; i < length; ++i) out[i] += shares[i * CELL_STEP] * values[i];
+    for (; i < length; ++i) {
+        out[i] = 0;
+        for (int64_t k = 0; k < count; ++k) out[i] += shares[k] * rows[k * step + i];
+    }
 }
 
+// taps: [2 * reach + 1], of a cell far from borders; whole: [size], by what that is to be multiplied in each.
 // line: [size + 2 * reach], mixed: [size,size].
-MULTIVERSION void blur_narrowly(const float *map, int64_t size, int64_t reach, const float *by_cell,
-                                const float *by_distance, float *mixed, float *line, float *out) {
-    const int64_t taps = 2 * reach + 1;
+MULTIVERSION void blur_narrowly(const float *map, int64_t size, int64_t reach, const float *RESTRICT taps,
+                                const float *RESTRICT whole, float *RESTRICT mixed, float *RESTRICT line,
+                                float *out) {
     for (int64_t row = 0; row < size; ++row) {
         const int64_t begin = std::max<int64_t>(row - reach, 0), end = std::min(row + reach + 1, size);
-        add_taps<0>(by_cell + row * taps + (begin - row + reach), 1, map + begin * size, size, end - begin, size,
-                    mixed + row * size);
+        mix(map + begin * size, size, taps + (begin - row + reach), end - begin, size, mixed + row * size);
     }
     std::fill_n(line, size + 2 * reach, 0.0f);
     for (int64_t row = 0; row < size; ++row) {
         std::copy_n(mixed + row * size, size, line + reach);
-        add_taps<1>(by_distance, size, line, 1, taps, size, out + row * size);
+        float *RESTRICT target = out + row * size;
+        mix(line, 1, taps, 2 * reach + 1, size, target);
+        for (int64_t i = 0; i < size; ++i) target[i] *= whole[i] * whole[row];
     }
 }
 
@@ -132,18 +138,14 @@ double Blur::share_of(int64_t cell, int64_t other) const {
 }
 
 void Blur::build_narrow() {
-    by_cell_[0].assign(static_cast<size_t>(size_ * taps_), 0.0f);
-    by_other_[0].assign(static_cast<size_t>(size_ * taps_), 0.0f);
+    double total = 0;
+    for (int64_t tap = 0; tap < taps_; ++tap) total += share_of(reach_, tap);
+    for (int64_t tap = 0; tap < taps_; ++tap)
+        by_cell_[0].push_back(static_cast<float>(share_of(reach_, tap) / total));
     for (int64_t cell = 0; cell < size_; ++cell) {
-        const int64_t begin = std::max<int64_t>(cell - reach_, 0), end = std::min(cell + reach_ + 1, size_);
-        double total = 0;
-        for (int64_t other = begin; other < end; ++other) total += share_of(cell, other);
-        for (int64_t other = begin; other < end; ++other) {
-            const int64_t tap = other - cell + reach_;
-            const float share = static_cast<float>(share_of(cell, other) / total);
-            by_cell_[0][static_cast<size_t>(cell * taps_ + tap)] = share;
-            by_other_[0][static_cast<size_t>(tap * size_ + cell)] = share;
-        }
+        double inside = 0;
+        for (int64_t other = 0; other < size_; ++other) inside += share_of(cell, other);
+        by_cell_[1].push_back(static_cast<float>(total / inside));
     }
 }
 
@@ -173,7 +175,7 @@ void Blur::operator()(const float *map, float *out) const {
     if (!wide_) {
         float *mixed = scratch<float, 40>(static_cast<size_t>(size * size));
         float *line = scratch<float, 41>(static_cast<size_t>(size + 2 * reach_));
-        blur_narrowly(map, size, reach_, by_cell_[0].data(), by_other_[0].data(), mixed, line, out);
+        blur_narrowly(map, size, reach_, by_cell_[0].data(), by_cell_[1].data(), mixed, line, out);
         return;
     }
     const int64_t columns = whole(size, COLUMNS), rows = whole(size, ROWS);

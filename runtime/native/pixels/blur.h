@@ -24,8 +24,8 @@ class Blur {
     int64_t size_, reach_, taps_, half_;
     double sigma_;
     bool wide_;
-    // Narrow: [size,taps] by cell and [taps,size] by distance. Wide: of sums and of differences, each [half,half]
-    // by cell and the same by whom they come from.
+    // Narrow: [taps] far from borders; [size] by what each cell's sum is to be multiplied. Wide: of sums; of
+    // differences; each [half,half], by who takes and by who gives.
     std::vector<float> by_cell_[2], by_other_[2];
 };
 
