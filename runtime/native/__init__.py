@@ -40,6 +40,7 @@ __all__ = [
     "difference",
     "encoder",
     "find_face",
+    "know_face",
     "paste",
     "reachable",
     "read_cells",
@@ -327,6 +328,32 @@ def read_cells(maps: NDArray[np.float32], turn: complex, shift: complex) -> NDAr
     return out
 
 
+def know_face(
+    picture: NDArray[np.float32],
+    cells: NDArray[np.int32],
+    places: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the cells of a face show, and what moving, light and haze change of it: as `find_face` takes them.
+
+    picture  float32 [n,n]
+    cells    int32 [k], their numbers, row by row
+    places   float32 [2,k] x, y of them, in shares of the side from the middle
+
+    New float32 [k] and [6,k]. Raises as `warp_crop`; one thread.
+    """
+    known, slopes = np.empty(len(cells), np.float32), np.empty((6, len(cells)), np.float32)
+    if _kernels is None:
+        _check_cells(picture, cells, places)
+        reference.know_face(known, slopes, picture, cells, places)
+        return known, slopes
+    try:
+        _kernels.know_face(known, slopes, picture, cells, places)
+    except TypeError:
+        _check_cells(picture, cells, places)
+        raise
+    return known, slopes
+
+
 def find_face(
     picture: NDArray[np.float32],
     places: NDArray[np.float32],
@@ -460,6 +487,14 @@ def _on_maps(name: str, out: Sequence[_Maps], maps: _Named, *numbers: float) -> 
 def _check_maps(maps: _Named) -> None:
     for name, (value, count) in maps.items():
         _check((name, value, "f4", (None, None) if count == 0 else (count, None, None)))
+
+
+def _check_cells(picture: object, cells: object, places: object) -> None:
+    _check(
+        ("picture", picture, "f4", (None, None)),
+        ("cells", cells, "i4", (None,)),
+        ("places", places, "f4", (2, None)),
+    )
 
 
 def _check_face(picture: object, places: object, known: object, slopes: object, weight: object) -> None:

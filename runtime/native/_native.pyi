@@ -102,6 +102,15 @@ def read_cells(
     x: float,
     y: float,
 ) -> None: ...
+def know_face(
+    known: Annotated[NDArray[numpy.float32], dict(shape=(None,), order="C", device="cpu")],
+    slopes: Annotated[NDArray[numpy.float32], dict(shape=(6, None), order="C", device="cpu")],
+    picture: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    cells: Annotated[NDArray[numpy.int32], dict(shape=(None,), order="C", device="cpu", writable=False)],
+    places: Annotated[NDArray[numpy.float32], dict(shape=(2, None), order="C", device="cpu", writable=False)],
+) -> None: ...
 def find_face(
     picture: Annotated[
         NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)

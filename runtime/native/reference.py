@@ -291,6 +291,29 @@ def add_tile(
     frame[:] = np.clip(frame + added[..., None], 0, 255).astype(np.uint8)
 
 
+def know_face(
+    known: NDArray[np.float32],  # [k], written: what the cells show
+    slopes: NDArray[np.float32],  # [6,k], written: what growth, turn, shifts, light and haze change of it
+    picture: NDArray[np.float32],  # [n,n]
+    cells: NDArray[np.int32],  # [k]: their numbers, row by row
+    places: NDArray[np.float32],  # [2,k] x, y of them, in shares of the side from the middle
+) -> None:
+    """A face in one picture, ready to be found in the next. Slopes are those between a cell's neighbors."""
+    size = _side(picture.shape, "picture")
+    if not len(known) == slopes.shape[1] == places.shape[1] == len(cells):
+        raise ValueError("known, slopes and places must be as long as cells")
+    if len(cells) and not 0 <= cells.min() <= cells.max() < size * size:
+        raise ValueError("cells must be those of the picture")
+    flat, last, half = picture.ravel(), size * size - 1, np.float32(0.5 * size)
+    across, down = (
+        (flat[np.minimum(cells + step, last)] - flat[np.maximum(cells - step, 0)]) * half
+        for step in (1, size)
+    )
+    x, y = places
+    known[:] = flat[cells]
+    slopes[:] = across * x + down * y, down * x - across * y, across, down, known, np.ones_like(x)
+
+
 def find_face(
     picture: NDArray[np.float32],  # [n,n]
     places: NDArray[np.float32],  # [2,k] x, y of its cells before, in shares of the side from the middle

@@ -25,6 +25,9 @@ using Tile = nb::ndarray<const int8_t, nb::shape<-1, -1>, nb::c_contig, nb::devi
 using Strengths = nb::ndarray<const uint8_t, nb::shape<256>, nb::c_contig, nb::device::cpu>;
 using Flow = nb::ndarray<const float, nb::shape<2, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Places = nb::ndarray<const float, nb::shape<2, -1>, nb::c_contig, nb::device::cpu>;
+using CellNumbers = nb::ndarray<const int32_t, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
+using WritableRow = nb::ndarray<float, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
+using WritableSlopes = nb::ndarray<float, nb::shape<6, -1>, nb::c_contig, nb::device::cpu>;
 using Slopes = nb::ndarray<const float, nb::shape<6, -1>, nb::c_contig, nb::device::cpu>;
 using Color = nb::ndarray<const float, nb::shape<3>, nb::c_contig, nb::device::cpu>;
 
@@ -186,6 +189,24 @@ NB_MODULE(_native, m) {
         },
         nb::arg("out").noconvert(), nb::arg("maps").noconvert(), nb::arg("real"), nb::arg("imag"), nb::arg("x"),
         nb::arg("y"));
+
+    m.def(
+        "know_face",
+        [](const WritableRow &known, const WritableSlopes &slopes, const Mask &picture,
+           const CellNumbers &cells, const Places &places) {
+            const int64_t size = side(picture.shape(0), picture.shape(1), "picture");
+            const size_t count = cells.shape(0);
+            if (known.shape(0) != count || slopes.shape(1) != count || places.shape(1) != count)
+                throw nb::value_error("known, slopes and places must be as long as cells");
+            if (std::any_of(cells.data(), cells.data() + count,
+                            [size](int32_t cell) { return cell < 0 || cell >= size * size; }))
+                throw nb::value_error("cells must be those of the picture");
+            nb::gil_scoped_release release;
+            doppelgan::know_face(known.data(), slopes.data(), picture.data(), size, cells.data(), places.data(),
+                                 places.data() + count, static_cast<int64_t>(count));
+        },
+        nb::arg("known").noconvert(), nb::arg("slopes").noconvert(), nb::arg("picture").noconvert(),
+        nb::arg("cells").noconvert(), nb::arg("places").noconvert());
 
     m.def(
         "find_face",

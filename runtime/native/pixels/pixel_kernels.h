@@ -97,6 +97,11 @@ struct KnownFace {
     int64_t count;
 };
 
+// What cells [count] of a picture [size,size] show, and what moving, light and haze change of it: known [count] and
+// slopes [6,count] of a KnownFace. x, y: as there.
+void know_face(float *known, float *slopes, const float *picture, int64_t size, const int32_t *cells,
+               const float *x, const float *y, int64_t count);
+
 // How long and how far to search; what each is: FaceSearch in reference.py.
 struct Search {
     int steps;

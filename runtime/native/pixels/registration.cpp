@@ -102,6 +102,25 @@ bool solve(double a[UNKNOWNS][UNKNOWNS], double b[UNKNOWNS]) {
 
 }  // namespace
 
+MULTIVERSION void know_face(float *RESTRICT known, float *RESTRICT slopes, const float *RESTRICT picture,
+                            int64_t size, const int32_t *RESTRICT cells, const float *RESTRICT x,
+                            const float *RESTRICT y, int64_t count) {
+    const int64_t last = size * size - 1;
+    const float half = 0.5f * static_cast<float>(size);
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t at = cells[i];
+        const float across = (picture[std::min(at + 1, last)] - picture[std::max<int64_t>(at - 1, 0)]) * half;
+        const float down = (picture[std::min(at + size, last)] - picture[std::max<int64_t>(at - size, 0)]) * half;
+        known[i] = picture[at];
+        slopes[i] = across * x[i] + down * y[i];
+        slopes[count + i] = down * x[i] - across * y[i];
+        slopes[2 * count + i] = across;
+        slopes[3 * count + i] = down;
+        slopes[4 * count + i] = picture[at];
+        slopes[5 * count + i] = 1;
+    }
+}
+
 bool find_face(const KnownFace &face, const float *picture, int64_t size, const Search &search,
                double place[4]) {
     float *error = scratch<float, 31>(static_cast<size_t>(face.count));
