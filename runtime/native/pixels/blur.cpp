@@ -46,15 +46,16 @@ ALWAYS_INLINE void mix(const float *RESTRICT rows, int64_t step, const float *RE
                        int64_t length, float *RESTRICT out) {
     int64_t i = 0;
     for (; i + 32 <= length; i += 32) {
-        Eight sums[4] = {}, value;
+        Eight first{}, second{}, third{}, fourth{}, value;
         const float *from = rows + i;
         for (int64_t k = 0; k < count; ++k, from += step) {
-            load_eight(value, from), sums[0] += value * shares[k];
-            load_eight(value, from + 8), sums[1] += value * shares[k];
-            load_eight(value, from + 16), sums[2] += value * shares[k];
-            load_eight(value, from + 24), sums[3] += value * shares[k];
+            load_eight(value, from), first += value * shares[k];
+            load_eight(value, from + 8), second += value * shares[k];
+            load_eight(value, from + 16), third += value * shares[k];
+            load_eight(value, from + 24), fourth += value * shares[k];
         }
-        for (int64_t part = 0; part < 4; ++part) store_eight(out + i + 8 * part, sums[part]);
+        store_eight(out + i, first), store_eight(out + i + 8, second);
+        store_eight(out + i + 16, third), store_eight(out + i + 24, fourth);
     }
     for (; i < length; ++i) {
         out[i] = 0;
