@@ -23,9 +23,9 @@ from .. import native
 from ..face_mesh import FACE_OVAL
 from ..types import Crop, Floats, Image, Matrix
 from .anchor import Anchor
-from .masks import Agreement, Light, belonging, cells_of, covered, means, ramp, reachable, strength
+from .masks import Agreement, Light, belonging, cells_of, covered, means, reachable, strength
 from .movement import FAR, flow_of, parting, parting_rows, remains
-from .regions import DIRECTIONS, draw_region, fade_of, reach_of, rescaled
+from .regions import DIRECTIONS, draw_region, fade_of, reach_of, rescaled, window_of
 
 EDGE: Final = 0.11  # of the side, over which the difference fades to nothing
 PAUSE_S: Final = 1.0  # after a longer one nothing is left to be steady with
@@ -119,14 +119,17 @@ class Difference:
         cells = cells_of(size)
         step_s = self._step(time_s)
 
-        seen = means(crop.pixels[0], cells) + 1
-        drawn = np.maximum(means(plain, cells) + 1, 0)
+        seen, drawn = means(crop.pixels[0], cells), means(plain, cells)
+        seen += 1
+        drawn += 1
+        np.maximum(drawn, 0, out=drawn)
         points = _points(crop, size)
         place = self._anchor(seen, drawn, _in_cells(points, size, cells), step_s)
         points, seen = place.inverse().moved(points, size), place.read(seen)
         self._regions = face, near = _face_and_near(_in_cells(points, size, cells), cells)
         now, gain = self._light(seen, drawn, face, step_s)
-        agreement = self._agreement(seen - now * drawn, face, step_s)
+        lit = now * drawn
+        agreement = self._agreement(seen - lit, face, step_s)
 
         flow = inside = rest = None
         if shift is not None and np.abs(shift).max() * size >= native.reference.STILL:
@@ -139,17 +142,15 @@ class Difference:
         amplitude = np.empty((cells, cells), np.float32)
         native.difference(change, amplitude, plain, moved, edited, flow, inside, rest, native.THREADS)
 
-        target = now * np.minimum(np.maximum(means(edited, cells) + 1, 0), 2)
+        target = means(edited, cells)
+        target += 1
+        target = now * np.minimum(np.maximum(target, 0, out=target), 2, out=target)
         added = now * means(change, cells)
-        limit = reachable(added, target - seen, covered(added, now * drawn), near)
-        if flow is not None and inside is not None:
-            # Between lids and lips nothing of the person's is to be reached; elsewhere the cells have moved.
-            gone = ramp(np.sqrt((flow * flow).sum(axis=0)) / (FAR * size) - 0.5)
-            limit += (1 - limit) * np.maximum(inside, gone)
-        fade = fade_of(EDGE, cells)
+        limit = reachable(added, target - seen, covered(added, lit), near)
         strong = strength(amplitude)
-        weight = strong * belonging(strong, amplitude, face, near) * agreement * np.outer(fade, fade)
-        added = np.ascontiguousarray(gain * limit * weight, np.float32)
+        maps = strong, belonging(strong, amplitude, face, near), agreement, window_of(EDGE, cells)
+        # Between lids and lips nothing of the person's is to be reached; elsewhere the cells have moved.
+        added = native.amounts(gain, limit, maps, flow, inside, FAR * size)
         matrix = place.before(rescaled(crop.matrix, crop.size, size), size)
         native.add_difference(frame, change, added, flow, matrix, native.THREADS)
         return frame

@@ -47,6 +47,14 @@ def fade_of(share: float, size: int) -> Floats:
     return fade
 
 
+@lru_cache(maxsize=16)
+def window_of(share: float, size: int) -> Floats:
+    """[size,size]: :func:`fade_of` of rows and columns; kept, so not to be written to."""
+    window: Floats = np.outer(fade_of(share, size), fade_of(share, size))
+    window.flags.writeable = False
+    return window
+
+
 def rescaled(matrix: Matrix, size: int, new_size: int) -> Matrix:
     """The same square for a picture of another size."""
     ratio = size / new_size

@@ -33,6 +33,7 @@ __all__ = [
     "add_difference",
     "add_tile",
     "agree",
+    "amounts",
     "belonging",
     "blurred",
     "cell_means",
@@ -73,7 +74,9 @@ def _load() -> ModuleType | None:
 
 
 _Maps = NDArray[np.float32]
-_Named = dict[str, tuple[_Maps, int | None]]  # arrays by name, each with how many maps it is of; 0: is one
+_Named = dict[
+    str, tuple[_Maps | None, int | None]
+]  # arrays by name, each with how many maps it is of; 0: is one
 
 _kernels = _load()
 KERNELS = "numpy" if _kernels is None else "native"
@@ -471,6 +474,26 @@ def belonging(strong: _Maps, amplitude: _Maps, face: _Maps, near: _Maps, *number
     return out
 
 
+def amounts(
+    gain: _Maps,
+    limit: _Maps,
+    maps: tuple[_Maps, _Maps, _Maps, _Maps],
+    flow: _Maps | None,
+    inside: _Maps | None,
+    far: float,
+) -> _Maps:
+    """By which a change is multiplied: `gain * limit` [3,n,n] as far as all `maps` say, new [3,n,n].
+
+    maps: strong, belonging, agreement, window, [n,n] each.  flow: [2,n,n], inside: [n,n], or None both.
+    """
+    out = np.empty_like(gain)
+    arrays: _Named = {"gain": (gain, 3), "limit": (limit, 3)}
+    names = ("strong", "belonging", "agreement", "window")
+    arrays |= {name: (one, 0) for name, one in zip(names, maps, strict=True)}
+    _on_maps("amounts", [out], arrays | {"flow": (flow, 2), "inside": (inside, 0)}, far)
+    return out
+
+
 def _on_maps(name: str, out: Sequence[_Maps], maps: _Named, *numbers: float) -> Any:
     """Run a kernel on maps: outputs, inputs, each with how many maps it is of (0: is one), numbers."""
     kernels: Any = _kernels or reference_cells
@@ -486,6 +509,8 @@ def _on_maps(name: str, out: Sequence[_Maps], maps: _Named, *numbers: float) -> 
 
 def _check_maps(maps: _Named) -> None:
     for name, (value, count) in maps.items():
+        if value is None and name in ("flow", "inside"):
+            continue
         _check((name, value, "f4", (None, None) if count == 0 else (count, None, None)))
 
 

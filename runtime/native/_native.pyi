@@ -244,6 +244,36 @@ def belonging(
     whole_from: float,
     whole_to: float,
 ) -> None: ...
+def amounts(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu")],
+    gain: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    limit: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    strong: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    belonging: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    agreement: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    window: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    flow: Annotated[
+        NDArray[numpy.float32], dict(shape=(2, None, None), order="C", device="cpu", writable=False)
+    ]
+    | None,
+    inside: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ]
+    | None,
+    far: float,
+) -> None: ...
 def _use_avx2(wanted: bool) -> bool: ...
 
 class Synthesis:

@@ -170,6 +170,29 @@ def belonging(
     out[:] = 1 - on_face * part * (1 - near)
 
 
+def amounts(
+    out: _Maps,  # [3,n,n], written: by which a change is multiplied
+    gain: _Maps,  # [3,n,n]
+    limit: _Maps,  # [3,n,n], as of :func:`reachable`
+    strong: _Maps,  # [n,n] 0..1, as of :func:`strength`
+    belonging: _Maps,  # [n,n] 0..1
+    agreement: _Maps,  # [n,n] 0..1
+    window: _Maps,  # [n,n] 0..1: the square, fading at its edges
+    flow: _Maps | None,  # [2,n,n] x, y: how far what is shown has come; None: nowhere
+    inside: _Maps | None,  # [n,n] 0..1: where nothing of the person's is to be reached; with a flow
+    far: float,  # from half of it on such a movement leaves the limit behind
+) -> None:
+    """``gain * limit`` as far as all maps say; what has moved away from what was there has no limit."""
+    _check_sizes(out, gain, limit, strong, belonging, agreement, window)
+    if (flow is None) != (inside is None):
+        raise ValueError("expected flow and inside together, or none of them")
+    if flow is not None and inside is not None:
+        _check_sizes(out, flow, inside)
+        gone = ramp(np.sqrt((flow * flow).sum(axis=0)) / np.float32(far) - np.float32(0.5))
+        limit = limit + (1 - limit) * np.maximum(inside, gone)
+    out[:] = gain * limit * (strong * belonging * agreement * window)
+
+
 def _check_sizes(*maps: _Maps) -> None:
     for one in maps:
         if one.shape[-1] != one.shape[-2] or one.shape[-1] == 0:

@@ -46,6 +46,10 @@ def calls(size: int, seed: int = 0) -> dict[str, tuple[Any, ...]]:
             *(1.0, 1.2, 0.65, 0.6, 0.7),
         ),
         "strength": (maps.one(0, 0.3), 0.7, 0.03, 0.2, 0.85),
+        "amounts": (
+            *(maps.three(0.5, 1.5), maps.three(), tuple(maps.one() for _ in range(4))),
+            *(maps.three(-9, 9)[:2], maps.one(), 5.0),
+        ),
         "belonging": (maps.one(), maps.one(0, 2), maps.one(), maps.one(), 0.32, 0.9, 0.3, 0.8),
     }
 
@@ -73,6 +77,13 @@ class TestAgainstTheTwin:
             for one, other in zip(wanted, got, strict=True):
                 assert other.dtype == np.float32
                 np.testing.assert_allclose(other, one, atol=5e-6)
+
+    def test_amounts_of_what_stays_are_the_same(self) -> None:
+        gain, limit, maps, *_, far = calls(31)["amounts"]
+        wanted, got = (
+            run("amounts", (gain, limit, maps, None, None, far), way)[0] for way in ("numpy", "native")
+        )
+        np.testing.assert_allclose(got, wanted, atol=5e-6)
 
     @pytest.mark.parametrize("sigma", [1e-3, 0.7, 1.0, 1.2, 3.9, 4.1, 8.0, 10.0, 20.0, 1e4])
     @pytest.mark.parametrize("size", SIZES)
@@ -106,6 +117,14 @@ class TestContracts:
     def test_what_is_no_number_stays_none(self, implementation: str) -> None:
         (blurred,) = run("blurred", (np.full((2, 16, 16), np.nan, np.float32), 1.0), implementation)
         assert np.isnan(blurred).all()
+
+    def test_refuses_a_flow_without_what_is_inside(self, implementation: str) -> None:
+        gain, limit, maps, flow, inside, far = calls(8)["amounts"]
+        for one, other in ((flow, None), (None, inside)):
+            with pytest.raises(ValueError, match="flow and inside together"):
+                run("amounts", (gain, limit, maps, one, other, far), implementation)
+        with pytest.raises(ValueError, match="of one size"):
+            run("amounts", (gain, limit, maps, flow[:, :4, :4].copy(), inside, far), implementation)
 
     @pytest.mark.parametrize("name", KERNELS)
     def test_refuses_what_does_not_fit(self, name: str, implementation: str) -> None:

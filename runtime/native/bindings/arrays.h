@@ -12,6 +12,7 @@ using Planes = nb::ndarray<const float, nb::shape<3, -1, -1>, nb::c_contig, nb::
 using WritablePlanes = nb::ndarray<float, nb::shape<3, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Mask = nb::ndarray<const float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using WritableMask = nb::ndarray<float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
+using Flow = nb::ndarray<const float, nb::shape<2, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Maps = nb::ndarray<const float, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
 using WritableMaps = nb::ndarray<float, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
 

@@ -3,7 +3,11 @@
 #include "arrays.h"
 #include "pixels/map_kernels.h"
 
+#include <nanobind/stl/optional.h>
+
 #include <initializer_list>
+#include <optional>
+#include <utility>
 
 namespace {
 
@@ -124,4 +128,23 @@ void bind_maps(nb::module_ &m) {
         nb::arg("out").noconvert(), nb::arg("strong").noconvert(), nb::arg("amplitude").noconvert(),
         nb::arg("face").noconvert(), nb::arg("near").noconvert(), nb::arg("inside_from"), nb::arg("inside_to"),
         nb::arg("whole_from"), nb::arg("whole_to"));
+
+    m.def(
+        "amounts",
+        [](const WritablePlanes &out, const Planes &gain, const Planes &limit, const Mask &strong,
+           const Mask &belonging, const Mask &agreement, const Mask &window, const std::optional<Flow> &flow,
+           const std::optional<Mask> &inside, float far) {
+            const int64_t size = common_side(out, gain, limit, strong, belonging, agreement, window);
+            if (flow.has_value() != inside.has_value())
+                throw nb::value_error("expected flow and inside together, or none of them");
+            if (flow) common_side(out, *flow, *inside);
+            const doppelgan::Weights weights{strong.data(), belonging.data(), agreement.data(), window.data()};
+            nb::gil_scoped_release release;
+            doppelgan::amounts(out.data(), gain.data(), limit.data(), weights, flow ? flow->data() : nullptr,
+                               inside ? inside->data() : nullptr, size, far);
+        },
+        nb::arg("out").noconvert(), nb::arg("gain").noconvert(), nb::arg("limit").noconvert(),
+        nb::arg("strong").noconvert(), nb::arg("belonging").noconvert(), nb::arg("agreement").noconvert(),
+        nb::arg("window").noconvert(), nb::arg("flow").noconvert().none(), nb::arg("inside").noconvert().none(),
+        nb::arg("far"));
 }

@@ -23,7 +23,6 @@ using Lines = nb::ndarray<const float, nb::shape<-1, 3>, nb::c_contig, nb::devic
 using Row = nb::ndarray<const float, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
 using Tile = nb::ndarray<const int8_t, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using Strengths = nb::ndarray<const uint8_t, nb::shape<256>, nb::c_contig, nb::device::cpu>;
-using Flow = nb::ndarray<const float, nb::shape<2, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Places = nb::ndarray<const float, nb::shape<2, -1>, nb::c_contig, nb::device::cpu>;
 using CellNumbers = nb::ndarray<const int32_t, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
 using WritableRow = nb::ndarray<float, nb::shape<-1>, nb::c_contig, nb::device::cpu>;

@@ -7,6 +7,7 @@
 #include "scratch.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace doppelgan {
 namespace {
@@ -58,6 +59,26 @@ MULTIVERSION Sums sums_of(const float *RESTRICT strong, const float *RESTRICT am
 
 MULTIVERSION void hold(const float *RESTRICT near, float share, int64_t cells, float *RESTRICT out) {
     for (int64_t i = 0; i < cells; ++i) out[i] = 1 - share * (1 - near[i]);
+}
+
+MULTIVERSION void multiply_all(const Weights &maps, int64_t cells, float *RESTRICT out) {
+    const float *RESTRICT strong = maps.strong, *RESTRICT belonging = maps.belonging;
+    const float *RESTRICT agreement = maps.agreement, *RESTRICT window = maps.window;
+    for (int64_t i = 0; i < cells; ++i) out[i] = strong[i] * belonging[i] * agreement[i] * window[i];
+}
+
+// 0..1: where the person's own pixels are no longer what is to be reached.
+MULTIVERSION void let_go(const float *RESTRICT flow, const float *RESTRICT inside, int64_t cells, float far,
+                         float *RESTRICT out) {
+    for (int64_t i = 0; i < cells; ++i) {
+        const float x = flow[i], y = flow[cells + i];
+        out[i] = std::max(inside[i], ramp(std::sqrt(x * x + y * y) / far - 0.5f));
+    }
+}
+
+MULTIVERSION void amount(const float *RESTRICT gain, const float *RESTRICT limit, const float *RESTRICT gone,
+                         const float *RESTRICT weight, int64_t cells, float *RESTRICT out) {
+    for (int64_t i = 0; i < cells; ++i) out[i] = gain[i] * (limit[i] + (1 - limit[i]) * gone[i]) * weight[i];
 }
 
 }  // namespace
@@ -112,6 +133,19 @@ void belonging(float *out, const float *strong, const float *amplitude, const fl
     const float on_face = ramp((inside - rules.on_face[0]) / (rules.on_face[1] - rules.on_face[0]));
     const float part = 1 - ramp((whole - rules.whole[0]) / (rules.whole[1] - rules.whole[0]));
     hold(near, on_face * part, cells, out);
+}
+
+void amounts(float *out, const float *gain, const float *limit, const Weights &weights, const float *flow,
+             const float *inside, int64_t size, float far) {
+    const int64_t cells = size * size;
+    float *weight = scratch<float, 44>(static_cast<size_t>(2 * cells)), *gone = weight + cells;
+    multiply_all(weights, cells, weight);
+    if (flow)
+        let_go(flow, inside, cells, far, gone);
+    else
+        std::fill_n(gone, cells, 0.0f);
+    for (int64_t at = 0; at < CHANNELS * cells; at += cells)
+        amount(gain + at, limit + at, gone, weight, cells, out + at);
 }
 
 }  // namespace doppelgan

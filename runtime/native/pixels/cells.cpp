@@ -5,6 +5,7 @@
 #include "scratch.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace doppelgan {
 namespace {
@@ -13,6 +14,20 @@ MULTIVERSION void sum_rows(const float *RESTRICT rows, int64_t count, int64_t si
     std::copy_n(rows, size, line);
     for (int64_t r = 1; r < count; ++r)
         for (int64_t i = 0; i < size; ++i) line[i] += rows[r * size + i];
+}
+
+// Sums of neighbors, two by two: whole vectors at once, unlike those of blocks.
+MULTIVERSION void add_pairs(const float *RESTRICT line, int64_t pairs, float *RESTRICT out) {
+    for (int64_t i = 0; i < pairs; ++i) out[i] = line[2 * i] + line[2 * i + 1];
+}
+
+MULTIVERSION void add_blocks(const float *RESTRICT line, int64_t cells, int64_t block, float share,
+                             float *RESTRICT out) {
+    for (int64_t cell = 0; cell < cells; ++cell) {
+        float sum = 0;
+        for (int64_t i = 0; i < block; ++i) sum += line[cell * block + i];
+        out[cell] = sum * share;
+    }
 }
 
 // Where the cells of a row come to: the first of the four around, and the shares of the second ones. What is no
@@ -51,14 +66,13 @@ MULTIVERSION void read_row(const float *RESTRICT map, int64_t size, const int32_
 void cell_means(float *out, const float *planes, int64_t count, int64_t size, int64_t cells) {
     const int64_t block = size / cells;
     const float share = 1.0f / static_cast<float>(block * block);
-    float *line = scratch<float, 30>(static_cast<size_t>(size));
-    for (int64_t row = 0; row < count * cells; ++row, planes += block * size) {
+    float *lines = scratch<float, 30>(static_cast<size_t>(2 * size));
+    for (int64_t row = 0; row < count * cells; ++row, planes += block * size, out += cells) {
+        float *line = lines, *other = lines + size;
         sum_rows(planes, block, size, line);
-        for (int64_t cell = 0; cell < cells; ++cell) {
-            float sum = 0;
-            for (int64_t i = 0; i < block; ++i) sum += line[cell * block + i];
-            *out++ = sum * share;
-        }
+        int64_t left = block;
+        for (; left % 2 == 0; left /= 2, std::swap(line, other)) add_pairs(line, cells * left / 2, other);
+        add_blocks(line, cells, left, share, out);
     }
 }
 

@@ -63,4 +63,13 @@ struct BelongingRules {
 void belonging(float *out, const float *strong, const float *amplitude, const float *face, const float *near,
                int64_t size, const BelongingRules &rules);
 
+// By which a change is multiplied [3,size,size]: gain * limit, maps [size,size] each times the others. Where pixels
+// have moved by `flow` [2,size,size] far enough, or `inside` says so, the limit is none; nullptr: nowhere.
+struct Weights {
+    const float *strong, *belonging, *agreement, *window;
+};
+
+void amounts(float *out, const float *gain, const float *limit, const Weights &weights, const float *flow,
+             const float *inside, int64_t size, float far);
+
 }  // namespace doppelgan
