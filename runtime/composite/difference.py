@@ -32,6 +32,7 @@ PAUSE_S: Final = 1.0  # after a longer one nothing is left to be steady with
 FINEST: Final = 0.8  # pixels of the picture per pixel of the frame that are worth drawing
 COARSEST_PX: Final = 64
 ON_FACE: Final = (0.98, 0.2)  # of the oval's reach: where an edit of the face may be; so much more downward
+_MAY_REACH: Final = ON_FACE[0] + ON_FACE[1] * np.maximum(DIRECTIONS[1], 0) ** 2  # beards reach below the chin
 SURE: Final = 0.85  # of a leak: a coarse picture may show so much less of what a fine one adds
 SEEN: Final = 0.02  # 0..2: two levels and a half; less is not seen
 _OVAL: Final = np.array(FACE_OVAL)
@@ -185,12 +186,10 @@ def _apart(a: Floats, b: Floats) -> Floats:
 def _face_and_near(points: Matrix, cells: int) -> tuple[Floats, Floats]:
     """[cells,cells] 0..1, two of them: inside the face's oval, and where what is on a face may reach."""
     oval = points[_OVAL]
-    middle = oval.mean(axis=0)
+    middle = oval.sum(axis=0) / len(oval)
     reach = reach_of(oval - middle)
-    around, down = ON_FACE
-    larger = around + down * np.maximum(DIRECTIONS[1], 0) ** 2  # beards reach below the chin
     width, fade = 0.03 * cells, fade_of(0.0, cells)
-    face, near = (draw_region(cells, middle, by * reach, width, fade) for by in (1.0, larger))
+    face, near = (draw_region(cells, middle, by * reach, width, fade) for by in (1.0, _MAY_REACH))
     return face, near
 
 

@@ -72,7 +72,7 @@ def means(planes: Floats, cells: int) -> Floats:
     if size % cells:
         index = ((np.arange(cells) + 0.5) * (size / cells)).astype(np.intp)
         return np.ascontiguousarray(planes[:, index[:, None], index])
-    return native.cell_means(np.ascontiguousarray(planes, np.float32), cells)
+    return native.cell_means(np.ascontiguousarray(planes, np.float32), cells, native.THREADS)
 
 
 def blurred(maps: Floats, sigma: float) -> Floats:
@@ -169,8 +169,8 @@ class Agreement:
             before, self._known_s, step_s = (np.zeros_like(error), nothing, nothing), 0.0, 0.0
             learnt, cover, uncover = 0.0, 1.0, 1.0
         else:
-            times = min(max(self._known_s, 0.1), USUAL_S), COVER_S, UNCOVER_S
-            learnt, cover, uncover = (float(share_of(step_s, time_s)) for time_s in times)
+            times = np.array([min(max(self._known_s, 0.1), USUAL_S), COVER_S, UNCOVER_S])
+            learnt, cover, uncover = share_of(step_s, times).tolist()
         familiar = float(share_of(self._known_s, KNOWN_S))
         self._before = native.agree(
             error, face, before, familiar, learnt, cover, uncover, NEAR, *FOREIGN, VARIED, UNSURE

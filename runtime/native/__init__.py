@@ -294,18 +294,18 @@ def add_tile(
         raise
 
 
-def cell_means(planes: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
+def cell_means(planes: NDArray[np.float32], cells: int, threads: int = 1) -> NDArray[np.float32]:
     """Means of blocks: float32 [C,R,R] -> new float32 [C,cells,cells]; cells divide R.
 
-    Raises as `warp_crop`; one thread.
+    Raises and threads as `warp_crop`.
     """
     out = np.empty((len(planes), cells, cells), np.float32)
     if _kernels is None:
         _check(("planes", planes, "f4", (None, None, None)))
-        reference.cell_means(out, planes)
+        reference.cell_means(out, planes, threads)
         return out
     try:
-        _kernels.cell_means(out, planes)
+        _kernels.cell_means(out, planes, threads)
     except TypeError:
         _check(("planes", planes, "f4", (None, None, None)))
         raise

@@ -91,6 +91,7 @@ def cell_means(
     planes: Annotated[
         NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu", writable=False)
     ],
+    threads: int = 1,
 ) -> None: ...
 def read_cells(
     out: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu")],

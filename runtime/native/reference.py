@@ -355,7 +355,7 @@ def find_face(
     return complex(turn), complex(shift)
 
 
-def cell_means(out: NDArray[np.float32], planes: NDArray[np.float32]) -> None:
+def cell_means(out: NDArray[np.float32], planes: NDArray[np.float32], threads: int = 1) -> None:
     """Means of blocks of [C,R,R] into `out` [C,cells,cells]."""
     cells, size = _side(out.shape[1:], "out"), _side(planes.shape[1:], "planes")
     if len(out) != len(planes) or size % cells:

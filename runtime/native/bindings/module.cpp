@@ -164,15 +164,16 @@ NB_MODULE(_native, m) {
 
     m.def(
         "cell_means",
-        [](const WritableMaps &out, const Maps &planes) {
+        [](const WritableMaps &out, const Maps &planes, int threads) {
             const int64_t cells = side(out.shape(1), out.shape(2), "out");
             const int64_t size = side(planes.shape(1), planes.shape(2), "planes");
             if (out.shape(0) != planes.shape(0) || size % cells != 0)
                 throw nb::value_error("out must have as many maps as planes, of a size that divides theirs");
             nb::gil_scoped_release release;
-            doppelgan::cell_means(out.data(), planes.data(), static_cast<int64_t>(out.shape(0)), size, cells);
+            doppelgan::cell_means(out.data(), planes.data(), static_cast<int64_t>(out.shape(0)), size, cells,
+                                  threads);
         },
-        nb::arg("out").noconvert(), nb::arg("planes").noconvert());
+        nb::arg("out").noconvert(), nb::arg("planes").noconvert(), nb::arg("threads") = 1);
 
     m.def(
         "read_cells",

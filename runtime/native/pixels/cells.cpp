@@ -3,6 +3,7 @@
 #include "compiler.h"
 #include "pixel_kernels.h"
 #include "scratch.h"
+#include "threads.h"
 
 #include <algorithm>
 #include <utility>
@@ -63,17 +64,19 @@ MULTIVERSION void read_row(const float *RESTRICT map, int64_t size, const int32_
 
 }  // namespace
 
-void cell_means(float *out, const float *planes, int64_t count, int64_t size, int64_t cells) {
+void cell_means(float *out, const float *planes, int64_t count, int64_t size, int64_t cells, int threads) {
     const int64_t block = size / cells;
     const float share = 1.0f / static_cast<float>(block * block);
-    float *lines = scratch<float, 30>(static_cast<size_t>(2 * size));
-    for (int64_t row = 0; row < count * cells; ++row, planes += block * size, out += cells) {
-        float *line = lines, *other = lines + size;
-        sum_rows(planes, block, size, line);
-        int64_t left = block;
-        for (; left % 2 == 0; left /= 2, std::swap(line, other)) add_pairs(line, cells * left / 2, other);
-        add_blocks(line, cells, left, share, out);
-    }
+    in_bands(count * cells, block * size, threads, [&](int64_t begin, int64_t end) {
+        float *lines = scratch<float, 30>(static_cast<size_t>(2 * size));
+        for (int64_t row = begin; row < end; ++row) {
+            float *line = lines, *other = lines + size;
+            sum_rows(planes + row * block * size, block, size, line);
+            int64_t left = block;
+            for (; left % 2 == 0; left /= 2, std::swap(line, other)) add_pairs(line, cells * left / 2, other);
+            add_blocks(line, cells, left, share, out + row * cells);
+        }
+    });
 }
 
 void read_cells(float *out, const float *maps, int64_t count, int64_t size, const Turn &to) {

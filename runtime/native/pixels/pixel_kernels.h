@@ -78,7 +78,7 @@ void add_tile(uint8_t *frame,  // [height,width,3], changed
               int threads);
 
 // Means of blocks of [count,size,size]: [count,cells,cells]; cells divide size.
-void cell_means(float *out, const float *planes, int64_t count, int64_t size, int64_t cells);
+void cell_means(float *out, const float *planes, int64_t count, int64_t size, int64_t cells, int threads);
 
 // z -> turn * z + shift of x + iy, in shares of a map's side from its middle.
 struct Turn {
