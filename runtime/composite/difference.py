@@ -141,12 +141,15 @@ class Difference:
 
         change = np.empty((3, size, size), np.float32)
         amplitude = np.empty((cells, cells), np.float32)
-        native.difference(change, amplitude, plain, moved, edited, flow, inside, rest, native.THREADS)
+        changed_to = np.empty((6, cells, cells), np.float32)
+        native.difference(
+            change, amplitude, plain, moved, edited, flow, inside, rest, native.THREADS, changed_to
+        )
 
-        target = means(edited, cells)
+        added, target = changed_to[:3], changed_to[3:]
         target += 1
         target = now * np.minimum(np.maximum(target, 0, out=target), 2, out=target)
-        added = now * means(change, cells)
+        added *= now
         limit = reachable(added, target - seen, covered(added, lit), near)
         strong = strength(amplitude)
         maps = strong, belonging(strong, amplitude, face, near), agreement, window_of(EDGE, cells)

@@ -221,6 +221,7 @@ def difference(
     inside: NDArray[np.float32] | None = None,
     rest: NDArray[np.float32] | None = None,
     threads: int = 1,
+    means: NDArray[np.float32] | None = None,
 ) -> None:
     """What an edit adds to a person's pixels once those have moved by `flow`.
 
@@ -232,16 +233,20 @@ def difference(
     flow       float32 [2,n,n] x, y in pixels: how far what is shown here has come; None: nothing moves
     inside     float32 [n,n], 0..1: where all that movement leaves over is added; with a flow
     rest       float32 [n,n], 0..1: where what no small shift explains is added; with a flow
+    means      float32 [6,n,n], written where given: means of `change`, then of `edited`, in each cell
 
     Raises and threads as `warp_crop`; ValueError where only some of flow, inside and rest are given.
     """
     if len({flow is None, inside is None, rest is None}) > 1:
         raise ValueError("expected flow, inside and rest together, or none of them")
     _check_difference(change, amplitude, plain, moved, edited, flow, inside, rest)
+    if means is not None:
+        _check(("means", means, "f4", (6, None, None)))
+        _check_writable("means", means)
     if _kernels is None:
-        reference.difference(change, amplitude, plain, moved, edited, flow, inside, rest, threads)
+        reference.difference(change, amplitude, plain, moved, edited, flow, inside, rest, threads, means)
     else:
-        _kernels.difference(change, amplitude, plain, moved, edited, flow, inside, rest, threads)
+        _kernels.difference(change, amplitude, plain, moved, edited, flow, inside, rest, threads, means)
 
 
 def add_difference(

@@ -70,6 +70,8 @@ def difference(
     rest: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)]
     | None,
     threads: int = 1,
+    means: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu")]
+    | None = None,
 ) -> None: ...
 def add_difference(
     frame: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order="C", device="cpu")],

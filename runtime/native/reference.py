@@ -185,6 +185,7 @@ def difference(
     inside: NDArray[np.float32] | None,  # [n,n] 0..1: where all that movement leaves is added (lids, mouth)
     rest: NDArray[np.float32] | None,  # [n,n] 0..1: where what no small shift explains is added
     threads: int = 1,
+    means: NDArray[np.float32] | None = None,  # [6,n,n], written: of change, then of edited, in each cell
 ) -> None:
     """What the edit adds to a person's pixels once those have moved by `flow`.
 
@@ -207,6 +208,11 @@ def difference(
         all_of_it, some_of_it = _read_cells(np.stack([inside, rest]), size)
         change[:] = looks + all_of_it * (now - warped) + some_of_it * unexplained
     block = size // cells
+    if means is not None:
+        if means.shape != (6, cells, cells):
+            raise ValueError("means must be six maps with the cells of amplitude")
+        cell_means(means[:3], change)
+        cell_means(means[3:], edited)
     amplitude[:] = np.abs(change).max(axis=0).reshape(cells, block, cells, block).max(axis=(1, 3))
 
 

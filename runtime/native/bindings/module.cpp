@@ -122,7 +122,8 @@ NB_MODULE(_native, m) {
         "difference",
         [](const WritablePlanes &change, const WritableMask &amplitude, const Planes &plain,
            const Planes &moved, const Planes &edited, const std::optional<Flow> &flow,
-           const std::optional<Mask> &inside, const std::optional<Mask> &rest, int threads) {
+           const std::optional<Mask> &inside, const std::optional<Mask> &rest, int threads,
+           const std::optional<WritableMaps> &means) {
             const int64_t size = side(change.shape(1), change.shape(2), "change");
             const int64_t cells = side(amplitude.shape(0), amplitude.shape(1), "amplitude");
             if (size % cells != 0) throw nb::value_error("cells must divide the picture evenly");
@@ -135,14 +136,18 @@ NB_MODULE(_native, m) {
                          inside->shape(0) != amplitude.shape(0) || inside->shape(1) != amplitude.shape(0) ||
                          rest->shape(0) != amplitude.shape(0) || rest->shape(1) != amplitude.shape(0)))
                 throw nb::value_error("flow, inside and rest must have the cells of amplitude");
+            if (means && (means->shape(0) != 6 || side(means->shape(1), means->shape(2), "means") != cells))
+                throw nb::value_error("means must be six maps with the cells of amplitude");
             nb::gil_scoped_release release;
             doppelgan::difference(change.data(), amplitude.data(), plain.data(), moved.data(), edited.data(),
                                   flow ? flow->data() : nullptr, inside ? inside->data() : nullptr,
-                                  rest ? rest->data() : nullptr, size, cells, threads);
+                                  rest ? rest->data() : nullptr, means ? means->data() : nullptr, size, cells,
+                                  threads);
         },
         nb::arg("change").noconvert(), nb::arg("amplitude").noconvert(), nb::arg("plain").noconvert(),
         nb::arg("moved").noconvert(), nb::arg("edited").noconvert(), nb::arg("flow").noconvert().none(),
-        nb::arg("inside").noconvert().none(), nb::arg("rest").noconvert().none(), nb::arg("threads") = 1);
+        nb::arg("inside").noconvert().none(), nb::arg("rest").noconvert().none(), nb::arg("threads") = 1,
+        nb::arg("means").noconvert() = nb::none());
 
     m.def(
         "add_difference",

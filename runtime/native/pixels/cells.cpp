@@ -1,5 +1,6 @@
 // Pictures seen in cells: their means, and maps of cells read where a similarity takes them.
 
+#include "cells.h"
 #include "compiler.h"
 #include "pixel_kernels.h"
 #include "scratch.h"
@@ -64,18 +65,20 @@ MULTIVERSION void read_row(const float *RESTRICT map, int64_t size, const int32_
 
 }  // namespace
 
+void mean_blocks(const float *rows, int64_t block, int64_t size, int64_t cells, float *lines, float *out) {
+    float *line = lines, *other = lines + size;
+    sum_rows(rows, block, size, line);
+    int64_t left = block;
+    for (; left % 2 == 0; left /= 2, std::swap(line, other)) add_pairs(line, cells * left / 2, other);
+    add_blocks(line, cells, left, 1.0f / static_cast<float>(block * block), out);
+}
+
 void cell_means(float *out, const float *planes, int64_t count, int64_t size, int64_t cells, int threads) {
     const int64_t block = size / cells;
-    const float share = 1.0f / static_cast<float>(block * block);
     in_bands(count * cells, block * size, threads, [&](int64_t begin, int64_t end) {
         float *lines = scratch<float, 30>(static_cast<size_t>(2 * size));
-        for (int64_t row = begin; row < end; ++row) {
-            float *line = lines, *other = lines + size;
-            sum_rows(planes + row * block * size, block, size, line);
-            int64_t left = block;
-            for (; left % 2 == 0; left /= 2, std::swap(line, other)) add_pairs(line, cells * left / 2, other);
-            add_blocks(line, cells, left, share, out + row * cells);
-        }
+        for (int64_t row = begin; row < end; ++row)
+            mean_blocks(planes + row * block * size, block, size, cells, lines, out + row * cells);
     });
 }
 

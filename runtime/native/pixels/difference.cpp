@@ -3,6 +3,7 @@
 // Pictures become pixels of four floats first, so that a sample is four loads. What is zero in all cells around
 // a pixel costs that pixel nothing.
 
+#include "cells.h"
 #include "compiler.h"
 #include "four.h"
 #include "geometry.h"
@@ -314,8 +315,8 @@ Copy copy_of(const uint8_t *frame, int64_t height, int64_t width, const Rectangl
 }  // namespace
 
 void difference(float *change, float *amplitude, const float *plain, const float *moved, const float *edited,
-                const float *flow, const float *inside, const float *rest, int64_t size, int64_t cells,
-                int threads) {
+                const float *flow, const float *inside, const float *rest, float *means, int64_t size,
+                int64_t cells, int threads) {
     const int64_t plane = size * size, block = size / cells;
     Leftover l{nullptr, moved, nullptr, nullptr, nullptr, size, cells};
     Columns *rows = nullptr;
@@ -357,6 +358,7 @@ void difference(float *change, float *amplitude, const float *plain, const float
         float *largest = scratch<float, 23>(static_cast<size_t>(size));
         float *low = scratch<float, 24>(static_cast<size_t>(4 * size));
         float *high = scratch<float, 25>(static_cast<size_t>(4 * size));
+        float *lines = scratch<float, 26>(static_cast<size_t>(2 * size));
         for (int64_t c = begin; c < end; ++c) {
             std::fill_n(largest, size, 0.0f);
             for (int64_t y = c * block; y < (c + 1) * block; ++y) {
@@ -370,6 +372,11 @@ void difference(float *change, float *amplitude, const float *plain, const float
             }
             for (int64_t i = 0; i < cells; ++i)
                 amplitude[c * cells + i] = *std::max_element(largest + i * block, largest + (i + 1) * block);
+            for (int64_t k = 0; means != nullptr && k < 3; ++k) {
+                const int64_t at = k * plane + c * block * size;
+                mean_blocks(change + at, block, size, cells, lines, means + (k * cells + c) * cells);
+                mean_blocks(edited + at, block, size, cells, lines, means + ((3 + k) * cells + c) * cells);
+            }
         }
     });
 }

@@ -57,6 +57,7 @@ void difference(float *change,       // [3,size,size], written
                 const float *flow,    // [2,cells,cells] x, y in pixels, or nullptr: then the next are not read
                 const float *inside,  // [cells,cells]
                 const float *rest,    // [cells,cells]
+                float *means,         // [6,cells,cells], written: of change, then of edited; or nullptr
                 int64_t size, int64_t cells, int threads);
 
 // Moves the frame's own pixels by `flow` and adds `gain * change` to them, in place. The matrix maps picture
