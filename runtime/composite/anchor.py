@@ -25,7 +25,7 @@ from .regions import draw_region, fade_of, reach_of
 _FOREHEAD: Final = (10, 67, 109, 338, 297, 103, 332, 54, 284, 21, 251)
 _TEMPLES: Final = (162, 389, 127, 356, 234, 454)
 _CHEEKS: Final = (50, 280, 205, 425)
-RIGID: Final = [*_FOREHEAD, *_TEMPLES, *_CHEEKS]
+RIGID: Final = np.array([*_FOREHEAD, *_TEMPLES, *_CHEEKS])
 WITHIN: Final = 0.95  # of their reach
 RETURN_S: Final = 2.0  # time in which the square's own place is taken again ...
 FAR: Final = 0.012  # of the side: ... and sooner from so far away
@@ -58,10 +58,31 @@ class Similarity:
 
     def matrix(self, size: int) -> Matrix:
         """float64 [2,3]: pixels of a size x size picture -> its pixels."""
-        real, imag = self.turn.real, self.turn.imag
-        middle = (size - 1) / 2
-        shift = size * self.shift + middle * (1 + 1j) * (1 - self.turn)
+        real, imag, shift = self.turn.real, self.turn.imag, self._shift_in(size)
         return np.array([[real, -imag, shift.real], [imag, real, shift.imag]])
+
+    def before(self, matrix: Matrix, size: int) -> Matrix:
+        """float64 [2,3]: this one of a size x size picture, then ``matrix``."""
+        turn, shift = self.turn, self._shift_in(size)
+        return np.array(
+            [
+                (
+                    a * turn.real + b * turn.imag,
+                    b * turn.real - a * turn.imag,
+                    a * shift.real + b * shift.imag + c,
+                )
+                for a, b, c in matrix.tolist()  # so few numbers that arrays take longer
+            ]
+        )
+
+    def moved(self, points: Matrix, size: int) -> Matrix:
+        """float64 [k,2]: where pixels of a size x size picture come to."""
+        places = np.ascontiguousarray(points, np.float64).view(np.complex128)
+        return (self.turn * places + self._shift_in(size)).view(np.float64)
+
+    def _shift_in(self, size: int) -> complex:
+        """In pixels, of the first one's center."""
+        return size * self.shift + (size - 1) / 2 * (1 + 1j) * (1 - self.turn)
 
     def read(self, maps: Floats) -> Floats:
         """[C,n,n]: what lies where each cell of [C,n,n] comes to."""
@@ -112,12 +133,10 @@ class Region:
         reach = WITHIN * reach_of(outline - middle)
         weight = draw_region(size, middle, reach, 0.02 * size, fade_of(0.03, size)).ravel()
         self.size = size
-        self.cells = cells = np.flatnonzero(weight > 0.05)
+        self.cells = cells = np.flatnonzero(weight > 0.05).astype(np.int32)
         self.weight = weight[cells]  # 0..1
         start = _places(size)[cells]
         self.places = np.stack([start.real, start.imag])  # [2,k]
-        last = size * size - 1
-        self.beside = [(np.maximum(cells - step, 0), np.minimum(cells + step, last)) for step in (1, size)]
 
     def fits(self, points: Matrix, size: int) -> bool:
         """Whether it is still that of this mesh, give or take a cell."""
@@ -129,14 +148,7 @@ class Known:
 
     def __init__(self, picture: Floats, region: Region) -> None:
         self.size, self.region = region.size, region
-        flat = picture.ravel()
-        self._known = flat[region.cells]
-        half = np.float32(0.5 * region.size)
-        across, down = ((flat[after] - flat[before]) * half for before, after in region.beside)
-        # What growing, turning, shifting, more light and more haze change.
-        x, y = region.places
-        slopes = (across * x + down * y, down * x - across * y, across, down, self._known, np.ones_like(x))
-        self._slopes = np.stack(slopes)
+        self._known, self._slopes = native.know_face(picture, region.cells, region.places)
 
     def register(self, after: Floats) -> Similarity:
         """How the face has moved in ``after`` [n,n]; not at all where that cannot be told."""

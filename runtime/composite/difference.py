@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -24,20 +23,21 @@ import numpy as np
 from .. import native
 from ..face_mesh import FACE_OVAL
 from ..types import Crop, Floats, Image, Matrix
-from .anchor import Anchor, Similarity
+from .anchor import Anchor
 from .hues import hue_of, own_hue, paler
-from .masks import Agreement, Light, belonging, cells_of, covered, means, ramp, reachable, strength
+from .masks import Agreement, Light, belonging, cells_of, covered, means, reachable, strength
 from .movement import FAR, flow_of, parting, parting_rows, remains
-from .regions import DIRECTIONS, draw_region, fade_of, reach_of, rescaled
+from .regions import DIRECTIONS, draw_region, fade_of, reach_of, rescaled, window_of
 
 EDGE: Final = 0.11  # of the side, over which the difference fades to nothing
 PAUSE_S: Final = 1.0  # after a longer one nothing is left to be steady with
 FINEST: Final = 0.8  # pixels of the picture per pixel of the frame that are worth drawing
 COARSEST_PX: Final = 64
 ON_FACE: Final = (0.98, 0.2)  # of the oval's reach: where an edit of the face may be; so much more downward
+_MAY_REACH: Final = ON_FACE[0] + ON_FACE[1] * np.maximum(DIRECTIONS[1], 0) ** 2  # beards reach below the chin
 SURE: Final = 0.85  # of a leak: a coarse picture may show so much less of what a fine one adds
 SEEN: Final = 0.02  # 0..2: two levels and a half; less is not seen
-_OVAL: Final = list(FACE_OVAL)
+_OVAL: Final = np.array(FACE_OVAL)
 
 
 class Difference:
@@ -123,14 +123,17 @@ class Difference:
         cells = cells_of(size)
         step_s = self._step(time_s)
 
-        seen = means(crop.pixels[0], cells) + 1
-        drawn = np.maximum(means(plain, cells) + 1, 0)
-        place = self._anchor(seen, drawn, _points(crop, cells), step_s)
-        crop = _anchored(crop, place)
-        seen = place.read(seen)
-        self._regions = face, near = _face_and_near(_points(crop, cells), cells)
+        seen, drawn = means(crop.pixels[0], cells), means(plain, cells)
+        seen += 1
+        drawn += 1
+        np.maximum(drawn, 0, out=drawn)
+        points = _points(crop, size)
+        place = self._anchor(seen, drawn, _in_cells(points, size, cells), step_s)
+        points, seen = place.inverse().moved(points, size), place.read(seen)
+        self._regions = face, near = _face_and_near(_in_cells(points, size, cells), cells)
         now, gain = self._light(seen, drawn, face, step_s)
-        agreement = self._agreement(seen - now * drawn, face, step_s)
+        lit = now * drawn
+        agreement = self._agreement(seen - lit, face, step_s)
 
         own = None
         if fades:
@@ -141,28 +144,29 @@ class Difference:
         flow = inside = rest = None
         if shift is not None and np.abs(shift).max() * size >= native.reference.STILL:
             by = shift.astype(np.float64) * size
-            to = _points(crop, size) + by
+            to = points + by
             flow, inside = flow_of(to, by, size, cells, agreement), parting(to, by, size, cells)
             rest = (1 - inside) * face * np.float32(remains(by, size))
 
         change = np.empty((3, size, size), np.float32)
         amplitude = np.empty((cells, cells), np.float32)
-        native.difference(change, amplitude, plain, moved, edited, flow, inside, rest, native.THREADS)
+        changed_to = np.empty((6, cells, cells), np.float32)
+        native.difference(
+            change, amplitude, plain, moved, edited, flow, inside, rest, native.THREADS, changed_to
+        )
 
-        target = now * np.minimum(np.maximum(means(edited, cells) + 1, 0), 2)
+        added, target = changed_to[:3], changed_to[3:]
+        target += 1
+        target = now * np.minimum(np.maximum(target, 0, out=target), 2, out=target)
         if own is not None:
             target += now * (own - hue_of(drawn))
-        added = now * means(change, cells)
-        limit = reachable(added, target - seen, covered(added, now * drawn), near)
-        if flow is not None and inside is not None:
-            # Between lids and lips nothing of the person's is to be reached; elsewhere the cells have moved.
-            gone = ramp(np.sqrt((flow * flow).sum(axis=0)) / (FAR * size) - 0.5)
-            limit += (1 - limit) * np.maximum(inside, gone)
-        fade = fade_of(EDGE, cells)
+        added *= now
+        limit = reachable(added, target - seen, covered(added, lit), near)
         strong = strength(amplitude)
-        weight = strong * belonging(strong, amplitude, face, near) * agreement * np.outer(fade, fade)
-        added = np.ascontiguousarray(gain * limit * weight, np.float32)
-        matrix = rescaled(crop.matrix, crop.size, size)
+        maps = strong, belonging(strong, amplitude, face, near), agreement, window_of(EDGE, cells)
+        # Between lids and lips nothing of the person's is to be reached; elsewhere the cells have moved.
+        added = native.amounts(gain, limit, maps, flow, inside, FAR * size)
+        matrix = place.before(rescaled(crop.matrix, crop.size, size), size)
         native.add_difference(frame, change, added, flow, matrix, native.THREADS)
         return frame
 
@@ -193,27 +197,21 @@ def _apart(a: Floats, b: Floats) -> Floats:
     return np.asarray(np.abs(np.clip(a, -1, 1) - np.clip(b, -1, 1)).max(axis=0), np.float32)
 
 
-def _anchored(crop: Crop, place: Similarity) -> Crop:
-    """The square where the pictures lie; its pixels stay as they are."""
-    matrix, back = place.matrix(crop.size), place.inverse().matrix(crop.size)
-    landmarks = crop.landmarks.copy()
-    landmarks[:, :2] = landmarks[:, :2] @ back[:, :2].T + back[:, 2]
-    to_frame = crop.matrix[:, :2] @ matrix
-    to_frame[:, 2] += crop.matrix[:, 2]
-    return replace(crop, matrix=to_frame, landmarks=landmarks)
-
-
 def _face_and_near(points: Matrix, cells: int) -> tuple[Floats, Floats]:
     """[cells,cells] 0..1, two of them: inside the face's oval, and where what is on a face may reach."""
-    middle = points[_OVAL].mean(axis=0)
-    reach = reach_of(points[_OVAL] - middle)
-    around, down = ON_FACE
-    larger = around + down * np.maximum(DIRECTIONS[1], 0) ** 2  # beards reach below the chin
+    oval = points[_OVAL]
+    middle = oval.sum(axis=0) / len(oval)
+    reach = reach_of(oval - middle)
     width, fade = 0.03 * cells, fade_of(0.0, cells)
-    face, near = (draw_region(cells, middle, by * reach, width, fade) for by in (1.0, larger))
+    face, near = (draw_region(cells, middle, by * reach, width, fade) for by in (1.0, _MAY_REACH))
     return face, near
 
 
 def _points(crop: Crop, size: int) -> Matrix:
     """float64 [468,2]: the mesh as pixels of a size x size picture of the square."""
     return (crop.landmarks[:, :2].astype(np.float64) + 0.5) * (size / crop.size) - 0.5
+
+
+def _in_cells(points: Matrix, size: int, cells: int) -> Matrix:
+    """The same as cells along a side."""
+    return (points + 0.5) * (cells / size) - 0.5

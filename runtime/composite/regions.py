@@ -18,8 +18,7 @@ DOWN, UP = 8, 24  # of DIRECTIONS; y grows downward
 
 def reach_of(points: Matrix) -> Matrix:
     """[32]: how far points [n,2] reach from the origin in each of DIRECTIONS."""
-    x, y = points.T[:, :, None]
-    return np.asarray((x * DIRECTIONS[0] + y * DIRECTIONS[1]).max(axis=0))
+    return np.asarray((points @ DIRECTIONS).max(axis=0))
 
 
 def draw_region(
@@ -32,7 +31,7 @@ def draw_region(
     """float32 [size,size]: 1 inside, falling smoothly to 0 around the edge."""
     lines = np.empty((len(reach), 3), np.float32)
     lines[:, :2] = DIRECTIONS.T
-    lines[:, 2] = reach + middle[0] * DIRECTIONS[0] + middle[1] * DIRECTIONS[1]
+    lines[:, 2] = reach + middle @ DIRECTIONS
     mask = np.empty((size, size), np.float32)
     native.soft_region(mask, lines, fade, width, native.THREADS)
     return mask
@@ -46,6 +45,14 @@ def fade_of(share: float, size: int) -> Floats:
     fade: Floats = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
     fade.flags.writeable = False
     return fade
+
+
+@lru_cache(maxsize=16)
+def window_of(share: float, size: int) -> Floats:
+    """[size,size]: :func:`fade_of` of rows and columns; kept, so not to be written to."""
+    window: Floats = np.outer(fade_of(share, size), fade_of(share, size))
+    window.flags.writeable = False
+    return window
 
 
 def rescaled(matrix: Matrix, size: int, new_size: int) -> Matrix:

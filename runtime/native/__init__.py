@@ -2,9 +2,10 @@
 
 `warp_crop` makes a network's input from a frame; `paste` puts a network's output back, through a mask that
 `soft_region` draws or on surroundings that `stretch` makes; `add_tile` is the watermark. `KERNELS` says which
-implementation serves: "native" or "numpy". Both have the same contracts, and `reference` defines what
-they compute. Arrays must have exactly the stated dtype and be C-contiguous: nothing is converted or copied
-behind the caller's back. DOPPELGAN_KERNELS=numpy in the environment chooses NumPy without a warning.
+implementation serves: "native" or "numpy". Both have the same contracts, and `reference` and
+`reference_cells` define what they compute. Arrays must have exactly the stated dtype and be C-contiguous:
+nothing is converted or copied behind the caller's back. DOPPELGAN_KERNELS=numpy in the environment chooses
+NumPy without a warning.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import reference
+from . import reference, reference_cells
 from .reference import BORDERS, Border, FaceSearch
 
 __all__ = [
@@ -30,15 +32,24 @@ __all__ = [
     "NativeKernelsMissing",
     "add_difference",
     "add_tile",
+    "agree",
+    "amounts",
+    "belonging",
+    "blurred",
     "cell_means",
+    "covered",
     "difference",
     "encoder",
     "fade_hues",
     "find_face",
+    "know_face",
     "paste",
+    "reachable",
     "read_cells",
+    "read_light",
     "soft_region",
     "spread",
+    "strength",
     "stretch",
     "synthesis",
     "warp_crop",
@@ -63,6 +74,11 @@ def _load() -> ModuleType | None:
         )
         return None
 
+
+_Maps = NDArray[np.float32]
+_Named = dict[
+    str, tuple[_Maps | None, int | None]
+]  # arrays by name, each with how many maps it is of; 0: is one
 
 _kernels = _load()
 KERNELS = "numpy" if _kernels is None else "native"
@@ -207,6 +223,7 @@ def difference(
     inside: NDArray[np.float32] | None = None,
     rest: NDArray[np.float32] | None = None,
     threads: int = 1,
+    means: NDArray[np.float32] | None = None,
 ) -> None:
     """What an edit adds to a person's pixels once those have moved by `flow`.
 
@@ -218,16 +235,20 @@ def difference(
     flow       float32 [2,n,n] x, y in pixels: how far what is shown here has come; None: nothing moves
     inside     float32 [n,n], 0..1: where all that movement leaves over is added; with a flow
     rest       float32 [n,n], 0..1: where what no small shift explains is added; with a flow
+    means      float32 [6,n,n], written where given: means of `change`, then of `edited`, in each cell
 
     Raises and threads as `warp_crop`; ValueError where only some of flow, inside and rest are given.
     """
     if len({flow is None, inside is None, rest is None}) > 1:
         raise ValueError("expected flow, inside and rest together, or none of them")
     _check_difference(change, amplitude, plain, moved, edited, flow, inside, rest)
+    if means is not None:
+        _check(("means", means, "f4", (6, None, None)))
+        _check_writable("means", means)
     if _kernels is None:
-        reference.difference(change, amplitude, plain, moved, edited, flow, inside, rest, threads)
+        reference.difference(change, amplitude, plain, moved, edited, flow, inside, rest, threads, means)
     else:
-        _kernels.difference(change, amplitude, plain, moved, edited, flow, inside, rest, threads)
+        _kernels.difference(change, amplitude, plain, moved, edited, flow, inside, rest, threads, means)
 
 
 def add_difference(
@@ -280,18 +301,18 @@ def add_tile(
         raise
 
 
-def cell_means(planes: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
+def cell_means(planes: NDArray[np.float32], cells: int, threads: int = 1) -> NDArray[np.float32]:
     """Means of blocks: float32 [C,R,R] -> new float32 [C,cells,cells]; cells divide R.
 
-    Raises as `warp_crop`; one thread.
+    Raises and threads as `warp_crop`.
     """
     out = np.empty((len(planes), cells, cells), np.float32)
     if _kernels is None:
         _check(("planes", planes, "f4", (None, None, None)))
-        reference.cell_means(out, planes)
+        reference.cell_means(out, planes, threads)
         return out
     try:
-        _kernels.cell_means(out, planes)
+        _kernels.cell_means(out, planes, threads)
     except TypeError:
         _check(("planes", planes, "f4", (None, None, None)))
         raise
@@ -372,6 +393,32 @@ def spread(
     return out
 
 
+def know_face(
+    picture: NDArray[np.float32],
+    cells: NDArray[np.int32],
+    places: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the cells of a face show, and what moving, light and haze change of it: as `find_face` takes them.
+
+    picture  float32 [n,n]
+    cells    int32 [k], their numbers, row by row
+    places   float32 [2,k] x, y of them, in shares of the side from the middle
+
+    New float32 [k] and [6,k]. Raises as `warp_crop`; one thread.
+    """
+    known, slopes = np.empty(len(cells), np.float32), np.empty((6, len(cells)), np.float32)
+    if _kernels is None:
+        _check_cells(picture, cells, places)
+        reference.know_face(known, slopes, picture, cells, places)
+        return known, slopes
+    try:
+        _kernels.know_face(known, slopes, picture, cells, places)
+    except TypeError:
+        _check_cells(picture, cells, places)
+        raise
+    return known, slopes
+
+
 def find_face(
     picture: NDArray[np.float32],
     places: NDArray[np.float32],
@@ -400,6 +447,141 @@ def find_face(
         _check_face(picture, places, known, slopes, weight)
         raise
     return None if found is None else (complex(*found[:2]), complex(*found[2:]))
+
+
+def blurred(maps: _Maps, sigma: float) -> _Maps:
+    """Each of float32 [C,n,n] by a Gaussian of `sigma` cells of 64: new [C,n,n]; borders count the inside.
+
+    Raises as `warp_crop`; one thread. So do the kernels below, whose numbers `reference_cells` explains.
+    """
+    out = np.empty_like(maps)
+    _on_maps("blurred", [out], {"maps": (maps, None)}, sigma)
+    return out
+
+
+def read_light(seen: _Maps, drawn: _Maps, face: _Maps, gain: _Maps, *numbers: float) -> _Maps | None:
+    """The gain [3,n,n] from `drawn` to `seen` [3,n,n] inside `face` [n,n], told with the one so far, [3,n,n].
+
+    numbers: near, reach, doubtful, least, most, prior, fewest.  None where next to nothing agrees.
+    """
+    out = np.empty_like(seen)
+    maps: _Named = {"seen": (seen, 3), "drawn": (drawn, 3), "face": (face, 0), "gain": (gain, 3)}
+    return out if _on_maps("read_light", [out], maps, *numbers) else None
+
+
+def agree(
+    error: _Maps, face: _Maps, before: tuple[_Maps, _Maps, _Maps], *numbers: float
+) -> tuple[_Maps, _Maps, _Maps]:
+    """The usual error [3,n,n], how it varied [n,n] and how much agrees [n,n], after `error` [3,n,n].
+
+    face: [n,n].  before: the same three.  numbers: familiar, learnt, cover, uncover, near, unknown, known,
+    varied_share, unsure.
+    """
+    usual, varied, shown = before
+    out = np.empty_like(error), np.empty_like(face), np.empty_like(face)
+    maps: _Named = {
+        "error": (error, 3),
+        "face": (face, 0),
+        "usual": (usual, 3),
+        "varied": (varied, 0),
+        "shown": (shown, 0),
+    }
+    _on_maps("agree", out, maps, *numbers)
+    return out
+
+
+def covered(change: _Maps, drawn: _Maps, near: float, darkest: float) -> _Maps:
+    """How much of `drawn` [3,n,n] a `change` [3,n,n] hides at least: new [n,n], 0..1."""
+    out = np.empty(change.shape[1:], np.float32)
+    _on_maps("covered", [out], {"change": (change, 3), "drawn": (drawn, 3)}, near, darkest)
+    return out
+
+
+def reachable(change: _Maps, missing: _Maps, hidden: _Maps, skin: _Maps, *numbers: float) -> _Maps:
+    """How much of `change` leads to what is `missing`, [3,n,n] all: it is `hidden` [n,n] and on `skin` [n,n].
+
+    numbers: near, most, sheer, begins, ends.
+    """
+    out = np.empty_like(change)
+    maps: _Named = {
+        "change": (change, 3),
+        "missing": (missing, 3),
+        "hidden": (hidden, 0),
+        "skin": (skin, 0),
+    }
+    _on_maps("reachable", [out], maps, *numbers)
+    return out
+
+
+def strength(amplitude: _Maps, near: float, least: float, share: float, sure: float) -> _Maps:
+    """Where the largest changes, `amplitude` [n,n], are no leaks: new [n,n], 0..1."""
+    out = np.empty_like(amplitude)
+    _on_maps("strength", [out], {"amplitude": (amplitude, 0)}, near, least, share, sure)
+    return out
+
+
+def belonging(strong: _Maps, amplitude: _Maps, face: _Maps, near: _Maps, *numbers: float) -> _Maps:
+    """`near` for an edit of something on the face, 1 for one of hair, skin or all there is; [n,n] all.
+
+    numbers: inside_from, inside_to, whole_from, whole_to.
+    """
+    out = np.empty_like(strong)
+    maps: _Named = {
+        "strong": (strong, 0),
+        "amplitude": (amplitude, 0),
+        "face": (face, 0),
+        "near": (near, 0),
+    }
+    _on_maps("belonging", [out], maps, *numbers)
+    return out
+
+
+def amounts(
+    gain: _Maps,
+    limit: _Maps,
+    maps: tuple[_Maps, _Maps, _Maps, _Maps],
+    flow: _Maps | None,
+    inside: _Maps | None,
+    far: float,
+) -> _Maps:
+    """By which a change is multiplied: `gain * limit` [3,n,n] as far as all `maps` say, new [3,n,n].
+
+    maps: strong, belonging, agreement, window, [n,n] each.  flow: [2,n,n], inside: [n,n], or None both.
+    """
+    out = np.empty_like(gain)
+    arrays: _Named = {"gain": (gain, 3), "limit": (limit, 3)}
+    names = ("strong", "belonging", "agreement", "window")
+    arrays |= {name: (one, 0) for name, one in zip(names, maps, strict=True)}
+    _on_maps("amounts", [out], arrays | {"flow": (flow, 2), "inside": (inside, 0)}, far)
+    return out
+
+
+def _on_maps(name: str, out: Sequence[_Maps], maps: _Named, *numbers: float) -> Any:
+    """Run a kernel on maps: outputs, inputs, each with how many maps it is of (0: is one), numbers."""
+    kernels: Any = _kernels or reference_cells
+    arrays = [value for value, _ in maps.values()]
+    if _kernels is None:
+        _check_maps(maps)
+    try:
+        return getattr(kernels, name)(*out, *arrays, *numbers)
+    except TypeError:
+        _check_maps(maps)
+        raise
+
+
+def _check_maps(maps: _Named) -> None:
+    for name, (value, count) in maps.items():
+        if value is None and name in ("flow", "inside"):
+            continue
+        _check((name, value, "f4", (None, None) if count == 0 else (count, None, None)))
+
+
+def _check_cells(picture: object, cells: object, places: object) -> None:
+    _check(
+        ("picture", picture, "f4", (None, None)),
+        ("cells", cells, "i4", (None,)),
+        ("places", places, "f4", (2, None)),
+    )
 
 
 def _check_spread(place: object, shift: object, down: object, across: object) -> None:

@@ -70,6 +70,8 @@ def difference(
     rest: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)]
     | None,
     threads: int = 1,
+    means: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu")]
+    | None = None,
 ) -> None: ...
 def add_difference(
     frame: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order="C", device="cpu")],
@@ -104,6 +106,7 @@ def cell_means(
     planes: Annotated[
         NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu", writable=False)
     ],
+    threads: int = 1,
 ) -> None: ...
 def read_cells(
     out: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu")],
@@ -127,6 +130,15 @@ def spread(
     ],
     threads: int = 1,
 ) -> None: ...
+def know_face(
+    known: Annotated[NDArray[numpy.float32], dict(shape=(None,), order="C", device="cpu")],
+    slopes: Annotated[NDArray[numpy.float32], dict(shape=(6, None), order="C", device="cpu")],
+    picture: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    cells: Annotated[NDArray[numpy.int32], dict(shape=(None,), order="C", device="cpu", writable=False)],
+    places: Annotated[NDArray[numpy.float32], dict(shape=(2, None), order="C", device="cpu", writable=False)],
+) -> None: ...
 def find_face(
     picture: Annotated[
         NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
@@ -142,6 +154,154 @@ def find_face(
     noise: float,
     expected: tuple[float, float, float, float, float, float],
 ) -> tuple[float, float, float, float] | None: ...
+def blurred(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu")],
+    maps: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu", writable=False)
+    ],
+    sigma: float,
+) -> None: ...
+def read_light(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu")],
+    seen: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    drawn: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    face: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    gain: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    near: float,
+    reach: float,
+    doubtful: float,
+    least: float,
+    most: float,
+    prior: float,
+    fewest: float,
+) -> bool: ...
+def agree(
+    usual: Annotated[NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu")],
+    varied: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")],
+    shown: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")],
+    error: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    face: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    usual_before: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    varied_before: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    shown_before: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    familiar: float,
+    learnt: float,
+    cover: float,
+    uncover: float,
+    near: float,
+    unknown: float,
+    known: float,
+    varied_share: float,
+    unsure: float,
+) -> None: ...
+def covered(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")],
+    change: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    drawn: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    near: float,
+    darkest: float,
+) -> None: ...
+def reachable(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu")],
+    change: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    missing: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    hidden: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    skin: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    near: float,
+    most: float,
+    sheer: float,
+    begins: float,
+    ends: float,
+) -> None: ...
+def strength(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")],
+    amplitude: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    near: float,
+    least: float,
+    share: float,
+    sure: float,
+) -> None: ...
+def belonging(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")],
+    strong: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    amplitude: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    face: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    near: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    inside_from: float,
+    inside_to: float,
+    whole_from: float,
+    whole_to: float,
+) -> None: ...
+def amounts(
+    out: Annotated[NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu")],
+    gain: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    limit: Annotated[
+        NDArray[numpy.float32], dict(shape=(3, None, None), order="C", device="cpu", writable=False)
+    ],
+    strong: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    belonging: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    agreement: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    window: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ],
+    flow: Annotated[
+        NDArray[numpy.float32], dict(shape=(2, None, None), order="C", device="cpu", writable=False)
+    ]
+    | None,
+    inside: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+    ]
+    | None,
+    far: float,
+) -> None: ...
 def _use_avx2(wanted: bool) -> bool: ...
 
 class Synthesis:

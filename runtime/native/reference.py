@@ -187,6 +187,7 @@ def difference(
     inside: NDArray[np.float32] | None,  # [n,n] 0..1: where all that movement leaves is added (lids, mouth)
     rest: NDArray[np.float32] | None,  # [n,n] 0..1: where what no small shift explains is added
     threads: int = 1,
+    means: NDArray[np.float32] | None = None,  # [6,n,n], written: of change, then of edited, in each cell
 ) -> None:
     """What the edit adds to a person's pixels once those have moved by `flow`.
 
@@ -209,6 +210,11 @@ def difference(
         all_of_it, some_of_it = _read_cells(np.stack([inside, rest]), size)
         change[:] = looks + all_of_it * (now - warped) + some_of_it * unexplained
     block = size // cells
+    if means is not None:
+        if means.shape != (6, cells, cells):
+            raise ValueError("means must be six maps with the cells of amplitude")
+        cell_means(means[:3], change)
+        cell_means(means[3:], edited)
     amplitude[:] = np.abs(change).max(axis=0).reshape(cells, block, cells, block).max(axis=(1, 3))
 
 
@@ -319,6 +325,29 @@ def add_tile(
     frame[:] = np.clip(frame + added[..., None], 0, 255).astype(np.uint8)
 
 
+def know_face(
+    known: NDArray[np.float32],  # [k], written: what the cells show
+    slopes: NDArray[np.float32],  # [6,k], written: what growth, turn, shifts, light and haze change of it
+    picture: NDArray[np.float32],  # [n,n]
+    cells: NDArray[np.int32],  # [k]: their numbers, row by row
+    places: NDArray[np.float32],  # [2,k] x, y of them, in shares of the side from the middle
+) -> None:
+    """A face in one picture, ready to be found in the next. Slopes are those between a cell's neighbors."""
+    size = _side(picture.shape, "picture")
+    if not len(known) == slopes.shape[1] == places.shape[1] == len(cells):
+        raise ValueError("known, slopes and places must be as long as cells")
+    if len(cells) and not 0 <= cells.min() <= cells.max() < size * size:
+        raise ValueError("cells must be those of the picture")
+    flat, last, half = picture.ravel(), size * size - 1, np.float32(0.5 * size)
+    across, down = (
+        (flat[np.minimum(cells + step, last)] - flat[np.maximum(cells - step, 0)]) * half
+        for step in (1, size)
+    )
+    x, y = places
+    known[:] = flat[cells]
+    slopes[:] = across * x + down * y, down * x - across * y, across, down, known, np.ones_like(x)
+
+
 def find_face(
     picture: NDArray[np.float32],  # [n,n]
     places: NDArray[np.float32],  # [2,k] x, y of its cells before, in shares of the side from the middle
@@ -360,7 +389,7 @@ def find_face(
     return complex(turn), complex(shift)
 
 
-def cell_means(out: NDArray[np.float32], planes: NDArray[np.float32]) -> None:
+def cell_means(out: NDArray[np.float32], planes: NDArray[np.float32], threads: int = 1) -> None:
     """Means of blocks of [C,R,R] into `out` [C,cells,cells]."""
     cells, size = _side(out.shape[1:], "out"), _side(planes.shape[1:], "planes")
     if len(out) != len(planes) or size % cells:

@@ -138,11 +138,6 @@ JUDGED: dict[tuple[str, str], str] = {
         "self._known_s = 0.0 -> self._known_s = 1.0",
     ): "set at the first frame, before it is read",
     (
-        "runtime/composite/masks.py",
-        "self._varied: Floats = np.zeros((1, 1), np.float32)"
-        " -> self._varied: Floats = np.zeros((1, 3), np.float32)",
-    ): "set at the first frame, before it is read",
-    (
         "runtime/composite/paste.py",
         "to_soft = rescaled(matrix, picture.shape[1], texels.shape[0])"
         " -> to_soft = rescaled(matrix, picture.shape[1], texels.shape[1])",

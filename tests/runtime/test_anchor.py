@@ -98,3 +98,12 @@ def test_a_similarity_reads_what_its_matrix_says() -> None:
     back = np.vstack([place.inverse().matrix(SIZE), (0, 0, 1)])
     np.testing.assert_allclose(place.matrix(SIZE) @ back, np.eye(3)[:2], atol=1e-9)
     np.testing.assert_allclose(place.matrix(256) @ (30 * 4 + 1.5, 20 * 4 + 1.5, 1), read * 4 + 1.5, atol=0.01)
+
+
+def test_points_and_pictures_move_as_the_matrix_says() -> None:
+    place = Similarity(complex(1.01, 0.02), 0.01 - 0.02j)
+    matrix, points = place.matrix(SIZE), np.array([(0.0, 0.0), (30.0, 20.0), (63.5, -0.5)])
+    np.testing.assert_allclose(place.moved(points, SIZE), points @ matrix[:, :2].T + matrix[:, 2], atol=1e-9)
+    to_frame = np.array([[2.0, -0.3, 100.0], [0.3, 2.0, 50.0]])
+    both = to_frame @ np.vstack([matrix, (0, 0, 1)])
+    np.testing.assert_allclose(place.before(to_frame, SIZE), both, atol=1e-9)

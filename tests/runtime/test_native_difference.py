@@ -43,6 +43,27 @@ def test_without_movement_it_is_edited_minus_moved(implementation: str) -> None:
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("moving", [False, True])
+def test_means_are_those_of_the_change_and_of_the_edited_picture(implementation: str, moving: bool) -> None:
+    plain, moved, edited = pictures(np.random.default_rng(7), 3)
+    edited[:, 3, 5] = 4.0  # as it is
+    change, amplitude = outputs()
+    means = grid(7, 6)
+    flow = (steady_flow(2, 1), grid(0.5), grid(0.5)) if moving else (None, None, None)
+    run = kernel(implementation, "difference")
+    run(change, amplitude, plain, moved, edited, *flow, 1, means)
+    without = outputs()
+    run(*without, plain, moved, edited, *flow)
+    np.testing.assert_array_equal(change, without[0])
+    np.testing.assert_array_equal(amplitude, without[1])
+    blocks = np.concatenate([change, edited]).reshape(6, CELLS, SIZE // CELLS, CELLS, SIZE // CELLS)
+    np.testing.assert_allclose(means, blocks.mean(axis=(2, 4)), atol=1e-6)
+    for wrong in (grid(7, 5), means[:, :4, :4].copy()):
+        with pytest.raises((TypeError, ValueError), match="means"):
+            run(change, amplitude, plain, moved, edited, *flow, 1, wrong)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_what_movement_explains_leaves_nothing(implementation: str) -> None:
     (plain,) = pictures(np.random.default_rng(1), 1)
     moved = np.roll(plain, (2, 3), axis=(1, 2))  # down by 2, right by 3

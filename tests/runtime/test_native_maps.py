@@ -81,6 +81,12 @@ class TestAgainstTheTwin:
             assert got is not None
             np.testing.assert_allclose(got, wanted, atol=1e-5)
 
+    def test_cells_that_come_to_nowhere_are_read_inside(self) -> None:
+        maps = np.random.default_rng(6).random((2, 9, 9), np.float32)
+        for broken in (complex(np.nan, 0), complex(np.inf, -np.inf)):
+            for place in ((broken, 0), (1, broken), (broken, broken)):
+                assert np.isfinite(native.read_cells(maps, *place)).all()
+
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 class TestCells:
@@ -143,6 +149,15 @@ class TestCells:
         with pytest.raises(TypeError, match="across"):
             native.spread(place, place, down, across.swapaxes(1, 2))
 
+    def test_what_is_no_number_is_read_as_such_or_from_the_corner(self) -> None:
+        maps = np.random.default_rng(6).random((2, 9, 9), np.float32)
+        for far in (1e9, -1e9):
+            assert np.isfinite(native.read_cells(maps, 1, complex(far, far))).all()
+        maps[0, 4, 4] = np.nan
+        read = native.read_cells(maps, 1, 0)
+        assert np.isnan(read[0, 4, 4])
+        np.testing.assert_allclose(read[1], maps[1], atol=2e-3)
+
     def test_refuses_what_does_not_fit(self) -> None:
         planes = np.zeros((3, 8, 8), np.float32)
         with pytest.raises(ValueError, match="of a size that divides theirs"):
@@ -155,6 +170,45 @@ class TestCells:
             native.read_cells(planes[:, :1, :1].copy(), 1, 0)
         with pytest.raises(TypeError, match="maps"):
             native.read_cells(planes.astype(np.float64), 1, 0)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+class TestKnowFace:
+    @pytest.fixture(autouse=True)
+    def _only(self, implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        if implementation == "numpy":
+            monkeypatch.setattr(native, "_kernels", None)
+
+    def test_slopes_are_those_of_the_picture(self) -> None:
+        picture, places, known, slopes, _ = face()
+        x, y = np.round((places + 0.5) * SIZE - 0.5).astype(np.int32)
+        told, changes = native.know_face(picture, y * SIZE + x, places)
+        np.testing.assert_allclose(told, known, atol=1e-6)
+        np.testing.assert_allclose(changes, slopes, atol=0.05)  # of 4; neighbors are two steps apart
+
+    @pytest.mark.parametrize("count", [0, 1, 7, 8, 81])
+    def test_both_ways_agree_to_the_last_corner(self, count: int) -> None:
+        rng = np.random.default_rng(9)
+        picture, places = rng.random((9, 9), np.float32), rng.random((2, count), np.float32)
+        cells = rng.permutation(81)[:count].astype(np.int32)
+        known, slopes = np.empty(count, np.float32), np.empty((6, count), np.float32)
+        reference.know_face(known, slopes, picture, cells, places)
+        told, changes = native.know_face(picture, cells, places)
+        np.testing.assert_array_equal(told, known)
+        np.testing.assert_allclose(changes, slopes, atol=1e-5)
+        assert told.dtype == changes.dtype == np.float32
+
+    def test_refuses_what_does_not_fit(self) -> None:
+        picture, places = np.zeros((9, 9), np.float32), np.zeros((2, 1), np.float32)
+        for cell in (-1, 81, 2**31 - 1):
+            with pytest.raises(ValueError, match="those of the picture"):
+                native.know_face(picture, np.array([cell], np.int32), places)
+        with pytest.raises(ValueError, match="as long as cells"):
+            native.know_face(picture, np.zeros(2, np.int32), places)
+        with pytest.raises(ValueError, match="picture must be square"):
+            native.know_face(picture[:4], np.zeros(1, np.int32), places)
+        with pytest.raises(TypeError, match=r"cells: expected int32 \["):
+            native.know_face(picture, np.zeros(1, np.int64), places)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)

@@ -1,8 +1,6 @@
 // Bindings only: the array contracts are the C++ types, the work is elsewhere. Nothing is
 // converted or copied.
 
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/tuple.h>
 
@@ -11,37 +9,27 @@
 #include <string>
 #include <tuple>
 
+#include "arrays.h"
 #include "pixels/pixel_kernels.h"
 
-namespace nb = nanobind;
-
+void bind_maps(nb::module_ &m);       // maps_module.cpp
 void bind_synthesis(nb::module_ &m);  // synthesis_module.cpp
 void bind_encoder(nb::module_ &m);    // encoder_module.cpp
 
 using Image = nb::ndarray<const uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
 using WritableImage = nb::ndarray<uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
-using Planes = nb::ndarray<const float, nb::shape<3, -1, -1>, nb::c_contig, nb::device::cpu>;
-using WritablePlanes = nb::ndarray<float, nb::shape<3, -1, -1>, nb::c_contig, nb::device::cpu>;
-using Mask = nb::ndarray<const float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using Matrix = nb::ndarray<const double, nb::shape<2, 3>, nb::c_contig, nb::device::cpu>;
 using Lines = nb::ndarray<const float, nb::shape<-1, 3>, nb::c_contig, nb::device::cpu>;
 using Row = nb::ndarray<const float, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
-using WritableMask = nb::ndarray<float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using Tile = nb::ndarray<const int8_t, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using Strengths = nb::ndarray<const uint8_t, nb::shape<256>, nb::c_contig, nb::device::cpu>;
-using Flow = nb::ndarray<const float, nb::shape<2, -1, -1>, nb::c_contig, nb::device::cpu>;
-using Maps = nb::ndarray<const float, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
-using WritableMaps = nb::ndarray<float, nb::shape<-1, -1, -1>, nb::c_contig, nb::device::cpu>;
 using Places = nb::ndarray<const float, nb::shape<2, -1>, nb::c_contig, nb::device::cpu>;
+using CellNumbers = nb::ndarray<const int32_t, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
+using WritableRow = nb::ndarray<float, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
+using WritableSlopes = nb::ndarray<float, nb::shape<6, -1>, nb::c_contig, nb::device::cpu>;
 using Slopes = nb::ndarray<const float, nb::shape<6, -1>, nb::c_contig, nb::device::cpu>;
 using Points = nb::ndarray<const double, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;
 using Color = nb::ndarray<const float, nb::shape<3>, nb::c_contig, nb::device::cpu>;
-
-static int64_t side(size_t rows, size_t columns, const char *name) {
-    if (rows != columns || rows == 0)
-        throw nb::value_error((std::string(name) + " must be square and not empty").c_str());
-    return static_cast<int64_t>(rows);
-}
 
 static doppelgan::Affine affine(const Matrix &m, int64_t size) {
     const double *v = m.data();
@@ -135,7 +123,8 @@ NB_MODULE(_native, m) {
         "difference",
         [](const WritablePlanes &change, const WritableMask &amplitude, const Planes &plain,
            const Planes &moved, const Planes &edited, const std::optional<Flow> &flow,
-           const std::optional<Mask> &inside, const std::optional<Mask> &rest, int threads) {
+           const std::optional<Mask> &inside, const std::optional<Mask> &rest, int threads,
+           const std::optional<WritableMaps> &means) {
             const int64_t size = side(change.shape(1), change.shape(2), "change");
             const int64_t cells = side(amplitude.shape(0), amplitude.shape(1), "amplitude");
             if (size % cells != 0) throw nb::value_error("cells must divide the picture evenly");
@@ -148,14 +137,18 @@ NB_MODULE(_native, m) {
                          inside->shape(0) != amplitude.shape(0) || inside->shape(1) != amplitude.shape(0) ||
                          rest->shape(0) != amplitude.shape(0) || rest->shape(1) != amplitude.shape(0)))
                 throw nb::value_error("flow, inside and rest must have the cells of amplitude");
+            if (means && (means->shape(0) != 6 || side(means->shape(1), means->shape(2), "means") != cells))
+                throw nb::value_error("means must be six maps with the cells of amplitude");
             nb::gil_scoped_release release;
             doppelgan::difference(change.data(), amplitude.data(), plain.data(), moved.data(), edited.data(),
                                   flow ? flow->data() : nullptr, inside ? inside->data() : nullptr,
-                                  rest ? rest->data() : nullptr, size, cells, threads);
+                                  rest ? rest->data() : nullptr, means ? means->data() : nullptr, size, cells,
+                                  threads);
         },
         nb::arg("change").noconvert(), nb::arg("amplitude").noconvert(), nb::arg("plain").noconvert(),
         nb::arg("moved").noconvert(), nb::arg("edited").noconvert(), nb::arg("flow").noconvert().none(),
-        nb::arg("inside").noconvert().none(), nb::arg("rest").noconvert().none(), nb::arg("threads") = 1);
+        nb::arg("inside").noconvert().none(), nb::arg("rest").noconvert().none(), nb::arg("threads") = 1,
+        nb::arg("means").noconvert() = nb::none());
 
     m.def(
         "add_difference",
@@ -193,15 +186,16 @@ NB_MODULE(_native, m) {
 
     m.def(
         "cell_means",
-        [](const WritableMaps &out, const Maps &planes) {
+        [](const WritableMaps &out, const Maps &planes, int threads) {
             const int64_t cells = side(out.shape(1), out.shape(2), "out");
             const int64_t size = side(planes.shape(1), planes.shape(2), "planes");
             if (out.shape(0) != planes.shape(0) || size % cells != 0)
                 throw nb::value_error("out must have as many maps as planes, of a size that divides theirs");
             nb::gil_scoped_release release;
-            doppelgan::cell_means(out.data(), planes.data(), static_cast<int64_t>(out.shape(0)), size, cells);
+            doppelgan::cell_means(out.data(), planes.data(), static_cast<int64_t>(out.shape(0)), size, cells,
+                                  threads);
         },
-        nb::arg("out").noconvert(), nb::arg("planes").noconvert());
+        nb::arg("out").noconvert(), nb::arg("planes").noconvert(), nb::arg("threads") = 1);
 
     m.def(
         "read_cells",
@@ -239,6 +233,24 @@ NB_MODULE(_native, m) {
         nb::arg("down").noconvert(), nb::arg("across").noconvert(), nb::arg("threads") = 1);
 
     m.def(
+        "know_face",
+        [](const WritableRow &known, const WritableSlopes &slopes, const Mask &picture,
+           const CellNumbers &cells, const Places &places) {
+            const int64_t size = side(picture.shape(0), picture.shape(1), "picture");
+            const size_t count = cells.shape(0);
+            if (known.shape(0) != count || slopes.shape(1) != count || places.shape(1) != count)
+                throw nb::value_error("known, slopes and places must be as long as cells");
+            if (std::any_of(cells.data(), cells.data() + count,
+                            [size](int32_t cell) { return cell < 0 || cell >= size * size; }))
+                throw nb::value_error("cells must be those of the picture");
+            nb::gil_scoped_release release;
+            doppelgan::know_face(known.data(), slopes.data(), picture.data(), size, cells.data(), places.data(),
+                                 places.data() + count, static_cast<int64_t>(count));
+        },
+        nb::arg("known").noconvert(), nb::arg("slopes").noconvert(), nb::arg("picture").noconvert(),
+        nb::arg("cells").noconvert(), nb::arg("places").noconvert());
+
+    m.def(
         "find_face",
         [](const Mask &picture, const Places &places, const Row &known, const Slopes &slopes,
            const Row &weight, int steps, double small, double large, double unlike, double noise,
@@ -263,6 +275,7 @@ NB_MODULE(_native, m) {
         nb::arg("slopes").noconvert(), nb::arg("weight").noconvert(), nb::arg("steps"), nb::arg("small"),
         nb::arg("large"), nb::arg("unlike"), nb::arg("noise"), nb::arg("expected"));
 
+    bind_maps(m);
     m.def("_use_avx2", &doppelgan::use_avx2, nb::arg("wanted"));
 #if defined(WITH_NETWORKS)
     bind_synthesis(m);

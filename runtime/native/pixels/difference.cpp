@@ -3,10 +3,12 @@
 // Pictures become pixels of four floats first, so that a sample is four loads. What is zero in all cells around
 // a pixel costs that pixel nothing.
 
+#include "cells.h"
 #include "compiler.h"
 #include "four.h"
 #include "geometry.h"
 #include "pixel_kernels.h"
+#include "places.h"
 #include "scratch.h"
 #include "threads.h"
 
@@ -20,29 +22,6 @@ namespace {
 constexpr int64_t GHOST = 2;            // px: what a shift this far would explain is no change of looks
 constexpr float STILL = 1.0f / 64;      // frame px: less movement is none
 constexpr int64_t MARGIN = 2;           // px around a frame that a cubic reads
-
-// In this order NaN becomes `low`.
-ALWAYS_INLINE float clamped(float value, float low, float high) { return std::min(std::max(low, value), high); }
-
-// A place in a row of `count` values: the neighbors and the share of the right one. Edge values repeat.
-struct Place {
-    int32_t left, right;
-    float share;
-
-    Place() = default;
-    ALWAYS_INLINE Place(float at, int64_t count) {
-        const float inner = clamped(at, 0.0f, static_cast<float>(count - 1));
-        left = static_cast<int32_t>(inner);
-        right = std::min(left + 1, static_cast<int32_t>(count - 1));
-        share = inner - static_cast<float>(left);
-    }
-};
-
-// Pixel `i` of `size` among `cells` cells.
-ALWAYS_INLINE Place cell_of(int64_t i, int64_t size, int64_t cells) {
-    const float at = (static_cast<float>(i) + 0.5f) * static_cast<float>(cells) / static_cast<float>(size);
-    return {at - 0.5f, cells};
-}
 
 constexpr int TOGETHER = 32;  // pixels of a row, one loop over which is a few vectors
 
@@ -516,8 +495,8 @@ Copy copy_of(const uint8_t *frame, int64_t height, int64_t width, const Rectangl
 }  // namespace
 
 void difference(float *change, float *amplitude, const float *plain, const float *moved, const float *edited,
-                const float *flow, const float *inside, const float *rest, int64_t size, int64_t cells,
-                int threads) {
+                const float *flow, const float *inside, const float *rest, float *means, int64_t size,
+                int64_t cells, int threads) {
     const int64_t plane = size * size, block = size / cells;
     Leftover l{nullptr, moved, flow, inside, rest, nullptr, nullptr, size, cells};
     Range *rows = nullptr;
@@ -562,6 +541,7 @@ void difference(float *change, float *amplitude, const float *plain, const float
     in_bands(cells, block * size * (rows != nullptr ? 8 : 2), threads, [&](int64_t begin, int64_t end) {
         float *largest = scratch<float, 23>(static_cast<size_t>(size));
         float *room = scratch<float, 24>(static_cast<size_t>(2 * (cells + 2 * size + 2 * GHOST)));
+        float *lines = scratch<float, 28>(static_cast<size_t>(2 * size));
         for (int64_t c = begin; c < end; ++c) {
             std::fill_n(largest, size, 0.0f);
             for (int64_t y = c * block; y < (c + 1) * block; ++y) {
@@ -582,6 +562,11 @@ void difference(float *change, float *amplitude, const float *plain, const float
                 float most_of_all = 0;
                 for (int64_t x = i * block; x < (i + 1) * block; ++x) most_of_all = std::max(most_of_all, largest[x]);
                 amplitude[c * cells + i] = most_of_all;
+            }
+            for (int64_t k = 0; means != nullptr && k < 3; ++k) {
+                const int64_t at = k * plane + c * block * size;
+                mean_blocks(change + at, block, size, cells, lines, means + (k * cells + c) * cells);
+                mean_blocks(edited + at, block, size, cells, lines, means + ((3 + k) * cells + c) * cells);
             }
         }
     });

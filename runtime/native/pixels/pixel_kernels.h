@@ -57,6 +57,7 @@ void difference(float *change,       // [3,size,size], written
                 const float *flow,    // [2,cells,cells] x, y in pixels, or nullptr: then the next are not read
                 const float *inside,  // [cells,cells]
                 const float *rest,    // [cells,cells]
+                float *means,         // [6,cells,cells], written: of change, then of edited; or nullptr
                 int64_t size, int64_t cells, int threads);
 
 // The edit as it would be on somebody of other hues: as light, and with so much less of them as it leaves of the picture's.
@@ -85,7 +86,7 @@ void add_tile(uint8_t *frame,  // [height,width,3], changed
               int threads);
 
 // Means of blocks of [count,size,size]: [count,cells,cells]; cells divide size.
-void cell_means(float *out, const float *planes, int64_t count, int64_t size, int64_t cells);
+void cell_means(float *out, const float *planes, int64_t count, int64_t size, int64_t cells, int threads);
 
 // z -> turn * z + shift of x + iy, in shares of a map's side from its middle.
 struct Turn {
@@ -117,6 +118,11 @@ struct KnownFace {
     const float *weight;   // [count]
     int64_t count;
 };
+
+// What cells [count] of a picture [size,size] show, and what moving, light and haze change of it: known [count] and
+// slopes [6,count] of a KnownFace. x, y: as there.
+void know_face(float *known, float *slopes, const float *picture, int64_t size, const int32_t *cells,
+               const float *x, const float *y, int64_t count);
 
 // How long and how far to search; what each is: FaceSearch in reference.py.
 struct Search {

@@ -1,20 +1,18 @@
 // Where a face has gone from one picture to the next: Gauss and Newton on a similarity, light and haze.
 
 #include "compiler.h"
+#include "eight.h"
 #include "pixel_kernels.h"
 #include "scratch.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 namespace doppelgan {
 namespace {
 
-constexpr int LANES = 8;     // cells at a time: sums of their own, so that they need not be in order
 constexpr int UNKNOWNS = 6;  // growth, turn, shift across and down; light and haze
-constexpr int SUMS = UNKNOWNS * (UNKNOWNS + 1) / 2 + UNKNOWNS;
 
 // Complex numbers without the library's care for infinities.
 struct Complex {
@@ -31,50 +29,83 @@ Complex inverse(Complex a) {
     return {a.real / square, -a.imag / square};
 }
 
-// What lies in the picture where the cells have come to, less what was known of them.
-MULTIVERSION void errors(const KnownFace &face, const float *RESTRICT picture, int64_t size, Complex turn,
-                         Complex shift, float gain, float haze, float *RESTRICT out) {
+// Where the cells have come to: the first of the four around, and the shares of the second ones.
+MULTIVERSION void place_cells(const float *RESTRICT xs, const float *RESTRICT ys, int64_t count, int64_t size,
+                              Complex turn, Complex shift, int32_t *RESTRICT first, float *RESTRICT x_share,
+                              float *RESTRICT y_share) {
     const float side = static_cast<float>(size), last = side - 1.001f;
     const float real = static_cast<float>(turn.real) * side, imag = static_cast<float>(turn.imag) * side;
     const float right = static_cast<float>((shift.real + 0.5) * static_cast<double>(size) - 0.5);
     const float below = static_cast<float>((shift.imag + 0.5) * static_cast<double>(size) - 0.5);
-    for (int64_t i = 0; i < face.count; ++i) {
-        const float x = std::min(std::max(real * face.x[i] - imag * face.y[i] + right, 0.0f), last);
-        const float y = std::min(std::max(imag * face.x[i] + real * face.y[i] + below, 0.0f), last);
+    const int32_t stride = static_cast<int32_t>(size);
+    for (int64_t i = 0; i < count; ++i) {
+        const float x = std::min(std::max(0.0f, real * xs[i] - imag * ys[i] + right), last);
+        const float y = std::min(std::max(0.0f, imag * xs[i] + real * ys[i] + below), last);
         const int32_t column = static_cast<int32_t>(x), row = static_cast<int32_t>(y);
-        const float across = x - static_cast<float>(column), down = y - static_cast<float>(row);
-        const float *at = picture + row * size + column;
-        const float upper = at[0] + (at[1] - at[0]) * across;
-        const float lower = at[size] + (at[size + 1] - at[size]) * across;
-        out[i] = upper + (lower - upper) * down - (gain * face.known[i] + haze);
+        first[i] = row * stride + column;
+        x_share[i] = x - static_cast<float>(column);
+        y_share[i] = y - static_cast<float>(row);
     }
 }
 
-// Sums over the cells of weight * slope * slope' (the upper triangle, row by row), then of weight * slope * error.
-MULTIVERSION void normal_equations(const KnownFace &face, const float *RESTRICT error, float usual,
-                                   double *RESTRICT sums) {
-    float lanes[SUMS][LANES] = {};
+// What lies there, less what was known of the cells; `error` holds the first shares before.
+MULTIVERSION void read_errors(const float *RESTRICT picture, int64_t size, const int32_t *RESTRICT first,
+                              const float *RESTRICT y_share, const float *RESTRICT known, int64_t count,
+                              float gain, float haze, float *RESTRICT error) {
+    const float *RESTRICT below = picture + size;
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t at = first[i];
+        const float upper = picture[at] + (picture[at + 1] - picture[at]) * error[i];
+        const float lower = below[at] + (below[at + 1] - below[at]) * error[i];
+        error[i] = upper + (lower - upper) * y_share[i] - (gain * known[i] + haze);
+    }
+}
+
+// The magnitudes as whole numbers of the same order; what is no number counts as infinite.
+MULTIVERSION void magnitudes(const float *RESTRICT values, int64_t count, int32_t *RESTRICT out) {
+    constexpr int32_t INFINITE = 0x7f800000;
+    for (int64_t i = 0; i < count; ++i) {
+        int32_t bits;
+        std::memcpy(&bits, values + i, sizeof bits);
+        out[i] = std::min(bits & 0x7fffffff, INFINITE);
+    }
+}
+
+// The number below which `place` of them are, found bit by bit: sorting would guess wrong at every other one.
+MULTIVERSION int32_t ranked(const int32_t *RESTRICT values, int32_t count, int32_t place) {
+    int32_t found = 0;
+    for (int bit = 30; bit >= 0; --bit) {
+        const int32_t next = found | (1 << bit);
+        int32_t below = 0;
+        for (int32_t i = 0; i < count; ++i) below += values[i] < next ? 1 : 0;
+        if (below <= place) found = next;
+    }
+    return found;
+}
+
+double median_magnitude(const float *values, int64_t count) {
+    int32_t *whole = scratch<int32_t, 32>(static_cast<size_t>(count));
+    magnitudes(values, count, whole);
+    const int32_t bits = ranked(whole, static_cast<int32_t>(count), static_cast<int32_t>(count / 2));
+    float median;
+    std::memcpy(&median, &bits, sizeof median);
+    return static_cast<double>(median);
+}
+
+// Cells that err much count little.
+MULTIVERSION void weigh(const float *RESTRICT weight, const float *RESTRICT error, float usual, int64_t count,
+                        float *RESTRICT out) {
     const float scale = 1 / usual;
-    for (int64_t begin = 0; begin < face.count; begin += LANES) {
-        const int64_t rest = std::min<int64_t>(LANES, face.count - begin);
-        float weight[LANES] = {}, wrong[LANES] = {}, slope[UNKNOWNS][LANES] = {};
-        for (int64_t i = 0; i < rest; ++i) {
-            wrong[i] = error[begin + i];
-            weight[i] = face.weight[begin + i];
-            for (int k = 0; k < UNKNOWNS; ++k) slope[k][i] = face.slopes[k * face.count + begin + i];
-        }
-        for (int i = 0; i < LANES; ++i) weight[i] /= 1 + wrong[i] * scale * (wrong[i] * scale);
-        int at = 0;
-        for (int a = 0; a < UNKNOWNS; ++a)
-            for (int b = a; b < UNKNOWNS; ++b, ++at)
-                for (int i = 0; i < LANES; ++i) lanes[at][i] += weight[i] * slope[a][i] * slope[b][i];
-        for (int a = 0; a < UNKNOWNS; ++a, ++at)
-            for (int i = 0; i < LANES; ++i) lanes[at][i] += weight[i] * slope[a][i] * wrong[i];
-    }
-    for (int k = 0; k < SUMS; ++k) {
-        sums[k] = 0;
-        for (int i = 0; i < LANES; ++i) sums[k] += static_cast<double>(lanes[k][i]);
-    }
+    for (int64_t i = 0; i < count; ++i) out[i] = weight[i] / (1 + error[i] * scale * (error[i] * scale));
+}
+
+// From one slope on: sums over the cells of weight * slope * slope', last of weight * slope * error.
+MULTIVERSION void products(const float *RESTRICT slopes, int count_slopes, const float *RESTRICT weight,
+                           const float *RESTRICT error, int64_t count, float *RESTRICT weighted,
+                           double *RESTRICT sums) {
+    for (int64_t i = 0; i < count; ++i) weighted[i] = weight[i] * slopes[i];
+    for (int k = 0; k < count_slopes; ++k) sums[k] = dot(weighted, slopes + k * count, count);
+    sums[count_slopes] = dot(weighted, error, count);
 }
 
 // Solves the symmetric a * x = b in place (Cholesky); false where a is not positive.
@@ -102,29 +133,49 @@ bool solve(double a[UNKNOWNS][UNKNOWNS], double b[UNKNOWNS]) {
 
 }  // namespace
 
+MULTIVERSION void know_face(float *RESTRICT known, float *RESTRICT slopes, const float *RESTRICT picture,
+                            int64_t size, const int32_t *RESTRICT cells, const float *RESTRICT x,
+                            const float *RESTRICT y, int64_t count) {
+    const int64_t last = size * size - 1;
+    const float half = 0.5f * static_cast<float>(size);
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t at = cells[i];
+        const float across = (picture[std::min(at + 1, last)] - picture[std::max<int64_t>(at - 1, 0)]) * half;
+        const float down = (picture[std::min(at + size, last)] - picture[std::max<int64_t>(at - size, 0)]) * half;
+        known[i] = picture[at];
+        slopes[i] = across * x[i] + down * y[i];
+        slopes[count + i] = down * x[i] - across * y[i];
+        slopes[2 * count + i] = across;
+        slopes[3 * count + i] = down;
+        slopes[4 * count + i] = picture[at];
+        slopes[5 * count + i] = 1;
+    }
+}
+
 bool find_face(const KnownFace &face, const float *picture, int64_t size, const Search &search,
                double place[4]) {
-    float *error = scratch<float, 31>(static_cast<size_t>(face.count));
-    float *sorted = scratch<float, 32>(static_cast<size_t>(face.count));
+    const size_t count = static_cast<size_t>(face.count);
+    int32_t *first = scratch<int32_t, 31>(count);
+    float *error = scratch<float, 31>(4 * count), *y_share = error + count;
+    float *weight = y_share + count, *weighted = weight + count;
     Complex turn{1, 0}, shift{0, 0};
     double gain = 1, haze = 0;
     for (int step = 0; step < search.steps; ++step) {
-        errors(face, picture, size, turn, shift, static_cast<float>(gain), static_cast<float>(haze), error);
-        for (int64_t i = 0; i < face.count; ++i)  // NaN has no place in an order
-            sorted[i] = std::abs(error[i]) >= 0 ? std::abs(error[i]) : std::numeric_limits<float>::infinity();
-        std::nth_element(sorted, sorted + face.count / 2, sorted + face.count);
-        const double usual = 1.5 * static_cast<double>(sorted[face.count / 2]) + 1e-3;
+        place_cells(face.x, face.y, face.count, size, turn, shift, first, error, y_share);
+        read_errors(picture, size, first, y_share, face.known, face.count, static_cast<float>(gain),
+                    static_cast<float>(haze), error);
+        const double usual = 1.5 * median_magnitude(error, face.count) + 1e-3;
+        weigh(face.weight, error, static_cast<float>(usual), face.count, weight);
 
-        double sums[SUMS], a[UNKNOWNS][UNKNOWNS], b[UNKNOWNS];
-        normal_equations(face, error, static_cast<float>(usual), sums);
+        double a[UNKNOWNS][UNKNOWNS], b[UNKNOWNS];
         const double so_far[UNKNOWNS] = {turn.real - 1, turn.imag, shift.real, shift.imag, 0, 0};
-        int at = 0;
-        for (int i = 0; i < UNKNOWNS; ++i)
-            for (int j = i; j < UNKNOWNS; ++j, ++at) a[i][j] = a[j][i] = sums[at];
-        for (int i = 0; i < UNKNOWNS; ++i, ++at) {
+        for (int i = 0; i < UNKNOWNS; ++i) {
+            double sums[UNKNOWNS + 1];
+            products(face.slopes + i * face.count, UNKNOWNS - i, weight, error, face.count, weighted, sums);
+            for (int j = i; j < UNKNOWNS; ++j) a[i][j] = a[j][i] = sums[j - i];
             const double sure = search.noise * usual * usual / (search.expected[i] * search.expected[i]);
             a[i][i] += sure;
-            b[i] = sums[at] + sure * so_far[i];
+            b[i] = sums[UNKNOWNS - i] + sure * so_far[i];
         }
         if (!solve(a, b)) return false;
 
