@@ -146,8 +146,8 @@ def calibrate(folder: Path, data: Path, out: Path, state: Path = STATE, everyone
     last = encoder.motion[2]
     assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():
-        last.weight *= factors[:, None]
-        last.bias *= factors
+        last.weight.mul_(factors[:, None])
+        last.bias.mul_(factors)
         module = EncoderToCodes(encoder, codec, mapping).requires_grad_(False)
         samples = encoder_samples(synthesis(codes[:8]), encoder, len(module.still))
     parity = stored_parity("encoder", module, samples, ("codes", "appearance"), stored)
