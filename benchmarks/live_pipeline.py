@@ -41,13 +41,13 @@ WARM_UP = 10
 @contextmanager
 def numpy_kernels(wanted: bool) -> Iterator[None]:
     """Inside, the pixel kernels are their NumPy/OpenCV twins."""
-    kept = native._kernels
+    kept = native.loading.kernels
     if wanted:
-        native._kernels = None
+        native.loading.kernels = None
     try:
         yield
     finally:
-        native._kernels = kept
+        native.loading.kernels = kept
 
 
 class Watched:

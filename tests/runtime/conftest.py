@@ -13,10 +13,10 @@ from doppelgan.runtime import native
 def instructions(request: pytest.FixtureRequest) -> Iterator[None]:
     """Once on the AVX2 path, where the processor has it, and once on the one for all processors."""
     wanted = request.param == "avx2"
-    if native._kernels._use_avx2(wanted) != wanted:
+    if native.loading.kernels._use_avx2(wanted) != wanted:
         pytest.skip("this processor has no AVX2")
     yield
-    native._kernels._use_avx2(True)
+    native.loading.kernels._use_avx2(True)
 
 
 @pytest.fixture

@@ -371,7 +371,7 @@ READ_ONLY.flags.writeable = False
 def test_crop_refuses_what_it_would_have_to_convert(arguments: Any, message: str, monkeypatch: Any) -> None:
     with pytest.raises(TypeError, match=message):
         native.warp_crop(*arguments)
-    monkeypatch.setattr(native, "_kernels", None)
+    monkeypatch.setattr(native.loading, "kernels", None)
     with pytest.raises(TypeError, match=message):
         native.warp_crop(*arguments)
 
@@ -380,7 +380,7 @@ def test_paste_refuses_a_read_only_frame(monkeypatch: pytest.MonkeyPatch) -> Non
     arguments = (READ_ONLY, OUT, None, MATRIX, colors(1, 1, 1), colors(0, 0, 0))
     with pytest.raises(TypeError, match="frame: expected a writable array"):
         native.paste(*arguments)
-    monkeypatch.setattr(native, "_kernels", None)
+    monkeypatch.setattr(native.loading, "kernels", None)
     with pytest.raises(TypeError, match="frame: expected a writable array"):
         native.paste(*arguments)
 

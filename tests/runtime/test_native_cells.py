@@ -60,7 +60,7 @@ KERNELS = list(calls(1))
 def run(name: str, arguments: tuple[Any, ...], implementation: str) -> list[Floats]:
     with pytest.MonkeyPatch.context() as patch:
         if implementation == "numpy":
-            patch.setattr(native, "_kernels", None)
+            patch.setattr(native.loading, "kernels", None)
         result = getattr(native, name)(*arguments)
     return list(result) if isinstance(result, tuple) else [result]
 

@@ -361,7 +361,7 @@ class TestFadingHues:
     @pytest.fixture(autouse=True)
     def _only(self, implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if implementation == "numpy":
-            monkeypatch.setattr(native, "_kernels", None)
+            monkeypatch.setattr(native.loading, "kernels", None)
 
     def test_a_persons_own_hue_goes_and_no_other_comes(self) -> None:
         red_head = hue(

@@ -135,8 +135,8 @@ def test_drawing_refuses_what_it_would_have_to_convert(monkeypatch: pytest.Monke
     read_only.flags.writeable = False
     mask, lines = np.zeros((8, 8), np.float32), np.array([[1, 0, 3]], np.float32)
     fade = np.ones(8, np.float32)
-    for kernels in (native._kernels, None):
-        monkeypatch.setattr(native, "_kernels", kernels)
+    for kernels in (native.loading.kernels, None):
+        monkeypatch.setattr(native.loading, "kernels", kernels)
         with pytest.raises(TypeError, match="frame: expected a writable array"):
             native.stretch(read_only, frame)
         with pytest.raises(TypeError, match=r"small: expected uint8 \[\?,\?,3\], got uint8 \[20, 30\]"):

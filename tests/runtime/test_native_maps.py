@@ -93,7 +93,7 @@ class TestCells:
     @pytest.fixture(autouse=True)
     def _only(self, implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if implementation == "numpy":
-            monkeypatch.setattr(native, "_kernels", None)
+            monkeypatch.setattr(native.loading, "kernels", None)
 
     @pytest.mark.parametrize(("size", "cells"), [(1, 1), (8, 8), (12, 4), (128, 64), (192, 64), (256, 64)])
     def test_means_are_those_of_blocks(self, size: int, cells: int) -> None:
@@ -177,7 +177,7 @@ class TestKnowFace:
     @pytest.fixture(autouse=True)
     def _only(self, implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if implementation == "numpy":
-            monkeypatch.setattr(native, "_kernels", None)
+            monkeypatch.setattr(native.loading, "kernels", None)
 
     def test_slopes_are_those_of_the_picture(self) -> None:
         picture, places, known, slopes, _ = face()

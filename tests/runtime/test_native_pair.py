@@ -366,7 +366,7 @@ class TestRows:
 
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_products_of_sixteen_lanes_are_those_of_eight_to_the_last_bit(channels: str, opened: Opened) -> None:
-    use_avx512 = native._kernels._use_avx512
+    use_avx512 = native.loading.kernels._use_avx512
     if not use_avx512(True):
         pytest.skip("this processor has no AVX-512")
     session = opened(of_channels(channels), threads=2)

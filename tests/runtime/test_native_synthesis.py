@@ -253,7 +253,7 @@ def test_other_networks_and_options_are_refused(tiny_bundle: Path) -> None:
 def test_without_the_compiled_module_it_says_what_is_missing(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native, "_kernels", None)
+    monkeypatch.setattr(native.loading, "kernels", None)
     assert not installed("native")
     with pytest.raises(BackendError, match=r"C\+\+17 compiler"):
         open_session(tiny_bundle / "synthesis.onnx", backend="native")
