@@ -24,7 +24,7 @@ from .. import native
 from ..face_mesh import FACE_OVAL
 from ..types import Crop, Floats, Image, Matrix
 from .anchor import Anchor
-from .hues import hue_of, own_hue, paler
+from .hues import gone, hue_of, luma_of, paler
 from .masks import Agreement, Light, belonging, cells_of, covered, means, reachable, strength
 from .movement import FAR, flow_of, parting, parting_rows, remains
 from .regions import DIRECTIONS, draw_region, fade_of, reach_of, rescaled, window_of
@@ -135,11 +135,11 @@ class Difference:
         lit = now * drawn
         agreement = self._agreement(seen - lit, face, step_s)
 
-        own = None
+        faded = None
         if fades:
             now, gain = paler(now), paler(gain)
-            own = own_hue(seen, now)
-            edited = native.fade_hues(moved, edited, own, native.THREADS)
+            faded = gone(drawn, np.maximum(means(edited, cells) + 1, 0))
+            edited = native.lightened(moved, edited, native.THREADS)
 
         flow = inside = rest = None
         if shift is not None and np.abs(shift).max() * size >= native.reference.STILL:
@@ -158,14 +158,20 @@ class Difference:
         added, target = changed_to[:3], changed_to[3:]
         target += 1
         target = now * np.minimum(np.maximum(target, 0, out=target), 2, out=target)
-        if own is not None:
-            target += now * (own - hue_of(drawn))
         added *= now
-        limit = reachable(added, target - seen, covered(added, lit), near)
+        missing = target - seen
+        if faded is not None:
+            missing = (luma_of(target) - luma_of(seen)) * (now / luma_of(now))
+            amplitude = np.maximum(amplitude, faded * np.abs(hue_of(drawn)).max(axis=0))
+        limit = reachable(added, missing, covered(added, lit), near)
         strong = strength(amplitude)
         maps = strong, belonging(strong, amplitude, face, near), agreement, window_of(EDGE, cells)
         # Between lids and lips nothing of the person's is to be reached; elsewhere the cells have moved.
         added = native.amounts(gain, limit, maps, flow, inside, FAR * size)
+        if faded is not None:
+            share = np.asarray(faded * np.prod(maps, axis=0), np.float32)
+            to_frame = place.before(rescaled(crop.matrix, crop.size, cells), cells)
+            native.fade_pixels(frame, share, now / luma_of(now), to_frame, native.THREADS)
         matrix = place.before(rescaled(crop.matrix, crop.size, size), size)
         native.add_difference(frame, change, added, flow, matrix, native.THREADS)
         return frame

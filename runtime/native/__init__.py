@@ -25,7 +25,7 @@ from .cells import (
     read_light,
     strength,
 )
-from .edits import add_difference, difference, fade_hues, spread
+from .edits import add_difference, difference, fade_pixels, lightened, spread
 from .frames import add_tile, paste, soft_region, stretch, warp_crop
 from .loading import KERNELS, THREADS, NativeKernelsMissing, encoder, synthesis
 from .reference import BORDERS, Border, FaceSearch
@@ -47,9 +47,10 @@ __all__ = [
     "covered",
     "difference",
     "encoder",
-    "fade_hues",
+    "fade_pixels",
     "find_face",
     "know_face",
+    "lightened",
     "loading",
     "paste",
     "reachable",

@@ -72,30 +72,49 @@ def add_difference(
         loading.kernels.add_difference(frame, change, gain, flow, matrix, threads)
 
 
-def fade_hues(
-    moved: NDArray[np.float32], edited: NDArray[np.float32], hues: NDArray[np.float32], threads: int = 1
+def lightened(
+    moved: NDArray[np.float32], edited: NDArray[np.float32], threads: int = 1
 ) -> NDArray[np.float32]:
-    """The edit as it would be on somebody of other hues: new RGB float32 [3,R,R], nominally -1..1.
+    """`moved`, as light as `edited`, its own hues kept: new RGB float32 [3,R,R], -1..1 as both are.
 
-    moved, edited  RGB float32 [3,R,R], nominally -1..1: pictures without and with an edit that fades colors
-    hues           float32 [3,n,n]: the person's colors without their luma; n divides R
-
-    As light as `edited`, and with as much less of `hues` as `edited` has less of the hue of `moved`: never
-    with another one. Raises and threads as `warp_crop`.
+    Raises and threads as `warp_crop`.
     """
     maps = (None, None, None)
-    given = (("moved", moved, "f4", maps), ("edited", edited, "f4", maps), ("hues", hues, "f4", maps))
+    given = ("moved", moved, "f4", maps), ("edited", edited, "f4", maps)
     out = np.empty_like(moved)
     if loading.kernels is None:
         check(*given)
-        reference.fade_hues(out, moved, edited, hues, threads)
+        reference.lightened(out, moved, edited, threads)
         return out
     try:
-        loading.kernels.fade_hues(out, moved, edited, hues, threads)
+        loading.kernels.lightened(out, moved, edited, threads)
     except TypeError:
         check(*given)
         raise
     return out
+
+
+def fade_pixels(
+    frame: NDArray[np.uint8],
+    share: NDArray[np.float32],
+    tint: NDArray[np.float32],
+    matrix: NDArray[np.float64],
+    threads: int = 1,
+) -> None:
+    """Take a share of each pixel's own hue away, in place and only where the cells lie.
+
+    frame   BGR uint8 [H,W,3], changed
+    share   float32 [n,n], 0..1
+    tint    float32 [3,n,n] RGB: what the hue gives way to, the light's color over its luma; ones are grey
+    matrix  float64 [2,3], a similarity: cells -> frame pixels
+
+    Raises and threads as `warp_crop`.
+    """
+    check(("frame", frame, "u1", (None, None, 3)), ("share", share, "f4", (None, None)))
+    check(("tint", tint, "f4", (3, None, None)), ("matrix", matrix, "f8", (2, 3)))
+    check_writable("frame", frame)
+    kernel = reference.fade_pixels if loading.kernels is None else loading.kernels.fade_pixels
+    kernel(frame, share, tint, matrix, threads)
 
 
 def spread(

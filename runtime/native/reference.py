@@ -31,7 +31,6 @@ MOST_STRENGTH: Final = 240  # 64ths: products fit into 16 bits
 GHOST: Final = 2  # px: what a shift this far would explain is no change of looks
 STILL: Final = 1 / 64  # frame px: less movement is none
 LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)  # RGB, of BT.601
-NO_HUE: Final = np.float32(1e-3)  # squared: a hue so small is as good as none
 
 Border = Literal["reflect", "repeat", "black"]
 BORDERS: Final[tuple[Border, ...]] = ("reflect", "repeat", "black")
@@ -218,30 +217,47 @@ def difference(
     amplitude[:] = np.abs(change).max(axis=0).reshape(cells, block, cells, block).max(axis=(1, 3))
 
 
-def fade_hues(
+def lightened(
     out: NDArray[np.float32],  # [3,R,R], written
     moved: NDArray[np.float32],  # [3,R,R] RGB, nominally -1..1
-    edited: NDArray[np.float32],  # [3,R,R]: after an edit that fades colors
-    hues: NDArray[np.float32],  # [3,n,n]: the person's colors without their luma
+    edited: NDArray[np.float32],  # [3,R,R]
     threads: int = 1,
 ) -> None:
-    """`moved`, as light as `edited`, and with so much less of `hues` as `edited` has less of its hue.
+    """`moved`, as light as `edited`, its own hues kept: their difference in luma is added to all channels.
 
-    A color's hue is what it differs by from its luma; what `edited` has of another hue than `moved` is left
-    out. Pictures are clamped to -1..1 first.
+    Pictures are clamped to -1..1 first.
     """
-    size, cells = _side(out.shape[1:], "out"), _side(hues.shape[1:], "hues")
+    _side(out.shape[1:], "out")
+    if len(out) != 3:
+        raise ValueError("pictures must have 3 channels")
     if not out.shape == moved.shape == edited.shape:
         raise ValueError("pictures must be of one size")
-    if len(out) != 3 or len(hues) != 3:
-        raise ValueError("pictures and hues must have 3 channels")
-    _check_cells(size, cells)
     before, after = np.clip(moved, -1, 1), np.clip(edited, -1, 1)
-    light, to_light = (np.tensordot(LUMA, one, 1) for one in (before, after))
-    along = ((before - light) * (after - to_light)).sum(axis=0)
-    own = ((before - light) ** 2).sum(axis=0)
-    gone = 1 - np.clip((along + NO_HUE) / (own + NO_HUE), 0, 1)
-    out[:] = before + (to_light - light) - gone * _read_cells(hues, size)
+    out[:] = before + np.tensordot(LUMA, after - before, 1)
+
+
+def fade_pixels(
+    frame: NDArray[np.uint8],  # [H,W,3] BGR, changed in place
+    share: NDArray[np.float32],  # [n,n] 0..1: how much of its own hue a pixel loses
+    tint: NDArray[np.float32],  # [3,n,n] RGB: what is left in its place, times its luma
+    matrix: NDArray[np.float64],  # [2,3] cells -> frame pixels
+    threads: int = 1,
+) -> None:
+    """Take a share of each pixel's own hue away, where the cells lie: grey in the light's tint is left."""
+    cells = _side(share.shape, "share")
+    if tint.shape != (3, cells, cells):
+        raise ValueError("tint must have the cells of share, for 3 channels")
+    _check_not_empty(frame, "frame")
+    _check_matrix(matrix, cells)
+    columns, rows = np.arange(frame.shape[1]), np.arange(frame.shape[0])
+    u, v = _grid(_inverse(matrix), columns, rows)
+    inside = (np.abs(u + 0.5 - cells / 2) <= cells / 2) & (np.abs(v + 0.5 - cells / 2) <= cells / 2)
+    grid = np.concatenate([tint[::-1] * share, share[None]]).astype(np.float64).transpose(1, 2, 0)
+    by = _bilinear(grid, np.clip(u[inside], 0, cells - 1), np.clip(v[inside], 0, cells - 1), _clamp)
+    pixels = frame[inside].astype(np.float64)
+    luma = pixels @ LUMA[::-1]
+    faded = np.floor(np.clip(pixels + luma[:, None] * by[:, :3] - pixels * by[:, 3:], 0, 255) + 0.5)
+    frame[inside] = np.where(by[:, 3:] > 0, faded, pixels).astype(np.uint8)
 
 
 def add_difference(

@@ -345,15 +345,11 @@ def test_where_only_some_cells_change_the_rest_is_left_out(
 
 
 BROWN, BLUISH = np.array([0.1, -0.1, -0.3], np.float32), np.array([0.28, 0.3, 0.36], np.float32)
+LUMA = native.reference.LUMA
 
 
 def flat_picture(color: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.broadcast_to(color[:, None, None], (3, SIZE, SIZE)), np.float32)
-
-
-def hue(colors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[3,...], what colors differ by from their luma."""
-    return np.asarray(colors - np.tensordot(native.reference.LUMA, colors, 1), np.float32)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -363,39 +359,72 @@ class TestFadingHues:
         if implementation == "numpy":
             monkeypatch.setattr(native.loading, "kernels", None)
 
-    def test_a_persons_own_hue_goes_and_no_other_comes(self) -> None:
-        red_head = hue(
-            np.broadcast_to(np.array([0.6, -0.1, -0.4], np.float32)[:, None, None], (3, CELLS, CELLS))
-        )
-        faded = native.fade_hues(flat_picture(BROWN), flat_picture(BLUISH), red_head)
-        np.testing.assert_allclose(hue(faded)[:, 0, 0], hue(BROWN) - red_head[:, 0, 0], atol=0.02)
-        np.testing.assert_allclose(
-            np.tensordot(native.reference.LUMA, faded, 1), native.reference.LUMA @ BLUISH, atol=1e-5
-        )
-
-    def test_what_keeps_its_hue_keeps_the_persons_and_half_keeps_half(self) -> None:
-        own = np.random.default_rng(3).uniform(-0.3, 0.3, (3, CELLS, CELLS)).astype(np.float32)
-        same = native.fade_hues(flat_picture(BROWN), flat_picture(BROWN + 0.2), own)
-        np.testing.assert_allclose(same, flat_picture(BROWN + 0.2), atol=1e-5)
-        half = native.fade_hues(flat_picture(BROWN), flat_picture(BROWN - hue(BROWN) / 2), grid(0.1, 3))
-        np.testing.assert_allclose(half, flat_picture(BROWN - 0.05), atol=2e-3)
-
-    def test_both_ways_agree_on_anything(self) -> None:
-        rng = np.random.default_rng(4)
-        moved, edited = (one * 1.3 for one in pictures(rng, 2))
-        own = rng.uniform(-1, 1, (3, CELLS, CELLS)).astype(np.float32)
+    def test_light_is_added_and_hues_are_kept(self) -> None:
+        lighter = native.lightened(flat_picture(BROWN), flat_picture(BLUISH))
+        np.testing.assert_allclose(lighter[:, 3, 4], BROWN + LUMA @ (BLUISH - BROWN), atol=1e-5)
+        moved, edited = (one * 1.3 for one in pictures(np.random.default_rng(4), 2))
         expected = np.empty_like(moved)
-        native.reference.fade_hues(expected, moved, edited, own)
+        native.reference.lightened(expected, moved, edited)
         for threads in (1, 3):
-            np.testing.assert_allclose(native.fade_hues(moved, edited, own, threads), expected, atol=2e-5)
+            np.testing.assert_allclose(native.lightened(moved, edited, threads), expected, atol=2e-6)
+
+    def test_pixels_lose_as_much_of_their_own_hue_as_is_said(self) -> None:
+        frame = np.random.default_rng(5).integers(0, 256, (40, 48, 3)).astype(np.uint8)
+        luma = frame.astype(np.float64) @ LUMA[::-1]
+        for share in (1.0, 0.5):
+            faded = frame.copy()
+            native.fade_pixels(faded, grid(share), grid(1, 3), np.array([[5.0, 0, 4], [0, 5, 0]]))
+            inside = faded[:37, 2:41]  # from half a cell before the first to half a cell after the last
+            wanted = (1 - share) * frame + share * luma[..., None]
+            np.testing.assert_allclose(inside, wanted[:37, 2:41], atol=0.51)
+            np.testing.assert_array_equal(faded[:, 42:], frame[:, 42:])
+            np.testing.assert_array_equal(faded[38:], frame[38:])
+
+    def test_what_is_left_has_the_lights_tint_and_where_nothing_fades_nothing_changes(self) -> None:
+        frame = np.full((32, 32, 3), (200, 100, 40), np.uint8)
+        share = grid(0)
+        share[:, 4:] = 1
+        tint = np.ones((3, CELLS, CELLS), np.float32) * np.array([1.2, 1.0, 0.5], np.float32)[:, None, None]
+        native.fade_pixels(frame, share, tint, np.array([[4.0, 0, 1.5], [0, 4, 1.5]]))
+        np.testing.assert_array_equal(frame[:, :13], np.broadcast_to((200, 100, 40), (32, 13, 3)))
+        luma = 0.114 * 200 + 0.587 * 100 + 0.299 * 40
+        np.testing.assert_allclose(frame[10, 24], luma * np.array([0.5, 1.0, 1.2]), atol=0.51)
+
+    def test_both_ways_agree_wherever_the_cells_lie(self) -> None:
+        rng = np.random.default_rng(6)
+        for angle, scale, x, y in (
+            (0.3, 4.1, 9, 3),
+            (-1.2, 2.5, -8, 25),
+            (2.9, 7.0, 60, 40),
+            (0.0, 3.0, 500, 0),
+        ):
+            turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+            matrix = np.concatenate([turn, [[x], [y]]], axis=1)
+            frame = rng.integers(0, 256, (50, 61, 3)).astype(np.uint8)
+            share = np.maximum(rng.uniform(-1, 1, (CELLS, CELLS)), 0).astype(np.float32)
+            tint = rng.uniform(0.5, 1.5, (3, CELLS, CELLS)).astype(np.float32)
+            expected, threaded = frame.copy(), frame.copy()
+            native.reference.fade_pixels(expected, share, tint, matrix)
+            native.fade_pixels(frame, share, tint, matrix)
+            assert np.abs(frame.astype(int) - expected).max() <= 1
+            native.fade_pixels(threaded, share, tint, matrix, 3)
+            assert np.abs(threaded.astype(int) - expected).max() <= 1
 
     def test_refuses_what_does_not_fit(self) -> None:
         moved, edited = pictures(np.random.default_rng(5), 2)
+        frame, square = np.zeros((9, 9, 3), np.uint8), np.array([[1.0, 0, 0], [0, 1, 0]])
         with pytest.raises(ValueError, match="of one size"):
-            native.fade_hues(moved, edited[:, :8, :8].copy(), grid(0, 3))
+            native.lightened(moved, edited[:, :8, :8].copy())
         with pytest.raises(ValueError, match="3 channels"):
-            native.fade_hues(moved, edited, grid(0, 2))
-        with pytest.raises(ValueError, match="divide the picture"):
-            native.fade_hues(moved, edited, np.zeros((3, 5, 5), np.float32))
-        with pytest.raises(TypeError, match="hues"):
-            native.fade_hues(moved, edited, grid(0, 3).astype(np.float64))
+            native.lightened(moved[:2].copy(), edited[:2].copy())
+        with pytest.raises(TypeError, match="edited"):
+            native.lightened(moved, edited.astype(np.float64))
+        with pytest.raises(ValueError, match="cells of share"):
+            native.fade_pixels(frame, grid(1), np.ones((3, 4, 4), np.float32), square)
+        with pytest.raises(ValueError, match="matrix"):
+            native.fade_pixels(frame, grid(1), grid(1, 3), np.zeros((2, 3)))
+        with pytest.raises(TypeError, match="share"):
+            native.fade_pixels(frame, grid(1).astype(np.float64), grid(1, 3), square)
+        frame.flags.writeable = False
+        with pytest.raises(TypeError, match="read-only"):
+            native.fade_pixels(frame, grid(1), grid(1, 3), square)

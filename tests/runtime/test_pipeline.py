@@ -337,7 +337,7 @@ def test_edits_that_move_and_edits_of_looks_go_together(
     monkeypatch.setattr(
         Difference,
         "apply",
-        lambda _self, _frame, plain, moved, edited, _crop, by, _time_s: calls.append(
+        lambda _self, _frame, plain, moved, edited, _crop, by, _time_s, fades: calls.append(
             (plain.copy(), moved.copy(), edited.copy(), by)
         ),
     )

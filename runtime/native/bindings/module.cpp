@@ -169,20 +169,32 @@ NB_MODULE(_native, m) {
         nb::arg("flow").noconvert().none(), nb::arg("matrix").noconvert(), nb::arg("threads") = 1);
 
     m.def(
-        "fade_hues",
-        [](const WritableMaps &out, const Maps &moved, const Maps &edited, const Maps &hues, int threads) {
+        "lightened",
+        [](const WritableMaps &out, const Maps &moved, const Maps &edited, int threads) {
             const int64_t size = side(out.shape(1), out.shape(2), "out");
-            const int64_t cells = side(hues.shape(1), hues.shape(2), "hues");
+            if (out.shape(0) != 3) throw nb::value_error("pictures must have 3 channels");
             for (const Maps *one : {&moved, &edited})
                 for (size_t axis = 0; axis < 3; ++axis)
                     if (one->shape(axis) != out.shape(axis)) throw nb::value_error("pictures must be of one size");
-            if (out.shape(0) != 3 || hues.shape(0) != 3) throw nb::value_error("pictures and hues must have 3 channels");
-            if (size % cells != 0) throw nb::value_error("cells must divide the picture evenly");
             nb::gil_scoped_release release;
-            doppelgan::fade_hues(out.data(), moved.data(), edited.data(), hues.data(), size, cells, threads);
+            doppelgan::lightened(out.data(), moved.data(), edited.data(), size, threads);
         },
-        nb::arg("out").noconvert(), nb::arg("moved").noconvert(), nb::arg("edited").noconvert(),
-        nb::arg("hues").noconvert(), nb::arg("threads") = 1);
+        nb::arg("out").noconvert(), nb::arg("moved").noconvert(), nb::arg("edited").noconvert(), nb::arg("threads") = 1);
+
+    m.def(
+        "fade_pixels",
+        [](const WritableImage &frame, const Mask &share, const Maps &tint, const Matrix &matrix, int threads) {
+            const int64_t cells = side(share.shape(0), share.shape(1), "share");
+            if (tint.shape(0) != 3 || tint.shape(1) != share.shape(0) || tint.shape(2) != share.shape(0))
+                throw nb::value_error("tint must have the cells of share, for 3 channels");
+            check_frame(frame.shape(0), frame.shape(1), "frame");
+            const doppelgan::Affine map = affine(matrix, cells);
+            nb::gil_scoped_release release;
+            doppelgan::fade_pixels(frame.data(), static_cast<int64_t>(frame.shape(0)),
+                                   static_cast<int64_t>(frame.shape(1)), share.data(), tint.data(), cells, map, threads);
+        },
+        nb::arg("frame").noconvert(), nb::arg("share").noconvert(), nb::arg("tint").noconvert(),
+        nb::arg("matrix").noconvert(), nb::arg("threads") = 1);
 
     m.def(
         "cell_means",

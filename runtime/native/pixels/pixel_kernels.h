@@ -60,12 +60,18 @@ void difference(float *change,       // [3,size,size], written
                 float *means,         // [6,cells,cells], written: of change, then of edited; or nullptr
                 int64_t size, int64_t cells, int threads);
 
-// The edit as it would be on somebody of other hues: as light, and with so much less of them as it leaves of the picture's.
-void fade_hues(float *out,          // [3,size,size], written
+// `moved`, as light as `edited`, its own hues kept.
+void lightened(float *out,          // [3,size,size], written
                const float *moved,  // [3,size,size] RGB, nominally -1..1
-               const float *edited,
-               const float *hues,  // [3,cells,cells]: colors without their luma
-               int64_t size, int64_t cells, int threads);
+               const float *edited, int64_t size, int threads);
+
+// Takes away a share of each pixel's own hue, in place; what is left is grey in the light's tint. The matrix maps cells to
+// frame pixels.
+void fade_pixels(uint8_t *frame,  // [height,width,3] BGR
+                 int64_t height, int64_t width,
+                 const float *share,  // [cells,cells], 0..1
+                 const float *tint,   // [3,cells,cells] RGB: the light's color over its luma
+                 int64_t cells, const Affine &cells_to_frame, int threads);
 
 // Moves the frame's own pixels by `flow` and adds `gain * change` to them, in place. The matrix maps picture
 // pixels to frame pixels.
