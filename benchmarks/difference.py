@@ -187,7 +187,7 @@ def sheets(bundle: Bundle, found: Sequence[View], folder: Path) -> None:
         rows = [[(view.name, square(view.frame, person))]]
         for name, direction in bundle.directions.items():
             row = []
-            for strength in direction.range:
+            for strength in direction.shown:
                 for composite in ("head", "difference"):
                     image, _ = view.run(bundle, {name: strength}, composite)
                     row.append((f"{name} {strength:+g} {composite}", square(image, person)))

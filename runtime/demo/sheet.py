@@ -34,7 +34,7 @@ def edit_sheet(
             row = [(label, person), (style, to_image(bundle.synthesize(codes, style)[0]))]
             pipeline = Pipeline(bundle, style=style, smoothing=False)
             for name, direction in bundle.directions.items():
-                for strength in direction.range:
+                for strength in direction.shown:
                     if pipeline.composite == "difference":
                         pipeline.edits = {name: strength}
                         cell = _square(pipeline.process(frame), face)
@@ -59,7 +59,7 @@ def enrolled_sheet(
         (name, to_image(one.synthesize(pivot)[0])) for name, one in (("before", base), ("enrolled", person))
     ]
     for name, direction in person.directions.items():
-        for strength in direction.range:
+        for strength in direction.shown:
             edited = editor.apply(pivot, {name: strength})
             row.append((f"{name} {strength:+g}", to_image(person.synthesize(edited)[0])))
     return grid(_wrap(row), cell_px)

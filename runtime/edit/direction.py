@@ -156,6 +156,11 @@ class Direction:
         return "component" if self.bounds is None else "bounded"
 
     @property
+    def shown(self) -> tuple[float, ...]:
+        """The ends of the range at which something is edited: 0 is no edit, but of a component."""
+        return tuple(end for end in self.range if end or self.kind == "component")
+
+    @property
     def limit(self) -> float:
         """The largest magnitude of a strength that is accepted."""
         return LIMIT * max(abs(self.range[0]), abs(self.range[1]))

@@ -142,6 +142,12 @@ def test_what_returns_takes_back_what_a_code_has_of_it(at: float) -> None:
     assert made.move(codes, 0.5) == pytest.approx([-at / 2])
 
 
+def test_an_end_at_which_nothing_is_edited_is_not_shown() -> None:
+    assert direction(range=(-2.0, 1.0)).shown == (-2.0, 1.0)
+    assert direction(range=(0.0, 1.0)).shown == (1.0,)
+    assert direction(range=(0.0, 1.0), probe=ROW).shown == (0.0, 1.0), "of a component 0 is the average"
+
+
 def test_an_offset_has_no_coordinate() -> None:
     with pytest.raises(EditError, match="expected a component or bounds, got an offset"):
         direction().coordinate(np.zeros((1, N, W), np.float32))
