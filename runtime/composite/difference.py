@@ -171,7 +171,7 @@ class Difference:
         if faded is not None:
             share = np.asarray(faded * np.prod(maps, axis=0), np.float32)
             to_frame = place.before(rescaled(crop.matrix, crop.size, cells), cells)
-            native.fade_pixels(frame, share, now / luma_of(now), to_frame, native.THREADS)
+            native.fade_pixels(frame, share, gain / luma_of(gain), to_frame, native.THREADS)
         matrix = place.before(rescaled(crop.matrix, crop.size, size), size)
         native.add_difference(frame, change, added, flow, matrix, native.THREADS)
         return frame
