@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from .. import native
 from ..types import Floats, Matrix
+from .hues import luma_of
 from .regions import draw_region, fade_of, reach_of
 
 # Points of the mesh around what moves as one; jaw and lips are below.
@@ -104,7 +105,7 @@ class Anchor:
         step_s: float | None,  # since the frame before; None: there was none
     ) -> Similarity:
         """From the square where the generator's picture lies steadily, to the square of this frame."""
-        luma = _luma(seen), _luma(drawn)
+        luma = luma_of(seen), luma_of(drawn)
         before = self._before
         if step_s is None or before is None or before[0].size != len(luma[0]):
             self._place = Similarity()
@@ -118,10 +119,6 @@ class Anchor:
             region = Region(points, len(luma[0]))
         self._before = Known(luma[0], region), Known(luma[1], region)
         return self._place
-
-
-def _luma(cells: Floats) -> Floats:
-    return (native.reference.LUMA @ cells.reshape(3, -1)).reshape(cells.shape[1:])
 
 
 class Region:

@@ -22,15 +22,9 @@ def cell_means(planes: NDArray[np.float32], cells: int, threads: int = 1) -> NDA
     Raises and threads as `warp_crop`.
     """
     out = np.empty((len(planes), cells, cells), np.float32)
-    if loading.kernels is None:
-        check(("planes", planes, "f4", (None, None, None)))
-        reference.cell_means(out, planes, threads)
-        return out
-    try:
-        loading.kernels.cell_means(out, planes, threads)
-    except TypeError:
-        check(("planes", planes, "f4", (None, None, None)))
-        raise
+    loading.serve(
+        "cell_means", lambda: check(("planes", planes, "f4", (None, None, None))), out, planes, threads
+    )
     return out
 
 
@@ -67,15 +61,9 @@ def know_face(
     New float32 [k] and [6,k]. Raises as `warp_crop`; one thread.
     """
     known, slopes = np.empty(len(cells), np.float32), np.empty((6, len(cells)), np.float32)
-    if loading.kernels is None:
-        _check_cells(picture, cells, places)
-        reference.know_face(known, slopes, picture, cells, places)
-        return known, slopes
-    try:
-        loading.kernels.know_face(known, slopes, picture, cells, places)
-    except TypeError:
-        _check_cells(picture, cells, places)
-        raise
+    loading.serve(
+        "know_face", lambda: _check_cells(picture, cells, places), known, slopes, picture, cells, places
+    )
     return known, slopes
 
 

@@ -82,15 +82,7 @@ def lightened(
     maps = (None, None, None)
     given = ("moved", moved, "f4", maps), ("edited", edited, "f4", maps)
     out = np.empty_like(moved)
-    if loading.kernels is None:
-        check(*given)
-        reference.lightened(out, moved, edited, threads)
-        return out
-    try:
-        loading.kernels.lightened(out, moved, edited, threads)
-    except TypeError:
-        check(*given)
-        raise
+    loading.serve("lightened", lambda: check(*given), out, moved, edited, threads)
     return out
 
 
@@ -134,15 +126,9 @@ def spread(
     Raises and threads as `warp_crop`.
     """
     out = np.empty((2, *down.shape[1:]), np.float32)
-    if loading.kernels is None:
-        _check_spread(place, shift, down, across)
-        reference.spread(out, place, shift, down, across, threads)
-        return out
-    try:
-        loading.kernels.spread(out, place, shift, down, across, threads)
-    except TypeError:
-        _check_spread(place, shift, down, across)
-        raise
+    loading.serve(
+        "spread", lambda: _check_spread(place, shift, down, across), out, place, shift, down, across, threads
+    )
     return out
 
 

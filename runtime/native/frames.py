@@ -60,15 +60,17 @@ def paste(
 
     Raises and threads as `warp_crop`.
     """
-    if loading.kernels is None:
-        _check_paste(frame, image, mask, matrix, gain, offset)
-        reference.paste(frame, image, mask, matrix, gain, offset, threads)
-        return
-    try:
-        loading.kernels.paste(frame, image, mask, matrix, gain, offset, threads)
-    except TypeError:
-        _check_paste(frame, image, mask, matrix, gain, offset)
-        raise
+    loading.serve(
+        "paste",
+        lambda: _check_paste(frame, image, mask, matrix, gain, offset),
+        frame,
+        image,
+        mask,
+        matrix,
+        gain,
+        offset,
+        threads,
+    )
 
 
 def stretch(
@@ -83,15 +85,7 @@ def stretch(
 
     Raises and threads as `warp_crop`.
     """
-    if loading.kernels is None:
-        _check_stretch(frame, small)
-        reference.stretch(frame, small, threads)
-        return
-    try:
-        loading.kernels.stretch(frame, small, threads)
-    except TypeError:
-        _check_stretch(frame, small)
-        raise
+    loading.serve("stretch", lambda: _check_stretch(frame, small), frame, small, threads)
 
 
 def soft_region(
@@ -110,15 +104,7 @@ def soft_region(
 
     Raises and threads as `warp_crop`.
     """
-    if loading.kernels is None:
-        _check_region(out, lines, fade)
-        reference.soft_region(out, lines, fade, width, threads)
-        return
-    try:
-        loading.kernels.soft_region(out, lines, fade, width, threads)
-    except TypeError:
-        _check_region(out, lines, fade)
-        raise
+    loading.serve("soft_region", lambda: _check_region(out, lines, fade), out, lines, fade, width, threads)
 
 
 def add_tile(
@@ -135,15 +121,7 @@ def add_tile(
 
     Raises and threads as `warp_crop`.
     """
-    if loading.kernels is None:
-        _check_tile(frame, tile, strengths)
-        reference.add_tile(frame, tile, strengths, threads)
-        return
-    try:
-        loading.kernels.add_tile(frame, tile, strengths, threads)
-    except TypeError:
-        _check_tile(frame, tile, strengths)
-        raise
+    loading.serve("add_tile", lambda: _check_tile(frame, tile, strengths), frame, tile, strengths, threads)
 
 
 def _check_crop(image: object, matrix: object, out: object) -> None:

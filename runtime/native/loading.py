@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
+
+from . import reference
 
 
 class NativeKernelsMissing(UserWarning):
@@ -31,6 +34,19 @@ def _load() -> ModuleType | None:
 kernels = _load()
 KERNELS: Final = "numpy" if kernels is None else "native"
 THREADS: Final = min(4, os.cpu_count() or 1)  # of a kernel while no network computes; more hardly gain
+
+
+def serve(name: str, check: Callable[[], None], *arguments: Any) -> None:
+    """Run a kernel or its twin of that name. Only what a kernel refuses is looked at again, to say why."""
+    if kernels is None:
+        check()
+        getattr(reference, name)(*arguments)
+        return
+    try:
+        getattr(kernels, name)(*arguments)
+    except TypeError:
+        check()
+        raise
 
 
 def synthesis() -> Any:
